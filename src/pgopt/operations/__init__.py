@@ -1,0 +1,29 @@
+"""What a migration can say, as frozen dataclasses; ``pgopt.op`` has the same as directives."""
+
+from __future__ import annotations
+
+from pgopt.operations.base import Action, Operation, StateOperation, registry
+from pgopt.operations.columns import Backfill
+from pgopt.operations.indexes import (
+    CreateIndexConcurrently,
+    DropIndexConcurrently,
+    ReindexConcurrently,
+    RenameIndex,
+    ReplaceIndexConcurrently,
+)
+from pgopt.operations.support import InstallPgopt, UninstallPgopt
+
+__all__ = [
+    "Action",
+    "Backfill",
+    "CreateIndexConcurrently",
+    "DropIndexConcurrently",
+    "InstallPgopt",
+    "Operation",
+    "ReindexConcurrently",
+    "RenameIndex",
+    "ReplaceIndexConcurrently",
+    "StateOperation",
+    "UninstallPgopt",
+    "registry",
+]

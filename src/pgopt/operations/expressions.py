@@ -1,0 +1,21 @@
+"""SQLAlchemy expressions as the text that PostgreSQL reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy.dialects.postgresql.base import PGDialect
+from sqlalchemy.sql.elements import ClauseElement, ColumnClause, ColumnElement, UnaryExpression
+
+
+def text_of(value: Any) -> Any:
+    """Compile an expression, column or mapped attribute; give anything else back as it is."""
+    if hasattr(value, "__clause_element__"):
+        value = value.__clause_element__()
+    if not isinstance(value, ClauseElement):
+        return value
+    if isinstance(value, ColumnElement) and not isinstance(value, ColumnClause | UnaryExpression):
+        value = value.self_group()
+    # paramstyle named: the drivers' own would double each %
+    dialect = PGDialect(paramstyle="named")
+    return str(value.compile(dialect=dialect, compile_kwargs={"literal_binds": True, "include_table": False}))

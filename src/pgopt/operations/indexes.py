@@ -1,0 +1,299 @@
+"""Indexes: built, dropped, replaced and renamed while their tables are read and written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pgopt.errors import InvalidOperation, NotReversible
+from pgopt.operations import index_steps as steps
+from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.plan.step import Step
+from pgopt.server.locks import Lock, Mode
+from pgopt.server.quoting import check_name, ident, name_of, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgopt.server.catalog import Catalog, IndexInfo, Relation
+
+@dataclass(frozen=True, repr=False)
+class IndexOperation(StateOperation):
+    """An index by its name, table and definition."""
+
+    name: str | None
+    table: str
+    columns: Sequence[Any] = ()
+    _: KW_ONLY
+    unique: bool = False
+    where: Any = None
+    include: Sequence[Any] = ()
+    using: str = "btree"
+    nulls_not_distinct: bool = False
+    storage: Mapping[str, Any] | None = None
+    tablespace: str | None = None
+    comment: str | None = None
+    schema: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name is None and self.columns:
+            object.__setattr__(self, "name", steps.derived_name(self))
+
+    def check(self) -> None:
+        """Refuse what no database would take."""
+        for what in ("columns", "include"):
+            if isinstance(getattr(self, what), str):
+                raise InvalidOperation(f"{what}={getattr(self, what)!r} is one text: write a list of columns")
+        if self.name is not None:
+            check_name(self.name, f"an index on {self.table}")
+        if self.nulls_not_distinct and not self.unique:
+            raise InvalidOperation(f"index {self.name}: nulls_not_distinct says something of unique indexes only")
+
+    @property
+    def key(self) -> str:
+        """The name, which is there once the operation is made."""
+        if self.name is None:
+            raise InvalidOperation(f"{self.directive} on {self.table}: say the name of the index, or its columns")
+        return self.name
+
+
+IndexOperationT = TypeVar("IndexOperationT", bound=IndexOperation)
+
+_DEFINITION = frozenset(each.name for each in fields(IndexOperation)) - {"name", "table", "schema", "settings"}
+_BARE = {each.name: each.default for each in fields(IndexOperation) if each.name in _DEFINITION}
+
+
+def _other(kind: type[IndexOperationT], of: IndexOperation) -> IndexOperationT:
+    return kind(**{each.name: getattr(of, each.name) for each in fields(IndexOperation)})
+
+
+@operation("create_index_concurrently")
+class CreateIndexConcurrently(IndexOperation):
+    """Build an index while its table is read and written.
+
+    Takes SHARE UPDATE EXCLUSIVE on the table, which nobody but other DDL waits for, and waits for the transactions that
+    were open before it. On a partitioned table, at any depth, the index is made on each partition so, and new partitions
+    have it at once. An equal index of that name counts as done; a different one is an error.
+
+    A column is a name (``"userId"``), a name with what follows it in CREATE INDEX (``"created_at desc nulls last"``,
+    ``"title gin_trgm_ops"``), an expression (``"lower(email)"``, ``"(a + b) desc"``), or one of SQLAlchemy's. Names
+    that are not plain words are quoted (``'"first name" desc'``)::
+
+        op.create_index_concurrently(
+            "ix_tickets_unassigned", "tickets", ["organization_id", "priority desc"],
+            where="assignee_id is null", include=["title"],
+        )
+
+    The name may be ``None``: it is then made of the table's and the columns'.
+    """
+
+    columns: Sequence[Any] = field()
+
+    def check(self) -> None:  # noqa: D102
+        super().check()
+        if not self.columns:
+            raise InvalidOperation(f"index {self.name} on {self.table} has no columns")
+
+    def reverse(self) -> DropIndexConcurrently:  # noqa: D102
+        return _other(DropIndexConcurrently, self)
+
+    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+        table = db.table(self.table, self.schema)
+        steps.same_or_refuse(db, self, table)
+        if table.partitioned:
+            yield from steps.build_on_tree(db, self, table)
+        else:
+            yield steps.build(self, self.key, table)
+        if self.comment is not None:
+            yield steps.comment(self, self.key, table)
+
+
+@operation("drop_index_concurrently")
+class DropIndexConcurrently(IndexOperation):
+    """Drop an index while its table is read and written.
+
+    Takes SHARE UPDATE EXCLUSIVE on the table and waits for the transactions that use it. An index that is not there
+    counts as dropped. On a partitioned table PostgreSQL has only a plain DROP INDEX, which takes ACCESS EXCLUSIVE on
+    all partitions for an instant.
+
+    With the definition, as for `create_index_concurrently`, it can be undone; the index that is there must then be equal
+    to it::
+
+        op.drop_index_concurrently("ix_tickets_status", "tickets", ["status"])
+    """
+
+    def reverse(self) -> CreateIndexConcurrently:  # noqa: D102
+        if not self.columns:
+            raise NotReversible(f"{self.title}: say the columns of the index (and where=, include= …), so that it can be made again")
+        return _other(CreateIndexConcurrently, self)
+
+    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+        table = db.table(self.table, self.schema)
+        index = db.index(self.key, table.schema)
+        if index is not None:
+            steps.refuse_to_drop(db, index, table, reversible=bool(self.columns))
+            if self.columns:
+                steps.same_or_refuse(db, self, table)
+        if table.partitioned:
+            yield from steps.drop_from_tree(db, self, table)
+        else:
+            yield steps.drop(self.key, table)
+
+
+@operation("replace_index_concurrently")
+class ReplaceIndexConcurrently(IndexOperation):
+    """Give an index another definition under its name, with never a moment without one of the two.
+
+    The new one is built beside the old one, then both are renamed in one short transaction that takes SHARE UPDATE
+    EXCLUSIVE on the indexes, then the old one is dropped. ``old`` is what was there, as an operation; with it the
+    replacement can be undone::
+
+        op.replace_index_concurrently(
+            "ix_tickets_list", "tickets", ["organization_id", "created_at desc"],
+            old=["organization_id"],
+        )
+
+    Where the old index has more than columns, ``old`` is a mapping: ``{"columns": ["status"], "where": "..."}``.
+    """
+
+    columns: Sequence[Any] = field()
+    old: Sequence[Any] | Mapping[str, Any] | None = field(default=None, kw_only=True)
+
+    def check(self) -> None:  # noqa: D102
+        super().check()
+        if not self.columns:
+            raise InvalidOperation(f"index {self.name} on {self.table} has no columns")
+        if self.old is not None:
+            self._replaced()
+
+    def reverse(self) -> ReplaceIndexConcurrently:  # noqa: D102
+        if self.old is None:
+            raise NotReversible(f"{self.title}: say old=, the columns of the index that was there, so that it can be made again")
+        ours = {name: getattr(self, name) for name in _DEFINITION if getattr(self, name) != _BARE[name]}
+        return replace(self, **self._replaced(), old=ours)
+
+    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+        table = db.table(self.table, self.schema)
+        if table.partitioned:
+            raise InvalidOperation(
+                f"{table} is partitioned, and the names of its partitions' indexes would not come back: create an index under"
+                f" another name, then drop {self.key}"
+            )
+        new, old = name_of(self.key, "pgopt_new"), name_of(self.key, "pgopt_old")
+        if self._is_there(db, self.key, table):
+            yield steps.drop(new, table)
+        else:
+            self._check_replaced(db, new, table)
+            yield steps.drop(old, table)
+            if db.index(new, table.schema) and not self._is_there(db, new, table):
+                yield steps.drop(new, table)
+            yield steps.build(self, new, table)
+            if self.comment is not None:
+                yield steps.comment(self, new, table)
+            yield steps.swap_names(self.key, new, old, table)
+        yield steps.drop(old, table)
+
+    def _replaced(self) -> dict[str, Any]:
+        """Give the whole definition of the old index."""
+        given = dict(self.old) if isinstance(self.old, Mapping) else {"columns": self.old}
+        if unknown := sorted(set(given) - _DEFINITION):
+            raise InvalidOperation(f"old= of index {self.name} says {unknown[0]!r}: it can say {', '.join(sorted(_DEFINITION))}")
+        return {**_BARE, **given}
+
+    def _is_there(self, db: Catalog, name: str, table: Relation) -> bool:
+        index = db.index(name, table.schema)
+        return index is not None and index.valid and steps.is_same(db, self, index, table)
+
+    def _check_replaced(self, db: Catalog, new: str, table: Relation) -> None:
+        index = db.index(self.key, table.schema)
+        if index is None:
+            if db.online:
+                raise InvalidOperation(f"there is no index {self.key!r} on {table} to replace: create it")
+            return
+        steps.refuse_to_drop(db, index, table, reversible=self.old is not None)
+        if self.old is not None:
+            steps.same_or_refuse(db, replace(self, **self._replaced(), old=None), table)
+
+
+@operation("rename_index")
+class RenameIndex(StateOperation):
+    """Rename an index; SHARE UPDATE EXCLUSIVE on the index alone, for an instant::
+
+        op.rename_index("ix_old", "ix_new")
+    """
+
+    name: str
+    new_name: str
+    _: KW_ONLY
+    schema: str | None = None
+
+    def check(self) -> None:  # noqa: D102
+        check_name(self.name, "an index")
+        check_name(self.new_name, f"the index {self.name}")
+
+    def reverse(self) -> RenameIndex:  # noqa: D102
+        return replace(self, name=self.new_name, new_name=self.name)
+
+    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+        index, taken = db.index(self.name, self.schema), db.index(self.new_name, self.schema)
+        if index and taken:
+            raise InvalidOperation(f"there is an index {taken} already: drop it, or choose another name than {self.new_name!r}")
+        if db.online and not index and not taken:
+            raise InvalidOperation(f"there is no index {self.name!r}" + (f" in schema {self.schema!r}" if self.schema else ""))
+        schema = index.schema if index else self.schema
+        yield Step(
+            f"rename index {self.name} to {self.new_name}",
+            sql("alter index {} rename to {}", ident(schema, self.name), ident(self.new_name)),
+            locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, self.name, schema, is_index=True)],
+            done=lambda db: db.index(self.name, schema) is None and db.index(self.new_name, schema) is not None,
+        )
+
+    def subject(self, db: Catalog) -> str:  # noqa: D102
+        index = db.index(self.name, self.schema) or db.index(self.new_name, self.schema)
+        return str(db.by_oid(index.table)) if index else "the database"
+
+
+@operation("reindex_concurrently")
+class ReindexConcurrently(Action):
+    """Build an index, or all of a table, anew, while the table is read and written.
+
+    Takes SHARE UPDATE EXCLUSIVE on the table and waits for old transactions. What an interrupted run left behind
+    (``_ccnew``, ``_ccold``) is dropped first::
+
+        op.reindex_concurrently("ix_tickets_status")
+        op.reindex_concurrently(table="tickets")
+    """
+
+    name: str | None = None
+    _: KW_ONLY
+    table: str | None = None
+    schema: str | None = None
+
+    def check(self) -> None:  # noqa: D102
+        if (self.name is None) == (self.table is None):
+            raise InvalidOperation("reindex_concurrently takes the name of an index, or table=, and not both")
+
+    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+        if self.name is None:
+            table = db.table(str(self.table), self.schema)
+            yield steps.reindex(None, None, [table, *db.partitions(table)], table.ident)
+        elif not db.online:
+            yield steps.reindex(self.name, self.schema, [], ident(self.schema, self.name))
+        else:
+            index = self._index(db, self.name)
+            table = db.by_oid(index.table)
+            yield steps.reindex(self.name, index.schema, [table, *db.partitions(table)], index.ident)
+
+    def subject(self, db: Catalog) -> str:  # noqa: D102
+        if self.name is None:
+            return super().subject(db)
+        return str(db.by_oid(self._index(db, self.name).table))
+
+    def _index(self, db: Catalog, name: str) -> IndexInfo:
+        index = db.index(name, self.schema)
+        if index is None:
+            raise InvalidOperation(f"there is no index {name!r}" + (f" in schema {self.schema!r}" if self.schema else ""))
+        return index

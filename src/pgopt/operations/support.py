@@ -1,0 +1,86 @@
+"""The `pgopt` schema, in which operations keep what they must remember."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgopt import schema
+from pgopt.errors import InvalidOperation
+from pgopt.operations.base import StateOperation, operation
+from pgopt.plan.step import Step
+from pgopt.server.quoting import literal, sql, verbatim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgopt.server.catalog import Catalog
+
+
+@operation("install_pgopt")
+class InstallPgopt(StateOperation):
+    """Bring the `pgopt` schema to a version: the tables in which batches, half-done revisions and policies are kept.
+
+    Say the version that pgopt had when you wrote the revision; a later revision says the next one. Locks nothing that is
+    there before::
+
+        op.install_pgopt(version=1)
+    """
+
+    version: int
+
+    def check(self) -> None:  # noqa: D102
+        if not 1 <= self.version <= schema.LATEST:
+            raise InvalidOperation(f"this pgopt has versions 1 to {schema.LATEST} of its schema, not {self.version}")
+
+    def reverse(self) -> UninstallPgopt:  # noqa: D102
+        return UninstallPgopt(self.version)
+
+    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+        before = db.installed() if db.online else 0
+        for version in range(before + 1, self.version + 1):
+            yield Step(
+                f"install version {version} of the pgopt schema",
+                [
+                    *_statements(version, "up"),
+                    sql("insert into pgopt.version values ({}, {})", literal(version), literal(before)),
+                ],
+                done=lambda db, version=version: db.installed() >= version,  # type: ignore[misc]
+            )
+
+
+@operation("uninstall_pgopt")
+class UninstallPgopt(StateOperation):
+    """Take the `pgopt` schema back to what it was before `install_pgopt` with this version."""
+
+    version: int
+
+    def reverse(self) -> InstallPgopt:  # noqa: D102
+        return InstallPgopt(self.version)
+
+    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+        there = db.installed() if db.online else self.version
+        if there > self.version:
+            raise InvalidOperation(f"version {there} of the pgopt schema is installed: uninstall that first")
+        if there < self.version:
+            return
+        before = db.installed_over(self.version) if db.online else 0
+        if db.online:
+            self._check_unused(db)
+        for version in range(self.version, before, -1):
+            down = _statements(version, "down")
+            forget = sql("delete from pgopt.version where version = {}", literal(version))
+            yield Step(
+                f"uninstall version {version} of the pgopt schema",
+                [forget, *down],
+                done=lambda db, version=version: db.installed() < version,  # type: ignore[misc]
+            )
+
+    def _check_unused(self, db: Catalog) -> None:
+        kept = db.session.value("select string_agg(distinct operation, ', ' order by operation) from pgopt.undo")
+        if kept:
+            raise InvalidOperation(f"pgopt.undo still holds what undoes {kept}: downgrade the revisions that did it first")
+
+
+def _statements(version: int, direction: str) -> list[object]:
+    text = schema.script(version, direction)
+    return [verbatim(statement.strip()) for statement in text.split(";\n") if statement.strip()]

@@ -1,0 +1,166 @@
+"""The runner that carries a plan out on the server."""
+
+from __future__ import annotations
+
+import time
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import DBAPIError
+
+from pgopt.errors import LockNotAcquired, StatementFailed
+from pgopt.plan import events
+from pgopt.plan.batches import BatchRun
+from pgopt.plan.step import BatchStep, Step
+from pgopt.server import locks
+from pgopt.server.catalog import Catalog
+from pgopt.server.quoting import literal, sql
+from pgopt.server.session import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, QUERY_CANCELED, server_error
+from pgopt.server.watch import watched
+
+if TYPE_CHECKING:
+    from pgopt.plan.events import Report
+    from pgopt.plan.journal import Journal
+    from pgopt.plan.settings import Settings
+    from pgopt.plan.step import Plan
+    from pgopt.server.session import Session
+    from pgopt.server.watch import Sight
+
+CONCURRENT_ATTEMPTS = 3
+
+
+class OnlineRunner:
+    """Carries plans out, each step in a transaction of its own; to be used inside `Session.autocommit`."""
+
+    def __init__(self, session: Session, settings: Settings, journal: Journal, report: Report) -> None:
+        self.session = session
+        self.settings = settings
+        self.journal = journal
+        self.report = report
+        self.db = Catalog(session)
+
+    def run(self, plan: Plan) -> bool:
+        """Carry a plan out, and tell whether there was anything to do."""
+        started = time.monotonic()
+        self.report(events.OperationStarted(plan.title, len(plan.steps)))
+        for note in plan.notes:
+            self.report(events.Note(note))
+        changed = [self._step(step) for step in plan.steps]
+        self.report(events.OperationFinished(plan.title, time.monotonic() - started, any(changed)))
+        return any(changed)
+
+    def _step(self, step: Step | BatchStep) -> bool:
+        if isinstance(step, Step) and step.done is not None and step.done(self.db):
+            self.report(events.StepSkipped(step.label))
+            return False
+        started = time.monotonic()
+        self.report(events.StepStarted(step.label))
+        if isinstance(step, BatchStep):
+            BatchRun(self.session, self.settings, self.journal, self.report, step).run()
+        else:
+            self._clear(step)
+            (self._short if step.transaction else self._concurrent)(step)
+        self.report(events.StepFinished(step.label, time.monotonic() - started))
+        return True
+
+    def _clear(self, step: Step) -> None:
+        for clearing in step.clear(self.db) if step.clear else ():
+            self._step(clearing)
+
+    # -- short steps -------------------------------------------------------------------------------------------------
+
+    def _short(self, step: Step) -> None:
+        attempts = self.settings.lock_attempts
+        pauses = locks.waits(attempts, first=0.2, longest=self.settings.lock_wait)
+        for attempt, timeout in enumerate(self._ladder, 1):
+            try:
+                self._attempt(step, timeout)
+            except DBAPIError as error:
+                if not self.session.alive or not _lost_to_others(error, step):
+                    raise
+                blockers = locks.blockers_of(self.session, step.locks)
+                if (pause := next(pauses, None)) is None:
+                    raise LockNotAcquired(_in_the_way(step, attempts, blockers)) from error
+                self.report(events.Retrying(step.label, attempt, attempts, pause, blockers))
+                time.sleep(pause)
+            else:
+                return
+
+    def _attempt(self, step: Step, timeout: float) -> None:
+        limits = {"lock_timeout": _ms(timeout), "statement_timeout": "0", **self._no_transaction_timeout()}
+        with self.session.transaction(limits):
+            if len(step.locks) > 1:
+                # lock_timeout counts for each lock anew; statement_timeout holds for all of them
+                self.session.run(sql("set local statement_timeout = {}", literal(_ms(timeout))))
+                self.session.run(*locks.lock_tables(step.locks))
+                self.session.run("set local statement_timeout = 0")
+            self.session.run(*step.statements)
+
+    @cached_property
+    def _ladder(self) -> list[float]:
+        """Give the lock timeouts of the attempts: growing, and at last longer than deadlock_timeout.
+
+        An autovacuum gives way only to somebody who has waited for deadlock_timeout.
+        """
+        attempts, longest = self.settings.lock_attempts, self.settings.lock_timeout
+        rungs = [min(longest, 0.1 * 1.25**attempt) for attempt in range(attempts)]
+        deadlock = self.session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)")
+        rungs[-1] = max(longest, float(deadlock) * 1.5)
+        return rungs
+
+    # -- steps that cannot run in a transaction ----------------------------------------------------------------------
+
+    def _concurrent(self, step: Step) -> None:
+        # one that waits on old transactions would be killed by a short timeout, and leave an invalid index behind
+        limits = {
+            "lock_timeout": _ms(self.settings.concurrent_timeout),
+            "statement_timeout": "0",
+            **self._no_transaction_timeout(),
+        }
+        with self.session.settings(limits):
+            for attempt in range(1, CONCURRENT_ATTEMPTS + 1):
+                try:
+                    with watched(self.session, self.settings.watch_after, partial(self._show, step.label)):
+                        self.session.run(*step.statements)
+                except DBAPIError as error:
+                    if not self.session.alive:
+                        raise
+                    self._clear_up_after(step, error)
+                    if server_error(error).code != DEADLOCK_DETECTED or attempt == CONCURRENT_ATTEMPTS:
+                        raise
+                    self.report(events.Retrying(step.label, attempt, CONCURRENT_ATTEMPTS, 0, []))
+                else:
+                    return
+
+    def _show(self, label: str, sight: Sight) -> None:
+        self.report(events.StepProgress(label, sight.phase, sight.done, sight.total, sight.unit, sight.blockers))
+
+    def _clear_up_after(self, step: Step, error: DBAPIError) -> None:
+        """Leave nothing half-done behind: an invalid unique index still refuses rows."""
+        try:
+            self._clear(step)
+        except DBAPIError as another:
+            raise StatementFailed(
+                f"{server_error(error).sentence}; and what it left behind could not be removed, the next run will:"
+                f" {server_error(another).sentence}"
+            ) from error
+
+    def _no_transaction_timeout(self) -> dict[str, str]:
+        return {"transaction_timeout": "0"} if self.db.version >= 170000 else {}
+
+
+def _lost_to_others(error: DBAPIError, step: Step) -> bool:
+    code = server_error(error).code
+    if code == QUERY_CANCELED:
+        return len(step.locks) > 1 and "statement timeout" in server_error(error).message
+    return code in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
+
+
+def _in_the_way(step: Step, attempts: int, blockers: list[locks.Blocker]) -> str:
+    wanted = ", ".join(str(lock) for lock in step.locks)
+    who = "".join(f"\n  {blocker}" for blocker in blockers) or "\n  nobody any more: try again"
+    return f"could not {step.label}: {wanted} was held by others in {attempts} attempts; nothing was changed by this step:{who}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{max(1, round(seconds * 1000))}ms"

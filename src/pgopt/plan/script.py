@@ -1,0 +1,135 @@
+"""The runner that writes a plan as a script for psql."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgopt.errors import NeedsDatabase, PgoptError
+from pgopt.plan.step import BatchStep
+from pgopt.server.catalog import Unseen
+from pgopt.server.locks import lock_tables
+from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from alembic.runtime.migration import MigrationContext
+    from psycopg.sql import Composable
+
+    from pgopt.plan.run import Plannable
+    from pgopt.plan.settings import Settings
+    from pgopt.plan.step import Step
+
+STOP = "\\set ON_ERROR_STOP on"
+
+
+def write(context: MigrationContext, operation: Plannable, settings: Settings) -> None:
+    """Write what an operation does; psql runs it to the same result as the runner."""
+    try:
+        plan = operation.make_plan(Unseen())
+        lines = [render(line) for step in plan.steps for line in _lines(step, settings)]
+    except PgoptError as error:
+        raise type(error)(f"{operation.title}: {error}") from error
+    put = context.impl.static_output
+    if not getattr(context.impl, "_pgopt_stops", False):
+        put(STOP)
+        context.impl._pgopt_stops = True  # type: ignore[attr-defined]
+    # Alembic has a transaction open here, and the steps have their own
+    if context.impl.transactional_ddl:
+        context.impl.emit_commit()
+    put(f"-- {plan.title}")
+    for line in lines:
+        put(f"{line};")
+    if context.impl.transactional_ddl:
+        context.impl.emit_begin()
+
+
+def _lines(step: Step | BatchStep, settings: Settings) -> Iterator[Composable]:
+    if isinstance(step, BatchStep):
+        yield _loop(step, settings)
+    elif step.transaction:
+        yield verbatim("BEGIN")
+        yield sql("set local lock_timeout = {}", literal(f"{settings.lock_timeout:g}s"))
+        if len(step.locks) > 1:
+            yield from lock_tables(step.locks)
+        yield from step.statements
+        yield verbatim("COMMIT")
+    else:
+        yield sql("set lock_timeout = {}", literal(f"{settings.concurrent_timeout:g}s"))
+        yield from step.statements
+        yield verbatim("reset lock_timeout")
+
+
+_LOOP = """do {tag}
+declare
+{variables}
+    fresh boolean := true;
+begin
+    select {key} into {ends} from only {table} order by {descending} limit 1;
+    if not found then
+        return;
+    end if;
+    loop
+        select {key} into {edges} from only {table}
+        where (fresh or ({key}) > ({lasts})) and ({key}) <= ({ends})
+        order by {key} offset {offset} limit 1;
+        if not found then
+            {take_end}
+        end if;
+        {statement};
+        commit;
+        exit when ({edges}) = ({ends});
+        {take_edge}
+        fresh := false;
+    end loop;
+end
+{tag}"""
+
+
+def _loop(step: BatchStep, settings: Settings) -> Composable:
+    """Write batches as a block that commits after each."""
+    if not step.key:
+        raise NeedsDatabase("it must see the database to find the key of the table: say key=[...], or run it online")
+    count = range(len(step.key))
+    last, edge, end = ([ident(f"{word}_{n}") for n in count] for word in ("last_key", "edge_key", "end_key"))
+    columns = [ident(name) for name in step.key]
+    condition = sql(
+        "(fresh or ({key}) > ({last})) and ({key}) <= ({edge})",
+        key=joined(columns),
+        last=joined(last),
+        edge=joined(edge),
+    )
+    statement = step.statement(condition)
+    return sql(
+        _LOOP,
+        tag=verbatim(_unused_tag(render(statement))),
+        variables=_variables(step, [*last, *edge, *end]),
+        key=joined(columns),
+        lasts=joined(last),
+        edges=joined(edge),
+        ends=joined(end),
+        table=step.table.ident,
+        descending=joined(sql("{} desc", column) for column in columns),
+        offset=literal(settings.batch_rows - 1),
+        take_end=_assign(edge, end),
+        statement=statement,
+        take_edge=_assign(last, edge),
+    )
+
+
+def _variables(step: BatchStep, variables: Sequence[Composable]) -> Composable:
+    types = [sql("{}.{}%type", step.table.ident, ident(name)) for name in step.key]
+    return joined((sql("    {} {};", name, types[n % len(types)]) for n, name in enumerate(variables)), "\n")
+
+
+def _assign(targets: Sequence[Composable], values: Sequence[Composable]) -> Composable:
+    return joined((sql("{} := {};", target, value) for target, value in zip(targets, values, strict=True)), " ")
+
+
+def _unused_tag(text: str) -> str:
+    tag = "$pgopt$"
+    number = 0
+    while tag in text:
+        number += 1
+        tag = f"$pgopt{number}$"
+    return tag

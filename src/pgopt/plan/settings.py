@@ -1,0 +1,95 @@
+"""How patient and how gentle a run is."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from pgopt.errors import InvalidOperation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "PGOPT_"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Limits for locks, waits and batches, in seconds where nothing else is said.
+
+    The defaults suit production. Each can be set for one call (``settings={"lock_attempts": 5}``), by an environment
+    variable (``PGOPT_LOCK_ATTEMPTS=5``) or in env.py (``pgopt.env.run(context, settings=Settings(lock_attempts=5))``,
+    or ``context.configure(..., pgopt_settings=Settings(...))``); the first of these that says something counts.
+    """
+
+    lock_timeout: float = 2.0
+    """The longest wait for a lock of a short step. Others queue behind us that long."""
+    lock_attempts: int = 30
+    """How often a short step tries."""
+    lock_wait: float = 15.0
+    """The longest pause between two attempts, in which the queue behind us drains."""
+    concurrent_timeout: float = 6 * 3600.0
+    """How long a CONCURRENTLY statement may wait for one old transaction; it blocks nobody meanwhile."""
+    runner_timeout: float = 900.0
+    """How long to wait for another pgopt run on the same table to end."""
+    batch_seconds: float = 0.2
+    """What one batch should take; its size is adapted to that."""
+    batch_rows: int = 1000
+    """The size of the first batch."""
+    batch_most: int = 50_000
+    """The size that no batch exceeds."""
+    batch_pause: float = 0.0
+    """What to wait between two batches."""
+    replication_lag: float = 10.0
+    """Batches wait while a standby replays later than this; 0 does not look."""
+    wal_rate: float = 0.0
+    """Batches keep below this many bytes of WAL a second, as the whole server writes them; 0 does not look."""
+    watch_after: float = 1.0
+    """When to begin to show the progress of a CONCURRENTLY statement."""
+    mixed_revisions: bool = False
+    """Allow an online operation after plain work in the same revision, which is then committed before the stamp."""
+
+    @classmethod
+    def of(cls, env: Settings | None = None, call: Mapping[str, Any] | None = None) -> Settings:
+        """Put together what was said where."""
+        return replace(env or cls(), **{**_from_environment(), **_checked(call or {})})
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    known = {field.name: type(field.default) for field in fields(Settings)}
+    for name, value in values.items():
+        if name not in known:
+            raise InvalidOperation(f"there is no setting {name!r}: choose from {', '.join(sorted(known))}")
+        if known[name] is bool:
+            right = isinstance(value, bool)
+        else:
+            right = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
+        if not right:
+            raise InvalidOperation(f"the setting {name}={value!r} is not a {_word(known[name])}")
+    return {name: known[name](value) for name, value in values.items()}
+
+
+def _from_environment() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in fields(Settings):
+        variable = PREFIX + field.name.upper()
+        if (text := os.environ.get(variable)) is not None:
+            try:
+                found[field.name] = _read(type(field.default), text)
+            except ValueError:
+                raise InvalidOperation(f"{variable}={text!r} is not a {_word(type(field.default))}") from None
+    return _checked(found)
+
+
+def _read(kind: type, text: str) -> Any:
+    if kind is bool:
+        words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        if text.lower() not in words:
+            raise ValueError(text)
+        return words[text.lower()]
+    return kind(text)
+
+
+def _word(kind: type) -> str:
+    return {bool: "yes or no", int: "number", float: "number of seconds"}[kind]

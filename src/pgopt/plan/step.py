@@ -1,0 +1,65 @@
+"""What a plan is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from psycopg.sql import Composable
+
+    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.locks import Lock
+
+    Question = Callable[[Catalog], bool]
+    Cleaning = Callable[[Catalog], Iterator["Step"]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that happens on the server.
+
+    A step in a transaction is short: it takes its locks at once, or gives up and tries again. One that cannot run in a
+    transaction (CONCURRENTLY) waits long and blocks nobody meanwhile.
+    """
+
+    label: str
+    """What it does, for people."""
+    sql: Composable | Sequence[Composable]
+    """The statement, or some that belong together in one transaction."""
+    locks: Sequence[Lock] = ()
+    """The strongest lock on each relation that is there before, in the order in which they are taken."""
+    transaction: bool = True
+    """Whether it runs in a transaction of its own."""
+    done: Question | None = None
+    """Whether it is done already."""
+    clear: Cleaning | None = None
+    """What removes a half-done state before it begins, or after it failed."""
+
+    @property
+    def statements(self) -> Sequence[Composable]:
+        """The statements in their order."""
+        return self.sql if isinstance(self.sql, Sequence) else [self.sql]
+
+
+@dataclass(frozen=True)
+class BatchStep:
+    """A statement over all rows of one table: cut into short transactions by key, and resumable."""
+
+    label: str
+    table: Relation
+    key: Sequence[str]
+    statement: Callable[[Composable], Composable]
+    """Makes the statement for the rows of one range, given as a condition on the key."""
+    locks: Sequence[Lock] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The ordered steps of one operation against the database as it is now."""
+
+    title: str
+    steps: Sequence[Step | BatchStep]
+    notes: Sequence[str] = field(default=())
+    """What somebody should know, whoever looks at the plan or carries it out."""

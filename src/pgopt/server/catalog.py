@@ -1,0 +1,232 @@
+"""Questions to the catalog. Asking changes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pgopt.errors import InvalidOperation, NeedsDatabase
+from pgopt.server.queries import query
+from pgopt.server.quoting import ident, literal, render, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from psycopg.sql import Composable
+
+    from pgopt.server.session import Session
+
+KINDS = {
+    "r": "table",
+    "p": "partitioned table",
+    "i": "index",
+    "I": "partitioned index",
+    "v": "view",
+    "m": "materialized view",
+    "f": "foreign table",
+    "S": "sequence",
+    "t": "TOAST table",
+    "c": "type",
+}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table, an index or another thing in pg_class."""
+
+    oid: int
+    schema: str | None
+    name: str
+    kind: str
+    parent: int | None = None
+
+    @property
+    def ident(self) -> Composable:
+        """The quoted, qualified name."""
+        return ident(self.schema, self.name)
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether this is a partitioned table or index."""
+        return self.kind in "pI"
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+@dataclass(frozen=True)
+class IndexInfo(Relation):
+    """An index, with what decides whether it may go."""
+
+    table: int = 0
+    valid: bool = True
+    comment: str | None = None
+    constraint: str | None = None
+    replica_identity: bool = False
+    clustered: bool = False
+    definition: str = ""
+    built_by: int | None = None
+    referenced_by: str | None = None
+    statistics: bool = False
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table."""
+
+    name: str
+    type: str
+    not_null: bool
+    generated: str
+    identity: str
+
+
+class Catalog:
+    """What there is in the database."""
+
+    online = True
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    @cached_property
+    def version(self) -> int:
+        """The server's version, as 180006."""
+        return int(self.session.value("show server_version_num"))
+
+    def relation(self, name: str, schema: str | None = None) -> Relation | None:
+        """Look a relation up, through the search path where no schema is said."""
+        row = self.session.row(query("relation", relation=_oid(name, schema)))
+        return row and Relation(*row)
+
+    def table(self, name: str, schema: str | None = None) -> Relation:
+        """Look up a table, partitioned table or materialized view that must be there."""
+        found = self.relation(name, schema)
+        if found is None:
+            where = f"in schema {schema!r}" if schema else "on the search path (schema= names another place)"
+            raise InvalidOperation(f"there is no table {name!r} {where}")
+        if found.kind not in "rpm":
+            raise InvalidOperation(f"{found} is a {KINDS.get(found.kind, found.kind)}, not a table")
+        return found
+
+    def index(self, name: str, schema: str | None = None) -> IndexInfo | None:
+        """Look an index up."""
+        return self._index(query("index", index=_oid(name, schema)))
+
+    def by_oid(self, oid: int) -> Relation:
+        """Look up a relation that is known to be there."""
+        return Relation(*self.session.row(query("relation", relation=literal(oid))))
+
+    def invalid_indexes(self, table: Relation, pattern: str) -> Sequence[IndexInfo]:
+        """Give the invalid indexes of a table whose names match a regular expression."""
+        names = self.session.rows(query("invalid_indexes", table=literal(table.oid), pattern=literal(pattern)))
+        found = (self.index(name, schema) for schema, name in names)
+        return [index for index in found if index is not None]
+
+    def partitions(self, table: Relation) -> Sequence[Relation]:
+        """Give all below a partitioned table, parents before their children."""
+        return [Relation(*row) for row in self.session.rows(query("partitions", root=literal(table.oid)))]
+
+    def index_tree(self, index: Relation) -> Sequence[Relation]:
+        """Give a partitioned index and all attached below it."""
+        return [index, *self.partitions(index)]
+
+    def is_partition(self, part: Relation) -> bool:
+        """Whether a relation still is a partition of the parent that it had."""
+        return bool(
+            self.session.value(
+                sql(
+                    "select exists (select from pg_inherits where inhrelid = {} and inhparent = {} and not inhdetachpending)",
+                    literal(part.oid),
+                    literal(part.parent),
+                )
+            )
+        )
+
+    def has_part(self, part: Relation, schema: str | None, index: str) -> bool:
+        """Whether an index of a partition is attached to an index of its parent."""
+        return bool(
+            self.session.value(
+                sql(
+                    "select exists (select from pg_inherits h join pg_index i on i.indexrelid = h.inhrelid"
+                    " where h.inhparent = to_regclass({}) and i.indrelid = {} and i.indisvalid)",
+                    _regclass(index, schema),
+                    literal(part.oid),
+                )
+            )
+        )
+
+    def columns(self, table: Relation) -> Sequence[Column]:
+        """Give the columns of a table in their order."""
+        return [Column(*row) for row in self.session.rows(query("columns", table=literal(table.oid)))]
+
+    def key_of(self, table: Relation) -> Sequence[str] | None:
+        """Give the columns that tell rows apart: the primary key, or a unique index without NULLs."""
+        found: Sequence[str] | None = self.session.value(query("key", table=literal(table.oid)))
+        return found
+
+    def index_shape(self, oid: int) -> Any:
+        """Describe an index as the server understands it, without the names of table and index."""
+        return self.session.value(query("index_shape", index=literal(oid)))
+
+    def shape_of_new(self, table: Relation, create: Any) -> Any:
+        """Describe the index that a statement would make.
+
+        The server reads the statement against an empty copy of the table, in a transaction that is rolled back.
+        """
+        probe = ident("pg_temp", "pgopt_probe")
+        name = ident("pgopt_probe_index")
+        with self.session.rolled_back():
+            self.session.run(
+                sql("create temp table pgopt_probe (like {} including generated)", table.ident),
+                create(name, probe),
+            )
+            return self.session.value(query("index_shape", index=sql("{}::regclass", literal("pg_temp.pgopt_probe_index"))))
+
+    def installed(self) -> int:
+        """Give the version of the pgopt schema, 0 where it is not installed."""
+        if self.session.value("select to_regclass('pgopt.version')") is None:
+            return 0
+        return int(self.session.value("select coalesce(max(version), 0) from pgopt.version"))
+
+    def installed_over(self, version: int) -> int:
+        """Give the version of the pgopt schema that was there before one was installed."""
+        return int(self.session.value(sql("select before from pgopt.version where version = {}", literal(version))))
+
+    def _index(self, statement: Composable) -> IndexInfo | None:
+        row = self.session.row(statement)
+        return row and IndexInfo(*row)
+
+
+class Unseen(Catalog):
+    """The catalog behind a script, which nobody can see: it answers as for a fresh run on ordinary tables."""
+
+    online = False
+    version = 0
+
+    def __init__(self) -> None:
+        pass
+
+    def relation(self, name: str, schema: str | None = None) -> Relation | None:  # noqa: D102
+        return Relation(0, schema, name, "r")
+
+    def index(self, name: str, schema: str | None = None) -> IndexInfo | None:  # noqa: ARG002, D102
+        return None
+
+    def partitions(self, table: Relation) -> Sequence[Relation]:  # noqa: ARG002, D102
+        return []
+
+    @property
+    def session(self) -> Session:  # type: ignore[override]
+        """Refuse: there is no server."""
+        raise NeedsDatabase("it must see the database, so it cannot be written by --sql: run it online")
+
+
+def _oid(name: str, schema: str | None) -> Composable:
+    return sql("to_regclass({})", _regclass(name, schema))
+
+
+def _regclass(name: str, schema: str | None) -> Composable:
+    return literal(render(ident(schema, name)))

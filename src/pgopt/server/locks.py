@@ -1,0 +1,223 @@
+"""Table locks: which there are, who holds them, and how long to try for them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from pgopt.errors import RunnerBusy
+from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from psycopg.sql import Composable
+
+    from pgopt.server.session import Session
+
+
+class Mode(IntEnum):
+    """The table locks of PostgreSQL, weakest first."""
+
+    ACCESS_SHARE = 1
+    ROW_SHARE = 2
+    ROW_EXCLUSIVE = 3
+    SHARE_UPDATE_EXCLUSIVE = 4
+    SHARE = 5
+    SHARE_ROW_EXCLUSIVE = 6
+    EXCLUSIVE = 7
+    ACCESS_EXCLUSIVE = 8
+
+    @property
+    def words(self) -> str:
+        """As in SQL: ACCESS SHARE."""
+        return self.name.replace("_", " ")
+
+    @property
+    def server_name(self) -> str:
+        """As in pg_locks: AccessShareLock."""
+        return self.name.title().replace("_", "") + "Lock"
+
+    @classmethod
+    def from_server(cls, name: str) -> Mode:
+        """Read the name in pg_locks."""
+        return next(mode for mode in cls if mode.server_name == name)
+
+    def conflicts(self) -> frozenset[Mode]:
+        """Give the locks that cannot be held beside this one."""
+        return _CONFLICTS[self]
+
+    @property
+    def blocks_reads(self) -> bool:
+        """Whether a SELECT waits."""
+        return Mode.ACCESS_SHARE in self.conflicts()
+
+    @property
+    def blocks_writes(self) -> bool:
+        """Whether an INSERT, UPDATE or DELETE waits."""
+        return Mode.ROW_EXCLUSIVE in self.conflicts()
+
+
+# each mode and the weakest ones it conflicts with; SHARE is the one that does not conflict with itself
+_CONFLICTS = {
+    Mode.ACCESS_SHARE: frozenset({Mode.ACCESS_EXCLUSIVE}),
+    Mode.ROW_SHARE: frozenset({Mode.EXCLUSIVE, Mode.ACCESS_EXCLUSIVE}),
+    Mode.ROW_EXCLUSIVE: frozenset(mode for mode in Mode if mode >= Mode.SHARE),
+    Mode.SHARE_UPDATE_EXCLUSIVE: frozenset(mode for mode in Mode if mode >= Mode.SHARE_UPDATE_EXCLUSIVE),
+    Mode.SHARE: frozenset(mode for mode in Mode if mode >= Mode.ROW_EXCLUSIVE) - {Mode.SHARE},
+    Mode.SHARE_ROW_EXCLUSIVE: frozenset(mode for mode in Mode if mode >= Mode.ROW_EXCLUSIVE),
+    Mode.EXCLUSIVE: frozenset(mode for mode in Mode if mode >= Mode.ROW_SHARE),
+    Mode.ACCESS_EXCLUSIVE: frozenset(Mode),
+}
+
+
+@dataclass(frozen=True)
+class Lock:
+    """The strongest lock that a step takes on one relation which is there before."""
+
+    mode: Mode
+    name: str
+    schema: str | None = None
+    is_index: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.mode.words} on {self.name}"
+
+    @property
+    def ident(self) -> Composable:
+        """The quoted name of the relation."""
+        return ident(self.schema, self.name)
+
+
+@dataclass(frozen=True)
+class Blocker:
+    """A session that stands in the way."""
+
+    pid: int
+    user: str | None
+    application: str | None
+    state: str | None
+    age: float
+    query: str | None
+
+    def __str__(self) -> str:
+        who = " ".join(part for part in (self.user, self.application and f"({self.application})") if part)
+        line = next(iter((self.query or "").strip().splitlines()), "")
+        return f"pid {self.pid} {who}, {self.state}, transaction open for {self.age:.1f} s: {line[:80]}".replace("  ", " ")
+
+
+_SESSION = """
+    a.pid, a.usename, a.application_name, a.state,
+    coalesce(extract(epoch from clock_timestamp() - a.xact_start), 0)::float8, a.query
+"""
+
+
+def blockers_of(session: Session, locks: Sequence[Lock]) -> list[Blocker]:
+    """Who holds a lock now that conflicts with one of these."""
+    if not locks:
+        return []
+    wanted = joined(
+        (
+            sql("({}::regclass, {})", literal(render(lock.ident)), literal(other.server_name))
+            for lock in locks
+            for other in lock.mode.conflicts()
+        )
+    )
+    rows = session.rows(
+        sql(
+            "select distinct on (a.pid) {} from pg_locks l join pg_stat_activity a using (pid)"
+            " where l.granted and l.locktype = 'relation' and a.pid <> pg_backend_pid()"
+            " and l.database = (select oid from pg_database where datname = current_database())"
+            " and (l.relation::regclass, l.mode) in ({}) order by a.pid",
+            verbatim(_SESSION),
+            wanted,
+        )
+    )
+    return [Blocker(*row) for row in rows]
+
+
+def sessions_blocking(session: Session, pid: int) -> list[Blocker]:
+    """Who stands before a waiting session; its locks on old transactions count, too."""
+    query = sql(
+        "select {} from pg_stat_activity a where a.pid = any(pg_blocking_pids({})) order by a.pid",
+        verbatim(_SESSION),
+        literal(pid),
+    )
+    return [Blocker(*row) for row in session.rows(query)]
+
+
+def lock_tables(locks: Sequence[Lock]) -> Iterator[Composable]:
+    """Give the LOCK TABLE statements for these, one for each run of locks of one mode."""
+    tables = [lock for lock in locks if not lock.is_index]
+    for mode, group in groupby(tables, key=lambda lock: lock.mode):
+        names = joined(sql("only {}", lock.ident) for lock in group)
+        yield sql("lock table {} in {} mode", names, verbatim(mode.words.lower()))
+
+
+def waits(attempts: int, first: float, longest: float) -> Iterator[float]:
+    """Give growing waits with jitter between this many attempts."""
+    wait = first
+    for _ in range(attempts - 1):
+        yield wait * random.uniform(0.7, 1.3)  # noqa: S311 -- jitter, not a secret
+        wait = min(wait * 1.5, longest)
+
+
+def advisory_key(text: str) -> int:
+    """Give the 64-bit key of an advisory lock."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
+
+
+def take(session: Session, what: str, *, patience: float, waiting: Callable[[Blocker | None], Any]) -> None:
+    """Become the only runner at work on something.
+
+    The lock is polled: a session that waits for an advisory lock holds a snapshot, and CREATE INDEX CONCURRENTLY of the
+    one that has the lock would wait for that snapshot for ever.
+    """
+    key = advisory_key(what)
+    give_up = time.monotonic() + patience
+    told = False
+    while not session.value(sql("select pg_try_advisory_lock({})", literal(key))):
+        holder = _holder(session, key)
+        if time.monotonic() >= give_up:
+            raise RunnerBusy(f"another pgopt run is at work on {what}: {holder or 'it has just ended, try again'}")
+        if not told:
+            waiting(holder)
+            told = True
+        time.sleep(0.2)
+
+
+def release(session: Session, what: str) -> None:
+    """Let others work on it; the server does so itself when the session ends."""
+    session.value(sql("select pg_advisory_unlock({})", literal(advisory_key(what))))
+
+
+@contextmanager
+def alone(session: Session, what: str, *, patience: float, waiting: Callable[[Blocker | None], Any]) -> Iterator[None]:
+    """Be the only runner at work on something, for a block."""
+    take(session, what, patience=patience, waiting=waiting)
+    try:
+        yield
+    finally:
+        if session.alive:
+            release(session, what)
+
+
+def _holder(session: Session, key: int) -> Blocker | None:
+    unsigned = key % 2**64
+    row = session.row(
+        sql(
+            "select {} from pg_locks l join pg_stat_activity a using (pid) where l.locktype = 'advisory' and l.granted"
+            " and l.database = (select oid from pg_database where datname = current_database())"
+            " and l.classid::int8 = {} and l.objid::int8 = {} and l.objsubid = 1",
+            verbatim(_SESSION),
+            literal(unsigned >> 32),
+            literal(unsigned & 0xFFFFFFFF),
+        )
+    )
+    return row and Blocker(*row)

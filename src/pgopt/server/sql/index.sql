@@ -1,0 +1,16 @@
+select c.oid::int8, n.nspname, c.relname, c.relkind::text,
+       (select h.inhparent::int8 from pg_inherits h where h.inhrelid = c.oid),
+       i.indrelid::int8,
+       i.indisvalid,
+       obj_description(c.oid, 'pg_class'),
+       (select o.conname from pg_constraint o where o.conindid = c.oid and o.contype in ('p', 'u', 'x')),
+       i.indisreplident,
+       i.indisclustered,
+       pg_get_indexdef(c.oid),
+       (select p.pid from pg_stat_progress_create_index p where p.index_relid = c.oid limit 1),
+       (select min(o.conrelid::regclass::text) from pg_constraint o where o.conindid = c.oid and o.contype = 'f'),
+       exists (select from pg_attribute a where a.attrelid = c.oid and a.attstattarget >= 0)
+from pg_index i
+join pg_class c on c.oid = i.indexrelid
+join pg_namespace n on n.oid = c.relnamespace
+where c.oid = {index}
