@@ -1,0 +1,142 @@
+"""A database in a test: SQL in, rows out, what pg_dump says of it, and operations carried out on it as Alembic does."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pgopt.operations import Operation
+    from pgopt.plan.events import Event
+    from sqlalchemy import Engine
+
+    from tests.servers import Server
+
+# what a test need not wait for
+IMPATIENT = {"lock_attempts": 3, "lock_timeout": 0.2, "lock_wait": 0.1, "runner_timeout": 0.5}
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database on the server of the suite."""
+
+    server: Server
+    name: str
+
+    def connect(self, **options: Any) -> psycopg.Connection[Any]:
+        """Open a connection in autocommit."""
+        return psycopg.connect(self.server.dsn(self.name), autocommit=True, **options)
+
+    def run(self, text: str) -> None:
+        """Run some SQL."""
+        with self.connect() as connection:
+            connection.execute(text)  # type: ignore[call-overload]
+
+    def rows(self, text: str) -> list[tuple[Any, ...]]:
+        """Give the rows of a query."""
+        with self.connect() as connection:
+            return connection.execute(text).fetchall()  # type: ignore[call-overload, no-any-return]
+
+    def value(self, text: str) -> Any:
+        """Give the first value of a query."""
+        rows = self.rows(text)
+        return rows[0][0] if rows else None
+
+    def dump(self) -> str:
+        """The schema as pg_dump writes it, without pgopt's own and Alembic's."""
+        return self.server.run(
+            "pg_dump",
+            self.name,
+            "--schema-only",
+            "--restrict-key=pgopt",
+            "--exclude-schema=pgopt",
+            "--exclude-table=alembic_version",
+        )
+
+    def contents(self) -> dict[str, list[str]]:
+        """All rows of all tables but pgopt's, as sorted text."""
+        tables = self.rows(
+            "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where c.relkind = 'r' and n.nspname not in ('pgopt', 'pg_catalog', 'information_schema')"
+            " and n.nspname !~ '^pg_t' order by 1"
+        )
+        return {table: names(self.rows(f"select t::text from only {table} t order by 1")) for (table,) in tables}
+
+    def psql(self, script: str) -> str:
+        """Let psql run a script."""
+        return self.server.run("psql", self.name, "--no-psqlrc", "--quiet", stdin=script)
+
+    def engine(self, driver: str = "psycopg", **options: Any) -> Engine:
+        """An SQLAlchemy engine without a pool."""
+        return create_engine(self.server.url(self.name, driver), poolclass=NullPool, **options)
+
+    def perform(
+        self,
+        *operations: Operation,
+        engine: Engine | None = None,
+        settings: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> list[Event]:
+        """Carry operations out, each as a revision of its own, and give the events that were told."""
+        events: list[Event] = []
+        with self.migration(engine, settings=settings, pgopt_report=events.append, **options) as context:
+            for operation in operations:
+                with context.begin_transaction(_per_migration=True):
+                    Operations(context).invoke(operation)
+        return events
+
+    @contextmanager
+    def migration(
+        self, engine: Engine | None = None, *, settings: dict[str, Any] | None = None, **options: Any
+    ) -> Iterator[MigrationContext]:
+        """Open Alembic's context on a connection, as env.py does."""
+        from pgopt import Settings
+
+        with (engine or self.engine()).connect() as connection:
+            opts = {
+                "transaction_per_migration": True,
+                "pgopt_settings": Settings.of(None, {**IMPATIENT, **(settings or {})}),
+                **options,
+            }
+            yield MigrationContext.configure(connection, opts=opts)
+
+    def script(self, *operations: Operation) -> str:
+        """Write operations as `alembic upgrade --sql` does."""
+        import io
+
+        buffer = io.StringIO()
+        context = MigrationContext.configure(
+            dialect_name="postgresql",
+            opts={"as_sql": True, "output_buffer": buffer, "literal_binds": True, "transaction_per_migration": True},
+            dialect_opts={"paramstyle": "named"},
+        )
+        for operation in operations:
+            with context.begin_transaction(_per_migration=True):
+                Operations(context).invoke(operation)
+        return buffer.getvalue()
+
+
+def wait_until(what: str, question: Any, *, seconds: float = 20.0) -> Any:
+    """Ask until the answer is true; fail when it never is."""
+    import time
+
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        if answer := question():
+            return answer
+        time.sleep(0.02)
+    raise AssertionError(f"never seen: {what}")
+
+
+def names(rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The first column."""
+    return [row[0] for row in rows]
