@@ -30,7 +30,7 @@ class Server:
     password: str | None = None
     options: str = ""
     maintenance_dbname: str = "postgres"
-    template_dbname: str = "pgopt_template"
+    template_dbname: str = "template1"
     bindir: str = ""
 
     def dsn(self, dbname: str) -> str:
