@@ -66,7 +66,9 @@ def run(
         return
     found = _url(context, url)
     if found is None:
-        raise PgoptError("which database? say alembic -x url=postgresql://…, or set DATABASE_URL, or sqlalchemy.url in alembic.ini")
+        raise PgoptError(
+            "which database? say alembic -x url=postgresql://…, or set DATABASE_URL, or sqlalchemy.url in alembic.ini"
+        )
     if found.get_dialect().is_async:
         asyncio.run(_connect_async(found, partial(_online, context, options)))
         return
@@ -102,7 +104,9 @@ def hidden_from_autogenerate(
 
 
 def _partitions(connection: Connection) -> set[tuple[str, str]]:
-    rows = Session(connection).rows("select relnamespace::regnamespace::text, relname from pg_class where relispartition")
+    rows = Session(connection).rows(
+        "select relnamespace::regnamespace::text, relname from pg_class where relispartition"
+    )
     return {(schema.strip('"'), name) for schema, name in rows}
 
 

@@ -28,11 +28,11 @@ def operation(directive: str) -> Callable[[OperationT], OperationT]:
     """Make a class an operation: a frozen dataclass, and a directive on Alembic's ``op``."""
 
     def decorate(cls: OperationT) -> OperationT:
-        made = dataclass(frozen=True, repr=False)(cls)
-        made.directive = directive
-        registry[directive] = made
-        _register(made, directive)
-        return made
+        dataclass(frozen=True, repr=False)(cls)
+        cls.directive = directive
+        registry[directive] = cls
+        _register(cls, directive)
+        return cls
 
     return decorate
 
@@ -78,7 +78,11 @@ class Operation(MigrateOperation):
     def title(self) -> str:
         """The operation in a few words, for people."""
         name, table = getattr(self, "name", None), getattr(self, "table", None)
-        return f"{self.directive} {name} on {table}" if name and table else f"{self.directive} {name or table or ''}".rstrip()
+        return (
+            f"{self.directive} {name} on {table}"
+            if name and table
+            else f"{self.directive} {name or table or ''}".rstrip()
+        )
 
     def __repr__(self) -> str:
         parts = []

@@ -42,11 +42,11 @@ class Backfill(Action):
     key: Sequence[str] = ()
     schema: str | None = None
 
-    def check(self) -> None:  # noqa: D102
+    def check(self) -> None:
         if not self.set:
             raise InvalidOperation(f"backfill of {self.table} sets nothing: set={{'column': 'expression'}}")
 
-    def plan(self, db: Catalog) -> Iterator[BatchStep]:  # noqa: D102
+    def plan(self, db: Catalog) -> Iterator[BatchStep]:
         root = db.table(self.table, self.schema)
         self._check_columns(db, root)
         for table in [root] if not root.partitioned else [part for part in db.partitions(root) if part.kind == "r"]:

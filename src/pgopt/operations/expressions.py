@@ -17,5 +17,5 @@ def text_of(value: Any) -> Any:
     if isinstance(value, ColumnElement) and not isinstance(value, ColumnClause | UnaryExpression):
         value = value.self_group()
     # paramstyle named: the drivers' own would double each %
-    dialect = PGDialect(paramstyle="named")
+    dialect = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
     return str(value.compile(dialect=dialect, compile_kwargs={"literal_binds": True, "include_table": False}))

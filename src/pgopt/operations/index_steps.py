@@ -191,7 +191,7 @@ def _not_at_work(index: IndexInfo) -> None:
 # -- rebuilding ----------------------------------------------------------------------------------------------------------
 
 
-def reindex(name: str | None, schema: str | None, tables: Sequence[Relation], target: Composable) -> Step:
+def reindex(name: str | None, tables: Sequence[Relation], target: Composable) -> Step:
     """Rebuild one index, or all of a table and its partitions."""
     locks = [Lock(Mode.SHARE_UPDATE_EXCLUSIVE, table.name, table.schema) for table in tables]
     return Step(
@@ -229,6 +229,19 @@ def build_on_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[S
         yield step(of, part, names[part.oid][1], partial(_is_served, part=part, of_parent=names[part.parent or 0]))
     for part in reversed(parts):
         yield _attach(db, part, root, names)
+    yield Step(
+        f"see that {of.key} is valid",
+        [],
+        done=partial(_is_valid, name=of.key, schema=root.schema),
+        clear=partial(_latecomers, of=of, root=root, known=parts),
+    )
+
+
+def _latecomers(db: Catalog, *, of: IndexOperation, root: Relation, known: Sequence[Relation]) -> Iterator[Step]:
+    """Plan again for partitions that came between the plan and the index of their parent."""
+    if db.partitions(root) == known:
+        raise InvalidOperation(f"index {of.key} of {root} stays invalid though all partitions have it: drop it and run again")
+    yield from build_on_tree(db, of, root)
 
 
 def part_name(of: IndexOperation, part: Relation) -> str:

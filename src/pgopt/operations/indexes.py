@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pgopt.errors import InvalidOperation, NotReversible
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pgopt.server.catalog import Catalog, IndexInfo, Relation
+
 
 @dataclass(frozen=True, repr=False)
 class IndexOperation(StateOperation):
@@ -92,15 +92,15 @@ class CreateIndexConcurrently(IndexOperation):
 
     columns: Sequence[Any] = field()
 
-    def check(self) -> None:  # noqa: D102
+    def check(self) -> None:
         super().check()
         if not self.columns:
             raise InvalidOperation(f"index {self.name} on {self.table} has no columns")
 
-    def reverse(self) -> DropIndexConcurrently:  # noqa: D102
+    def reverse(self) -> DropIndexConcurrently:
         return _other(DropIndexConcurrently, self)
 
-    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+    def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
         steps.same_or_refuse(db, self, table)
         if table.partitioned:
@@ -125,12 +125,19 @@ class DropIndexConcurrently(IndexOperation):
         op.drop_index_concurrently("ix_tickets_status", "tickets", ["status"])
     """
 
-    def reverse(self) -> CreateIndexConcurrently:  # noqa: D102
+    def reverse(self) -> CreateIndexConcurrently:
         if not self.columns:
-            raise NotReversible(f"{self.title}: say the columns of the index (and where=, include= …), so that it can be made again")
+            raise NotReversible(
+                f"{self.title}: say the columns of the index (and where=, include= …), so that it can be made again"
+            )
         return _other(CreateIndexConcurrently, self)
 
-    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+    def notes(self, db: Catalog) -> Sequence[str]:
+        if db.table(self.table, self.schema).partitioned:
+            return [f"{self.table} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant"]
+        return ()
+
+    def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
         index = db.index(self.key, table.schema)
         if index is not None:
@@ -162,20 +169,22 @@ class ReplaceIndexConcurrently(IndexOperation):
     columns: Sequence[Any] = field()
     old: Sequence[Any] | Mapping[str, Any] | None = field(default=None, kw_only=True)
 
-    def check(self) -> None:  # noqa: D102
+    def check(self) -> None:
         super().check()
         if not self.columns:
             raise InvalidOperation(f"index {self.name} on {self.table} has no columns")
         if self.old is not None:
             self._replaced()
 
-    def reverse(self) -> ReplaceIndexConcurrently:  # noqa: D102
+    def reverse(self) -> ReplaceIndexConcurrently:
         if self.old is None:
-            raise NotReversible(f"{self.title}: say old=, the columns of the index that was there, so that it can be made again")
+            raise NotReversible(
+                f"{self.title}: say old=, the columns of the index that was there, so that it can be made again"
+            )
         ours = {name: getattr(self, name) for name in _DEFINITION if getattr(self, name) != _BARE[name]}
         return replace(self, **self._replaced(), old=ours)
 
-    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+    def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
         if table.partitioned:
             raise InvalidOperation(
@@ -186,7 +195,7 @@ class ReplaceIndexConcurrently(IndexOperation):
         if self._is_there(db, self.key, table):
             yield steps.drop(new, table)
         else:
-            self._check_replaced(db, new, table)
+            self._check_replaced(db, table)
             yield steps.drop(old, table)
             if db.index(new, table.schema) and not self._is_there(db, new, table):
                 yield steps.drop(new, table)
@@ -200,14 +209,16 @@ class ReplaceIndexConcurrently(IndexOperation):
         """Give the whole definition of the old index."""
         given = dict(self.old) if isinstance(self.old, Mapping) else {"columns": self.old}
         if unknown := sorted(set(given) - _DEFINITION):
-            raise InvalidOperation(f"old= of index {self.name} says {unknown[0]!r}: it can say {', '.join(sorted(_DEFINITION))}")
+            raise InvalidOperation(
+                f"old= of index {self.name} says {unknown[0]!r}: it can say {', '.join(sorted(_DEFINITION))}"
+            )
         return {**_BARE, **given}
 
     def _is_there(self, db: Catalog, name: str, table: Relation) -> bool:
         index = db.index(name, table.schema)
         return index is not None and index.valid and steps.is_same(db, self, index, table)
 
-    def _check_replaced(self, db: Catalog, new: str, table: Relation) -> None:
+    def _check_replaced(self, db: Catalog, table: Relation) -> None:
         index = db.index(self.key, table.schema)
         if index is None:
             if db.online:
@@ -222,7 +233,7 @@ class ReplaceIndexConcurrently(IndexOperation):
 class RenameIndex(StateOperation):
     """Rename an index; SHARE UPDATE EXCLUSIVE on the index alone, for an instant::
 
-        op.rename_index("ix_old", "ix_new")
+    op.rename_index("ix_old", "ix_new")
     """
 
     name: str
@@ -230,19 +241,23 @@ class RenameIndex(StateOperation):
     _: KW_ONLY
     schema: str | None = None
 
-    def check(self) -> None:  # noqa: D102
+    def check(self) -> None:
         check_name(self.name, "an index")
         check_name(self.new_name, f"the index {self.name}")
 
-    def reverse(self) -> RenameIndex:  # noqa: D102
+    def reverse(self) -> RenameIndex:
         return replace(self, name=self.new_name, new_name=self.name)
 
-    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+    def plan(self, db: Catalog) -> Iterator[Step]:
         index, taken = db.index(self.name, self.schema), db.index(self.new_name, self.schema)
         if index and taken:
-            raise InvalidOperation(f"there is an index {taken} already: drop it, or choose another name than {self.new_name!r}")
+            raise InvalidOperation(
+                f"there is an index {taken} already: drop it, or choose another name than {self.new_name!r}"
+            )
         if db.online and not index and not taken:
-            raise InvalidOperation(f"there is no index {self.name!r}" + (f" in schema {self.schema!r}" if self.schema else ""))
+            raise InvalidOperation(
+                f"there is no index {self.name!r}" + (f" in schema {self.schema!r}" if self.schema else "")
+            )
         schema = index.schema if index else self.schema
         yield Step(
             f"rename index {self.name} to {self.new_name}",
@@ -251,7 +266,7 @@ class RenameIndex(StateOperation):
             done=lambda db: db.index(self.name, schema) is None and db.index(self.new_name, schema) is not None,
         )
 
-    def subject(self, db: Catalog) -> str:  # noqa: D102
+    def subject(self, db: Catalog) -> str:
         index = db.index(self.name, self.schema) or db.index(self.new_name, self.schema)
         return str(db.by_oid(index.table)) if index else "the database"
 
@@ -272,22 +287,22 @@ class ReindexConcurrently(Action):
     table: str | None = None
     schema: str | None = None
 
-    def check(self) -> None:  # noqa: D102
+    def check(self) -> None:
         if (self.name is None) == (self.table is None):
             raise InvalidOperation("reindex_concurrently takes the name of an index, or table=, and not both")
 
-    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+    def plan(self, db: Catalog) -> Iterator[Step]:
         if self.name is None:
             table = db.table(str(self.table), self.schema)
-            yield steps.reindex(None, None, [table, *db.partitions(table)], table.ident)
+            yield steps.reindex(None, [table, *db.partitions(table)], table.ident)
         elif not db.online:
-            yield steps.reindex(self.name, self.schema, [], ident(self.schema, self.name))
+            yield steps.reindex(self.name, [], ident(self.schema, self.name))
         else:
             index = self._index(db, self.name)
             table = db.by_oid(index.table)
-            yield steps.reindex(self.name, index.schema, [table, *db.partitions(table)], index.ident)
+            yield steps.reindex(self.name, [table, *db.partitions(table)], index.ident)
 
-    def subject(self, db: Catalog) -> str:  # noqa: D102
+    def subject(self, db: Catalog) -> str:
         if self.name is None:
             return super().subject(db)
         return str(db.by_oid(self._index(db, self.name).table))
@@ -295,5 +310,7 @@ class ReindexConcurrently(Action):
     def _index(self, db: Catalog, name: str) -> IndexInfo:
         index = db.index(name, self.schema)
         if index is None:
-            raise InvalidOperation(f"there is no index {name!r}" + (f" in schema {self.schema!r}" if self.schema else ""))
+            raise InvalidOperation(
+                f"there is no index {name!r}" + (f" in schema {self.schema!r}" if self.schema else "")
+            )
         return index

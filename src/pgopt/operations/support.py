@@ -13,6 +13,8 @@ from pgopt.server.quoting import literal, sql, verbatim
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from psycopg.sql import Composable
+
     from pgopt.server.catalog import Catalog
 
 
@@ -28,14 +30,14 @@ class InstallPgopt(StateOperation):
 
     version: int
 
-    def check(self) -> None:  # noqa: D102
+    def check(self) -> None:
         if not 1 <= self.version <= schema.LATEST:
             raise InvalidOperation(f"this pgopt has versions 1 to {schema.LATEST} of its schema, not {self.version}")
 
-    def reverse(self) -> UninstallPgopt:  # noqa: D102
+    def reverse(self) -> UninstallPgopt:
         return UninstallPgopt(self.version)
 
-    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+    def plan(self, db: Catalog) -> Iterator[Step]:
         before = db.installed() if db.online else 0
         for version in range(before + 1, self.version + 1):
             yield Step(
@@ -54,10 +56,10 @@ class UninstallPgopt(StateOperation):
 
     version: int
 
-    def reverse(self) -> InstallPgopt:  # noqa: D102
+    def reverse(self) -> InstallPgopt:
         return InstallPgopt(self.version)
 
-    def plan(self, db: Catalog) -> Iterator[Step]:  # noqa: D102
+    def plan(self, db: Catalog) -> Iterator[Step]:
         there = db.installed() if db.online else self.version
         if there > self.version:
             raise InvalidOperation(f"version {there} of the pgopt schema is installed: uninstall that first")
@@ -78,9 +80,11 @@ class UninstallPgopt(StateOperation):
     def _check_unused(self, db: Catalog) -> None:
         kept = db.session.value("select string_agg(distinct operation, ', ' order by operation) from pgopt.undo")
         if kept:
-            raise InvalidOperation(f"pgopt.undo still holds what undoes {kept}: downgrade the revisions that did it first")
+            raise InvalidOperation(
+                f"pgopt.undo still holds what undoes {kept}: downgrade the revisions that did it first"
+            )
 
 
-def _statements(version: int, direction: str) -> list[object]:
+def _statements(version: int, direction: str) -> list[Composable]:
     text = schema.script(version, direction)
     return [verbatim(statement.strip()) for statement in text.split(";\n") if statement.strip()]

@@ -22,7 +22,7 @@ from pgopt.server.session import (
 from pgopt.server.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from psycopg.sql import Composable
 
@@ -38,17 +38,18 @@ INSTALL = "op.install_pgopt(version=1)"
 class BatchRun:
     """One run over the rows of one batch step, from where the last one stopped."""
 
-    def __init__(
-        self, session: Session, settings: Settings, journal: Journal, report: Report, step: BatchStep
-    ) -> None:
+    def __init__(self, session: Session, settings: Settings, journal: Journal, report: Report, step: BatchStep) -> None:
         if not journal.installed:
-            raise NotInstalled(f"batches are resumed by what the pgopt schema remembers: add `{INSTALL}` to a revision before")
+            raise NotInstalled(
+                f"batches are resumed by what the pgopt schema remembers: add `{INSTALL}` to a revision before"
+            )
         self.session = session
         self.settings = settings
         self.report = report
         self.step = step
         self.memory = _Memory(session, journal, step)
         self.size = settings.batch_rows
+        self.started = 0.0
         self.throttle = Throttle(session, settings.replication_lag, settings.wal_rate)
         # a transaction that is shorter than deadlock_timeout never makes somebody else the victim of a deadlock
         deadlock = session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)")
@@ -59,11 +60,18 @@ class BatchRun:
         end = self.memory.begin(end_of(self.session, self.step.table, self.step.key))
         if end is None:
             return
-        total = max(0, round(self.session.value(sql("select reltuples from pg_class where oid = {}", literal(self.step.table.oid)))))
+        total = max(
+            0,
+            round(
+                self.session.value(sql("select reltuples from pg_class where oid = {}", literal(self.step.table.oid)))
+            ),
+        )
         while not self.memory.finished:
             self._one_batch(end)
-            self.report(events.StepProgress(self.step.label, "rows", self.memory.keys, max(total, self.memory.keys), "rows"))
-            for reason, wait in self._reasons_to_wait():
+            self.report(
+                events.StepProgress(self.step.label, "rows", self.memory.keys, max(total, self.memory.keys), "rows")
+            )
+            for reason, wait in self.throttle.reasons():
                 self.report(events.Throttled(self.step.label, reason, wait))
                 time.sleep(wait)
             time.sleep(self.settings.batch_pause)
@@ -79,12 +87,14 @@ class BatchRun:
             except DBAPIError as error:
                 if not self.session.alive or not self._others_came_first(error):
                     raise
-                blockers = locks.blockers_of(self.session, [])
+                # who holds a row is not to be seen afterwards, who writes to the table is
+                table = locks.Lock(locks.Mode.SHARE, self.step.table.name, self.step.table.schema)
+                blockers = locks.blockers_of(self.session, [table])
                 self.size = max(1, self.size // 4)
                 if (pause := next(pauses, None)) is None:
                     raise LockNotAcquired(
                         f"could not {self.step.label}: rows were held by others in {attempts} attempts; what is done is kept,"
-                        " run again to go on"
+                        f" run again to go on. At work on the table:{locks.one_a_line(blockers)}"
                     ) from error
                 self.report(events.Retrying(self.step.label, attempt, attempts, pause, blockers))
                 time.sleep(pause)
@@ -92,12 +102,17 @@ class BatchRun:
                 return
 
     def _transaction(self, keys: KeyRange, *, last: bool) -> None:
-        started = time.monotonic()
-        limit = "0" if self.size == 1 else f"{round(self.longest * 1000)}ms"
-        with self.session.transaction({"statement_timeout": limit, "datestyle": "ISO, MDY"}):
+        self.started = time.monotonic()
+        # a single row cannot be part of a deadlock, and may take as long as its triggers do
+        limits = {
+            "statement_timeout": "0" if self.size == 1 else f"{round(self.longest * 1000)}ms",
+            "lock_timeout": f"{round(self.settings.lock_timeout * 1000)}ms",
+            "datestyle": "ISO, MDY",
+        }
+        with self.session.transaction(limits):
             touched = self.session.count(self.step.statement(keys.condition()))
             waiting = self.memory.advance(keys.upto, touched, self.size, finished=last)
-        self._adapt(time.monotonic() - started, waiting)
+        self._adapt(time.monotonic() - self.started, waiting)
 
     def _adapt(self, seconds: float, waiting: int) -> None:
         factor = min(2.0, max(0.25, self.settings.batch_seconds / max(seconds, 0.001)))
@@ -108,11 +123,9 @@ class BatchRun:
     def _others_came_first(self, error: DBAPIError) -> bool:
         said = server_error(error)
         if said.code == QUERY_CANCELED:
-            return "statement timeout" in said.message
+            # by our own statement_timeout, not by somebody who wants this to end
+            return self.size > 1 and time.monotonic() - self.started >= self.longest
         return said.code in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, SERIALIZATION_FAILURE)
-
-    def _reasons_to_wait(self) -> Iterator[tuple[str, float]]:
-        return self.throttle.reasons()
 
 
 class _Memory:
@@ -135,7 +148,8 @@ class _Memory:
         """Take up what an earlier run left, or begin with this end."""
         row = self.session.row(
             sql(
-                "select last_key, end_key, keys_done, finished_at is not null from pgopt.progress where {}", self._where()
+                "select last_key, end_key, keys_done, finished_at is not null from pgopt.progress where {}",
+                self._where(),
             )
         )
         if row is not None:

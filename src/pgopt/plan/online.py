@@ -158,7 +158,7 @@ def _lost_to_others(error: DBAPIError, step: Step) -> bool:
 
 def _in_the_way(step: Step, attempts: int, blockers: list[locks.Blocker]) -> str:
     wanted = ", ".join(str(lock) for lock in step.locks)
-    who = "".join(f"\n  {blocker}" for blocker in blockers) or "\n  nobody any more: try again"
+    who = locks.one_a_line(blockers)
     return f"could not {step.label}: {wanted} was held by others in {attempts} attempts; nothing was changed by this step:{who}"
 
 

@@ -57,7 +57,7 @@ class Settings:
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
-    known = {field.name: type(field.default) for field in fields(Settings)}
+    known: dict[str, type] = {field.name: type(field.default) for field in fields(Settings)}
     for name, value in values.items():
         if name not in known:
             raise InvalidOperation(f"there is no setting {name!r}: choose from {', '.join(sorted(known))}")
@@ -84,7 +84,16 @@ def _from_environment() -> dict[str, Any]:
 
 def _read(kind: type, text: str) -> Any:
     if kind is bool:
-        words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+        words = {
+            "1": True,
+            "true": True,
+            "yes": True,
+            "on": True,
+            "0": False,
+            "false": False,
+            "no": False,
+            "off": False,
+        }
         if text.lower() not in words:
             raise ValueError(text)
         return words[text.lower()]

@@ -21,7 +21,7 @@ log = logging.getLogger("alembic.pgopt")
 def prepare(context: MigrationContext, settings: Settings) -> None:
     """Make sure that the open transaction may be committed, and that each stamp is."""
     connection = context.connection
-    assert connection is not None  # noqa: S101 -- there is one when not as_sql
+    assert connection is not None
     if connection.in_nested_transaction():
         raise UnsafeTransaction(
             "an online operation commits, and a savepoint is open (begin_nested): call the operation outside of it"

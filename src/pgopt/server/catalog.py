@@ -183,7 +183,9 @@ class Catalog:
                 sql("create temp table pgopt_probe (like {} including generated)", table.ident),
                 create(name, probe),
             )
-            return self.session.value(query("index_shape", index=sql("{}::regclass", literal("pg_temp.pgopt_probe_index"))))
+            return self.session.value(
+                query("index_shape", index=sql("{}::regclass", literal("pg_temp.pgopt_probe_index")))
+            )
 
     def installed(self) -> int:
         """Give the version of the pgopt schema, 0 where it is not installed."""

@@ -109,7 +109,9 @@ class Blocker:
     def __str__(self) -> str:
         who = " ".join(part for part in (self.user, self.application and f"({self.application})") if part)
         line = next(iter((self.query or "").strip().splitlines()), "")
-        return f"pid {self.pid} {who}, {self.state}, transaction open for {self.age:.1f} s: {line[:80]}".replace("  ", " ")
+        return f"pid {self.pid} {who}, {self.state}, transaction open for {self.age:.1f} s: {line[:80]}".replace(
+            "  ", " "
+        )
 
 
 _SESSION = """
@@ -123,18 +125,16 @@ def blockers_of(session: Session, locks: Sequence[Lock]) -> list[Blocker]:
     if not locks:
         return []
     wanted = joined(
-        (
-            sql("({}::regclass, {})", literal(render(lock.ident)), literal(other.server_name))
-            for lock in locks
-            for other in lock.mode.conflicts()
-        )
+        sql("(to_regclass({}), {})", literal(render(lock.ident)), literal(other.server_name))
+        for lock in locks
+        for other in lock.mode.conflicts()
     )
     rows = session.rows(
         sql(
             "select distinct on (a.pid) {} from pg_locks l join pg_stat_activity a using (pid)"
             " where l.granted and l.locktype = 'relation' and a.pid <> pg_backend_pid()"
             " and l.database = (select oid from pg_database where datname = current_database())"
-            " and (l.relation::regclass, l.mode) in ({}) order by a.pid",
+            " and (l.relation, l.mode) in ({}) order by a.pid",
             verbatim(_SESSION),
             wanted,
         )
@@ -152,6 +152,11 @@ def sessions_blocking(session: Session, pid: int) -> list[Blocker]:
     return [Blocker(*row) for row in session.rows(query)]
 
 
+def one_a_line(blockers: Sequence[Blocker]) -> str:
+    """Name sessions at the end of an error."""
+    return "".join(f"\n  {blocker}" for blocker in blockers) or "\n  nobody any more: try again"
+
+
 def lock_tables(locks: Sequence[Lock]) -> Iterator[Composable]:
     """Give the LOCK TABLE statements for these, one for each run of locks of one mode."""
     tables = [lock for lock in locks if not lock.is_index]
@@ -164,7 +169,7 @@ def waits(attempts: int, first: float, longest: float) -> Iterator[float]:
     """Give growing waits with jitter between this many attempts."""
     wait = first
     for _ in range(attempts - 1):
-        yield wait * random.uniform(0.7, 1.3)  # noqa: S311 -- jitter, not a secret
+        yield wait * random.uniform(0.7, 1.3)
         wait = min(wait * 1.5, longest)
 
 

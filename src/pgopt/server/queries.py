@@ -6,8 +6,6 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING
 
-from pgopt.server.quoting import verbatim
-
 if TYPE_CHECKING:
     from psycopg.sql import Composable, Composed
 
@@ -16,9 +14,7 @@ def query(name: str, **values: Composable) -> Composed:
     """Load ``sql/<name>.sql`` and put values in the places that are marked ``{so}``."""
     from psycopg.sql import SQL
 
-    template = verbatim(_text(name))
-    assert isinstance(template, SQL)  # noqa: S101 -- for the type checker
-    return template.format(**values)
+    return SQL(_text(name)).format(**values)
 
 
 @cache

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import TYPE_CHECKING, Any, LiteralString, cast
+from typing import TYPE_CHECKING, Any, LiteralString
 
 from pgopt.errors import InvalidOperation
 
@@ -45,7 +45,7 @@ def verbatim(text: str) -> Composable:
     """SQL that the migration's author wrote: a predicate, an expression."""
     from psycopg.sql import SQL
 
-    return SQL(cast("LiteralString", text))
+    return SQL(text)
 
 
 def joined(parts: Iterable[Composable], separator: LiteralString = ", ") -> Composed:
@@ -87,7 +87,9 @@ def check_name(name: str, what: str) -> None:
         )
 
 
-_COLUMN = re.compile(r"""\s*(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))(?:\s+(?P<rest>[A-Za-z"].*?))?\s*""", re.S)
+_COLUMN = re.compile(
+    r"""\s*(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>[^\W\d][\w$]*))(?:\s+(?P<rest>[A-Za-z"].*?))?\s*""", re.DOTALL
+)
 
 
 def column(text: str) -> Composable:

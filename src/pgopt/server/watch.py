@@ -40,7 +40,9 @@ def watched(session: Session, after: float, tell: Callable[[Sight], None]) -> It
         yield
         return
     ended = threading.Event()
-    thread = threading.Thread(target=_watch, args=(engine, session.pid, after, ended, tell), name="pgopt watcher", daemon=True)
+    thread = threading.Thread(
+        target=_watch, args=(engine, session.pid, after, ended, tell), name="pgopt watcher", daemon=True
+    )
     thread.start()
     try:
         yield
