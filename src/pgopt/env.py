@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
+from logging.config import fileConfig
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import create_engine, pool
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from pgopt.errors import PgoptError, UnsafeTransaction
 from pgopt.plan.events import WaitingForRunner
-from pgopt.plan.journal import Journal, chain_of, revision_of
+from pgopt.plan.journal import DOWN, UNDOING, UP, Journal, chain_of, revision_of
 from pgopt.plan.progress import reporter
 from pgopt.plan.settings import Settings
 from pgopt.server import locks
 from pgopt.server.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
+    from alembic.config import Config
     from alembic.runtime.environment import EnvironmentContext
     from alembic.runtime.migration import MigrationContext
     from sqlalchemy import MetaData
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
 
 APPLICATION_NAME = "pgopt migration"
 SCHEMA = "pgopt"
+PREVIEW = "pgopt_preview"
+NO_URL = "which database? say alembic -x url=postgresql://…, or set DATABASE_URL, or sqlalchemy.url in alembic.ini"
 
 
 def run(
@@ -35,6 +43,7 @@ def run(
     target_metadata: MetaData | Sequence[MetaData] | None = None,
     *,
     url: str | URL | None = None,
+    otherwise: AbstractContextManager[URL] | None = None,
     settings: Settings | None = None,
     **configure: Any,
 ) -> None:
@@ -47,8 +56,9 @@ def run(
         pgopt.env.run(context, target_metadata=Base.metadata)
 
     The server is the one of ``alembic -x url=…``, else of ``url``, else of the variable DATABASE_URL, else of
-    ``sqlalchemy.url`` in alembic.ini; a connection in ``config.attributes["connection"]`` comes before all of these.
-    Further keywords go to Alembic's ``context.configure()``. One runner is at work at a time; each revision has its own
+    ``sqlalchemy.url`` in alembic.ini; a connection in ``config.attributes["connection"]`` comes before all of these, and
+    ``otherwise`` is opened where none of them is there. Logging is set up as alembic.ini says, unless the program has
+    done so. Further keywords go to Alembic's ``context.configure()``. One runner is at work at a time; each revision has its own
     transaction; partitions and the `pgopt` schema are hidden from autogenerate.
     """
     options = {
@@ -57,24 +67,26 @@ def run(
         **configure,
         "transaction_per_migration": True,
     }
-    if context.is_offline_mode():
-        _offline(context, _url(context, url), options)
+    _set_logging_up(context.config)
+    preview = context.config.attributes.get(PREVIEW)
+    if context.is_offline_mode() and preview is None:
+        _offline(context, url_of(context, url), options)
         return
     given = context.config.attributes.get("connection")
     if given is not None:
         _online(context, options, given)
         return
-    found = _url(context, url)
-    if found is None:
-        raise PgoptError(
-            "which database? say alembic -x url=postgresql://…, or set DATABASE_URL, or sqlalchemy.url in alembic.ini"
-        )
-    if found.get_dialect().is_async:
-        asyncio.run(_connect_async(found, partial(_online, context, options)))
-        return
-    engine = create_engine(found, poolclass=pool.NullPool)
-    with engine.connect() as connection:
-        _online(context, options, connection)
+    with ExitStack() as stack:
+        found = url_of(context, url)
+        if found is None and otherwise is not None:
+            found = stack.enter_context(otherwise)
+        if found is None:
+            raise PgoptError(NO_URL)
+        if preview is not None:
+            preview.url = found
+            _offline(context, found, options)
+        else:
+            _connect(found, partial(_online, context, options))
 
 
 def hidden_from_autogenerate(
@@ -105,38 +117,93 @@ def hidden_from_autogenerate(
 
 def _partitions(connection: Connection) -> set[tuple[str, str]]:
     rows = Session(connection).rows(
-        "select relnamespace::regnamespace::text, relname from pg_class where relispartition"
+        "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relispartition"
     )
-    return {(schema.strip('"'), name) for schema, name in rows}
+    return {(schema, name) for schema, name in rows}
 
 
-def _url(context: EnvironmentContext, url: str | URL | None) -> URL | None:
-    said = context.get_x_argument(as_dictionary=True).get("url")
-    text = said or url or os.environ.get("DATABASE_URL") or context.config.get_main_option("sqlalchemy.url")
-    if not text:
-        return None
+def url_of(context: EnvironmentContext, url: str | URL | None = None) -> URL | None:
+    """Give the URL of the server: of ``-x url=…``, else this one, else of DATABASE_URL, else of alembic.ini."""
+    places: dict[str, str | URL | None] = {
+        "-x url=": context.get_x_argument(as_dictionary=True).get("url"),
+        "the url= of pgopt.env.run()": url,
+        "DATABASE_URL": os.environ.get("DATABASE_URL"),
+        "sqlalchemy.url": context.config.get_main_option("sqlalchemy.url"),
+    }
+    return next((read_url(text, place) for place, text in places.items() if text), None)
+
+
+def read_url(text: str | URL, place: str) -> URL:
+    """Read a URL, or say in one sentence, without its password, what is wrong with it."""
     if isinstance(text, str) and text.startswith("postgres://"):
         text = text.replace("postgres", "postgresql", 1)
-    found = make_url(text)
-    # SQLAlchemy 2.0 would take this for psycopg2, and 2.1 for psycopg
-    return found.set(drivername="postgresql+psycopg") if found.drivername == "postgresql" else found
+    try:
+        found = make_url(text)
+        # SQLAlchemy 2.0 would take this for psycopg2, and 2.1 for psycopg
+        found = found.set(drivername="postgresql+psycopg") if found.drivername == "postgresql" else found
+        name = found.get_dialect().name
+    except (ArgumentError, ValueError):
+        raise PgoptError(
+            f"the database's URL in {place} cannot be read: write it as postgresql://user:password@host:5432/name"
+        ) from None
+    if name != "postgresql":
+        raise PgoptError(f"pgopt works on PostgreSQL, and the database's URL in {place} is one of {name}")
+    return found
 
 
 def _offline(context: EnvironmentContext, url: URL | None, options: dict[str, Any]) -> None:
     # without the named style % is written as %% in function bodies
     where = {"url": url} if url is not None else {"dialect_name": "postgresql"}
-    context.configure(**where, literal_binds=True, dialect_opts={"paramstyle": "named"}, **options)  # type: ignore[arg-type]
+    context.configure(**where, literal_binds=True, dialect_opts={"paramstyle": "named"}, **options)
     with context.begin_transaction():
         context.run_migrations()
 
 
-async def _connect_async(url: URL, then: Callable[[Connection], None]) -> None:
+def _set_logging_up(config: Config) -> None:
+    if config.file_config.has_section("loggers") and not logging.getLogger().handlers:
+        fileConfig(config.file_config, disable_existing_loggers=False)
+
+
+def _connect(url: URL, then: Callable[[Connection], None]) -> None:
+    if url.get_dialect().is_async:
+        _connect_async(url, then)
+        return
+    with _or_say_why(url):
+        connection = create_engine(url, poolclass=pool.NullPool).connect()
+    with connection:
+        then(connection)
+
+
+def _connect_async(url: URL, then: Callable[[Connection], None]) -> None:
+    with suppress(RuntimeError):
+        asyncio.get_running_loop()
+        raise PgoptError(
+            "this thread runs an event loop already: run Alembic by asyncio.to_thread(), or hand over a connection by run_sync()"
+        )
+    asyncio.run(_await(url, then))
+
+
+async def _await(url: URL, then: Callable[[Connection], None]) -> None:
     from sqlalchemy.ext.asyncio import create_async_engine
 
-    engine = create_async_engine(url, poolclass=pool.NullPool)
-    async with engine.connect() as connection:
+    with _or_say_why(url):
+        engine = create_async_engine(url, poolclass=pool.NullPool)
+        connection = await engine.connect()
+    try:
         await connection.run_sync(then)
-    await engine.dispose()
+    finally:
+        await connection.close()
+        await engine.dispose()
+
+
+@contextmanager
+def _or_say_why(url: URL) -> Iterator[None]:
+    """Say in one sentence why there is no connection."""
+    try:
+        yield
+    except Exception as error:  # asyncpg's own errors come through as they are
+        reason = next(iter(str(getattr(error, "orig", None) or error).strip().splitlines()), type(error).__name__)
+        raise PgoptError(f"could not connect to {url.render_as_string(hide_password=True)}: {reason}") from error
 
 
 def _online(context: EnvironmentContext, options: dict[str, Any], connection: Connection) -> None:
@@ -145,31 +212,52 @@ def _online(context: EnvironmentContext, options: dict[str, Any], connection: Co
             "the connection in config.attributes['connection'] is in a transaction, and online operations commit:"
             " hand it over after connection.commit()"
         )
+    settings = Settings.of(options["pgopt_settings"])
     options["include_name"] = hidden_from_autogenerate(connection, options.get("include_name"))
     context.configure(connection=connection, **options)
     migrations = context.get_context()
-    migrations._migrations_fn = partial(_refuse_wrong_way, migrations._migrations_fn)  # type: ignore[arg-type]
-    session = Session(connection)
-    report = reporter()
-    patience = Settings.of(options["pgopt_settings"]).runner_timeout
-    what = f"the revisions of {chain_of(migrations)}"
-    with session.autocommit():
-        session.set({"application_name": APPLICATION_NAME})
-        locks.take(session, what, patience=patience, waiting=lambda holder: report(WaitingForRunner(what, holder)))
-    try:
+    migrations._migrations_fn = partial(_look_first, migrations._migrations_fn)  # type: ignore[arg-type]
+    with _only_runner(Session(connection), f"the revisions of {chain_of(migrations)}", settings):
         with context.begin_transaction():
             context.run_migrations()
+        # what else Alembic may have written, such as an empty version table
+        connection.commit()
+
+
+@contextmanager
+def _only_runner(session: Session, what: str, settings: Settings) -> Iterator[None]:
+    """Be the only one that runs these revisions, under a name by which others see who it is."""
+    report = reporter()
+    with session.autocommit():
+        before = session.value("show application_name")
+        session.set({"application_name": APPLICATION_NAME})
+        locks.take(
+            session,
+            what,
+            patience=settings.runner_timeout,
+            waiting=lambda holder: report(WaitingForRunner(what, holder)),
+        )
+    try:
+        yield
     finally:
         if session.alive:
+            session.connection.rollback()
             with session.autocommit():
                 locks.release(session, what)
+                session.set({"application_name": before})
 
 
-def _refuse_wrong_way(
-    steps_of: Callable[..., Iterable[Any]], heads: tuple[str, ...], context: MigrationContext
-) -> Sequence[Any]:
+def _look_first(steps_of: Callable[..., Iterable[Any]], heads: tuple[str, ...], context: MigrationContext) -> Sequence[Any]:
+    """Refuse to go the wrong way before anything runs."""
     steps = list(steps_of(heads, context))
+    if UNDOING in context.opts:
+        return steps
     first = revision_of(context, steps[0]) if steps else None
+    # an interrupted downgrade is still stamped: `alembic upgrade head` finds nothing to do
+    nothing_to_do = not steps and getattr(steps_of, "__name__", "") in (UP, DOWN)
+    if first is not None or nothing_to_do:
+        Journal.of(context, first).check()
     if first is not None:
-        Journal(Session(context.connection), chain_of(context), first).check()  # type: ignore[arg-type]
+        # the version table that Alembic may just have made is no work of the first revision
+        context.connection.commit()  # type: ignore[union-attr]
     return steps

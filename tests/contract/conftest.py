@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from pytest_postgresql import factories
 
+from tests.contract import killpoints
 from tests.contract.examples import EXAMPLES, Example
+from tests.databases import Database
 
 if TYPE_CHECKING:
-    from tests.databases import Database
+    from collections.abc import Callable
+
+    from psycopg import Connection
+
+    from tests.servers import Server
 
 
 @pytest.fixture(params=EXAMPLES, ids=str)
@@ -28,7 +35,48 @@ def prepared(database: Database, example: Example) -> Database:
     return database
 
 
+another_postgresql = factories.postgresql("postgresql_server", dbname="tests_twin")
+
+
+@pytest.fixture
+def another(server: Server, another_postgresql: Connection[object]) -> Database:
+    """A second empty database."""
+    return Database(server, another_postgresql.info.dbname)
+
+
+@pytest.fixture
+def twin(prepared: Database, another: Database) -> Database:
+    """A second database like the example's, down to the values that the server drew."""
+    another.psql(prepared.server.run("pg_dump", prepared.name))
+    return another
+
+
+def over(wanted: Callable[[Example], bool]) -> pytest.MarkDecorator:
+    """Run a test over the examples of one kind alone."""
+    return pytest.mark.parametrize("example", [each for each in EXAMPLES if wanted(each)], ids=str, indirect=True)
+
+
 def prepare(database: Database, example: Example) -> None:
     """Bring a database to where the example begins."""
     database.run(example.setup)
     database.perform(*example.before)
+
+
+def write(database: Database, example: Example, *, times: int, start: int = 1) -> None:
+    """Do what a writer does, some times."""
+    for number in range(start, start + times):
+        if example.writes:
+            database.run(example.writes.replace("{n}", str(number)))
+
+
+def schema_of(database: Database, example: Example) -> str:
+    """The schema as pg_dump writes it; with pgopt's own where the example is about that."""
+    if type(example.operation).__module__ == "pgopt.operations.support":
+        return database.server.run("pg_dump", database.name, "--schema-only", "--restrict-key=pgopt")
+    return database.dump()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many kill points were exercised."""
+    if line := killpoints.summary():
+        terminalreporter.write_line(line)

@@ -4,19 +4,77 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
+from pgopt.operations import CreateIndexConcurrently, StateOperation
+from tests.contract.conftest import over, schema_of, write
 
 if TYPE_CHECKING:
     from tests.contract.examples import Example
     from tests.databases import Database
 
 
+def reverse(example: Example) -> StateOperation:
+    assert isinstance(example.operation, StateOperation)
+    inverse = example.operation.reverse()
+    assert isinstance(inverse, StateOperation)
+    return inverse
+
+
+def indexes(database: Database) -> list[tuple[str, str]]:
+    """All indexes of the application, as the server writes them."""
+    return [
+        (name, definition)
+        for name, definition in database.rows(
+            "select c.oid::text, pg_get_indexdef(c.oid) from pg_class c"
+            " where c.relkind in ('i', 'I') and c.oid >= 16384 and c.relnamespace <> 'pg_toast'::regnamespace order by c.oid"
+        )
+    ]
+
+
+@over(lambda example: example.reversible)
 def test_down_gives_back_what_was_there(prepared: Database, example: Example) -> None:
-    if not example.reversible:
-        pytest.skip("an action has no inverse")
-    before, rows = prepared.dump(), prepared.contents()
+    before, rows = schema_of(prepared, example), prepared.contents()
     prepared.perform(example.operation)
-    assert prepared.dump() != before, "the operation changed nothing"
-    prepared.perform(example.operation.reverse())  # type: ignore[attr-defined]
-    assert prepared.dump() == before
+    assert schema_of(prepared, example) != before, "the operation changed nothing"
+    prepared.perform(reverse(example))
+    assert schema_of(prepared, example) == before
     assert prepared.contents() == rows
+
+
+@over(lambda example: example.reversible and bool(example.writes))
+def test_down_is_right_after_new_rows(prepared: Database, example: Example) -> None:
+    before, rows = schema_of(prepared, example), prepared.contents()
+    prepared.perform(example.operation)
+    write(prepared, example, times=10)
+    written = prepared.contents()
+    assert written != rows, "nothing was written"
+    prepared.perform(reverse(example))
+    assert schema_of(prepared, example) == before
+    assert prepared.contents() == written
+
+
+@over(lambda example: example.reversible)
+def test_up_again_is_what_it_was(prepared: Database, example: Example) -> None:
+    prepared.perform(example.operation)
+    after = schema_of(prepared, example)
+    prepared.perform(reverse(example), example.operation)
+    assert schema_of(prepared, example) == after
+
+
+# where one partition has an equal index, PostgreSQL itself takes that into the tree of one made by hand
+@over(
+    lambda example: (
+        isinstance(example.operation, CreateIndexConcurrently) and example.name != "one partition has an equal index"
+    )
+)
+def test_equal_index_made_by_hand_is_its_own(prepared: Database, example: Example) -> None:
+    before, there = schema_of(prepared, example), indexes(prepared)
+    prepared.perform(example.operation)
+    made = [definition for oid, definition in indexes(prepared) if (oid, definition) not in there]
+    prepared.perform(reverse(example))
+    # on a partitioned table that makes the indexes of its partitions, too, under names of the server's own
+    prepared.run(made[0].replace(" ON ONLY ", " ON "))
+    by_hand = indexes(prepared)
+    prepared.perform(example.operation)
+    assert indexes(prepared) == by_hand
+    prepared.perform(reverse(example))
+    assert schema_of(prepared, example) == before

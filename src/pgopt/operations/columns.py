@@ -49,13 +49,18 @@ class Backfill(Action):
     def plan(self, db: Catalog) -> Iterator[BatchStep]:
         root = db.table(self.table, self.schema)
         self._check_columns(db, root)
-        for table in [root] if not root.partitioned else [part for part in db.partitions(root) if part.kind == "r"]:
+        parts = db.partitions(root)
+        for table in [root] if not root.partitioned else [part for part in parts if part.kind == "r"]:
             yield BatchStep(
                 f"backfill {', '.join(self.set)} of {table}",
                 table,
                 self._key(db, table),
                 partial(self._update, table),
-                locks=[Lock(Mode.ROW_EXCLUSIVE, table.name, table.schema)],
+                locks=[
+                    Lock(Mode.ROW_EXCLUSIVE, table.name, table.schema),
+                    # to see that the rows still belong there
+                    *(Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in _above(table, [root, *parts])),
+                ],
             )
 
     def _update(self, table: Relation, rows: Composable) -> Composable:
@@ -89,6 +94,14 @@ class Backfill(Action):
 
     def _key_columns(self, db: Catalog, table: Relation) -> Sequence[str]:
         return self.key or db.key_of(table) or ()
+
+
+def _above(part: Relation, tree: Sequence[Relation]) -> Iterator[Relation]:
+    """Give the parents of a partition up to the root."""
+    known = {each.oid: each for each in tree}
+    while (parent := known.get(part.parent or 0)) is not None:
+        yield parent
+        part = parent
 
 
 def _expression(value: Any) -> Composable:

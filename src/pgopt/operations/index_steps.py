@@ -48,8 +48,8 @@ def derived_name(of: IndexOperation) -> str:
     """Make a name of the table's and the columns'; a hash stands for what columns alone do not tell."""
     names = [column_name(text) for text in of.columns]
     plain = [name for name in names if name is not None]
-    more = repr((of.columns, of.include, of.where, of.using, of.unique))
-    if tuple(plain) == tuple(of.columns) and more == repr((of.columns, (), None, "btree", False)):
+    more = repr((of.columns, of.include, of.where, of.using, of.unique, of.nulls_not_distinct))
+    if tuple(plain) == tuple(of.columns) and more == repr((of.columns, (), None, "btree", False, False)):
         return name_of("ix", of.table, *plain)
     return name_of("ix", of.table, *plain, hashlib.blake2b(more.encode(), digest_size=4).hexdigest())
 
@@ -83,8 +83,10 @@ def on_this_table(index: IndexInfo, table: Relation, db: Catalog) -> None:
         raise InvalidOperation(f"index {index} is on {db.by_oid(index.table)}, not on {table}")
 
 
-def refuse_to_drop(db: Catalog, index: IndexInfo, table: Relation, *, reversible: bool) -> None:
-    """Refuse what cannot be dropped, or what would not come back."""
+def refuse_to_drop(
+    db: Catalog, index: IndexInfo, table: Relation, *, reversible: bool, comment: str | None = None
+) -> None:
+    """Refuse what cannot be dropped, or what would not come back with this comment."""
     on_this_table(index, table, db)
     reasons = [
         (index.constraint, f"belongs to the constraint {index.constraint}: drop that"),
@@ -94,6 +96,10 @@ def refuse_to_drop(db: Catalog, index: IndexInfo, table: Relation, *, reversible
         (
             reversible and index.clustered,
             f"is what {table} is clustered on, which would not come back: ALTER TABLE ... SET WITHOUT CLUSTER first",
+        ),
+        (
+            reversible and index.comment not in (None, comment),
+            f"has the comment {index.comment!r}, which would not come back: say comment={index.comment!r}",
         ),
         (
             reversible and index.statistics,
@@ -191,26 +197,28 @@ def _not_at_work(index: IndexInfo) -> None:
 # -- rebuilding ----------------------------------------------------------------------------------------------------------
 
 
-def reindex(name: str | None, tables: Sequence[Relation], target: Composable) -> Step:
-    """Rebuild one index, or all of a table and its partitions."""
-    locks = [Lock(Mode.SHARE_UPDATE_EXCLUSIVE, table.name, table.schema) for table in tables]
+def reindex(target: Relation, table: Relation | None) -> Step:
+    """Rebuild one index of a table, or all of them where the target is the table."""
+    index = None if target is table else target
     return Step(
-        f"rebuild {name or f'the indexes of {tables[0]}'}",
-        sql("reindex {} {}", verbatim("index concurrently" if name else "table concurrently"), target),
-        locks=locks,
+        f"rebuild {index.name}" if index else f"rebuild the indexes of {table}",
+        sql("reindex {} concurrently {}", verbatim("index" if index else "table"), target.ident),
+        locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, table.name, table.schema)] if table else [],
         transaction=False,
-        clear=partial(_leftovers, tables=tables, name=name),
+        clear=partial(_leftovers, table=table, name=index.name if index else None),
     )
 
 
-def _leftovers(db: Catalog, *, tables: Sequence[Relation], name: str | None) -> Iterator[Step]:
+def _leftovers(db: Catalog, *, table: Relation | None, name: str | None) -> Iterator[Step]:
     """Drop the ``_ccnew`` and ``_ccold`` indexes of an interrupted REINDEX CONCURRENTLY."""
+    if table is None:
+        return
     # the server cuts long names to make room for the suffix
     start = re.escape(name.encode()[:50].decode(errors="ignore")) if name else ""
-    for table in tables:
-        for index in db.invalid_indexes(table, f"^{start}.*_cc(new|old)[0-9]*$"):
-            if index.built_by is None:
-                yield drop(index.name, table)
+    for index in db.invalid_indexes(table, f"^{start}.*_cc(new|old)[0-9]*$"):
+        if index.built_by is None:
+            # not always the table: REINDEX TABLE rebuilds the index of its TOAST table, too
+            yield drop(index.name, db.by_oid(index.table))
 
 
 # -- partitioned tables --------------------------------------------------------------------------------------------------
@@ -222,7 +230,10 @@ def build_on_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[S
     for part in parts:
         if part.kind == "f":
             raise InvalidOperation(f"partition {part} of {root} is a foreign table, which cannot have an index")
-    names = {root.oid: (root.schema, of.key)} | {part.oid: (part.schema, part_name(of, part)) for part in parts}
+    names = {root.oid: (root.schema, of.key)}
+    for part in parts:
+        # one that came with CREATE TABLE ... PARTITION OF has a name of the server's
+        names[part.oid] = db.part(part, *names[part.parent or 0]) or (part.schema, part_name(of, part))
     yield _on_parent_alone(of, root, of.key, lambda db: db.index(of.key, root.schema) is not None)
     for part in parts:
         step = _on_parent_alone if part.partitioned else _on_leaf

@@ -10,13 +10,14 @@ from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations import index_steps as steps
 from pgopt.operations.base import Action, StateOperation, operation
 from pgopt.plan.step import Step
+from pgopt.server.catalog import Relation
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import check_name, ident, name_of, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgopt.server.catalog import Catalog, IndexInfo, Relation
+    from pgopt.server.catalog import Catalog, IndexInfo
 
 
 @dataclass(frozen=True, repr=False)
@@ -141,7 +142,7 @@ class DropIndexConcurrently(IndexOperation):
         table = db.table(self.table, self.schema)
         index = db.index(self.key, table.schema)
         if index is not None:
-            steps.refuse_to_drop(db, index, table, reversible=bool(self.columns))
+            steps.refuse_to_drop(db, index, table, reversible=bool(self.columns), comment=self.comment)
             if self.columns:
                 steps.same_or_refuse(db, self, table)
         if table.partitioned:
@@ -169,6 +170,13 @@ class ReplaceIndexConcurrently(IndexOperation):
     columns: Sequence[Any] = field()
     old: Sequence[Any] | Mapping[str, Any] | None = field(default=None, kw_only=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.old, Mapping):
+            # one way to say it, so that equal operations compare equal
+            said = {name: value for name, value in self.old.items() if value != _BARE[name]}
+            object.__setattr__(self, "old", said["columns"] if len(said) == 1 else said)
+
     def check(self) -> None:
         super().check()
         if not self.columns:
@@ -194,9 +202,12 @@ class ReplaceIndexConcurrently(IndexOperation):
         new, old = name_of(self.key, "pgopt_new"), name_of(self.key, "pgopt_old")
         if self._is_there(db, self.key, table):
             yield steps.drop(new, table)
+            if self.comment is not None:
+                yield steps.comment(self, self.key, table)
         else:
             self._check_replaced(db, table)
-            yield steps.drop(old, table)
+            if db.index(old, table.schema):
+                yield steps.drop(old, table)
             if db.index(new, table.schema) and not self._is_there(db, new, table):
                 yield steps.drop(new, table)
             yield steps.build(self, new, table)
@@ -208,6 +219,8 @@ class ReplaceIndexConcurrently(IndexOperation):
     def _replaced(self) -> dict[str, Any]:
         """Give the whole definition of the old index."""
         given = dict(self.old) if isinstance(self.old, Mapping) else {"columns": self.old}
+        if isinstance(columns := given.get("columns"), str) or not columns:
+            raise InvalidOperation(f"old= of index {self.name} says columns={columns!r}: write a list of what it had")
         if unknown := sorted(set(given) - _DEFINITION):
             raise InvalidOperation(
                 f"old= of index {self.name} says {unknown[0]!r}: it can say {', '.join(sorted(_DEFINITION))}"
@@ -224,9 +237,12 @@ class ReplaceIndexConcurrently(IndexOperation):
             if db.online:
                 raise InvalidOperation(f"there is no index {self.key!r} on {table} to replace: create it")
             return
-        steps.refuse_to_drop(db, index, table, reversible=self.old is not None)
-        if self.old is not None:
-            steps.same_or_refuse(db, replace(self, **self._replaced(), old=None), table)
+        if self.old is None:
+            steps.refuse_to_drop(db, index, table, reversible=False)
+            return
+        replaced = replace(self, **self._replaced(), old=None)
+        steps.refuse_to_drop(db, index, table, reversible=True, comment=replaced.comment)
+        steps.same_or_refuse(db, replaced, table)
 
 
 @operation("rename_index")
@@ -275,8 +291,8 @@ class RenameIndex(StateOperation):
 class ReindexConcurrently(Action):
     """Build an index, or all of a table, anew, while the table is read and written.
 
-    Takes SHARE UPDATE EXCLUSIVE on the table and waits for old transactions. What an interrupted run left behind
-    (``_ccnew``, ``_ccold``) is dropped first::
+    Takes SHARE UPDATE EXCLUSIVE on the table and waits for old transactions; goes through a partitioned one partition by
+    partition. What an interrupted run left behind (``_ccnew``, ``_ccold``) is dropped first::
 
         op.reindex_concurrently("ix_tickets_status")
         op.reindex_concurrently(table="tickets")
@@ -292,15 +308,17 @@ class ReindexConcurrently(Action):
             raise InvalidOperation("reindex_concurrently takes the name of an index, or table=, and not both")
 
     def plan(self, db: Catalog) -> Iterator[Step]:
+        # REINDEX of a partitioned one, CONCURRENTLY or not, takes SHARE on all partitions: writers would wait
         if self.name is None:
             table = db.table(str(self.table), self.schema)
-            yield steps.reindex(None, [table, *db.partitions(table)], table.ident)
+            yield from (steps.reindex(each, each) for each in [table, *db.partitions(table)] if each.kind in "rm")
         elif not db.online:
-            yield steps.reindex(self.name, [], ident(self.schema, self.name))
+            yield steps.reindex(Relation(0, self.schema, self.name, "i"), None)
         else:
-            index = self._index(db, self.name)
-            table = db.by_oid(index.table)
-            yield steps.reindex(self.name, [table, *db.partitions(table)], index.ident)
+            for each in db.index_tree(self._index(db, self.name)):
+                index = db.index(each.name, each.schema)
+                if index is not None and not index.partitioned:
+                    yield steps.reindex(index, db.by_oid(index.table))
 
     def subject(self, db: Catalog) -> str:
         if self.name is None:

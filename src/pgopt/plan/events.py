@@ -62,6 +62,13 @@ class StepFinished(Event):
 
 
 @dataclass(frozen=True)
+class StepFailed(Event):
+    """A step ended in an error, which is on its way up."""
+
+    label: str
+
+
+@dataclass(frozen=True)
 class StepProgress(Event):
     """How far a long step is."""
 

@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alembic.runtime.migration import MigrationContext
 
 from pgopt.errors import HalfDone
 from pgopt.server.quoting import ident, literal, sql
+from pgopt.server.session import Session
 
 if TYPE_CHECKING:
-    from pgopt.server.session import Session
+    from collections.abc import Callable
 
 UP, DOWN = "upgrade", "downgrade"
+UNDOING = "pgopt_undoing"
+"""The option by which `pgopt undo` says which revision's inverse it runs: its id and the inverse's direction."""
 
 
 @dataclass(frozen=True)
@@ -44,15 +48,25 @@ def current_revision(context: MigrationContext) -> Revision | None:
 
     Alembic hands the step to nobody but its own loop, so it is read there.
     """
-    if (undoing := context.opts.get("pgopt_undoing")) is not None:
+    if (undoing := context.opts.get(UNDOING)) is not None:
         return Revision(chain_of(context), *undoing)
+    return revision_of(context, _loop().get("step"))
+
+
+def is_first(context: MigrationContext) -> bool:
+    """Tell whether Alembic is running the first revision of its run."""
+    names = _loop()
+    return UNDOING in context.opts or names.get("heads") is None or set(names["heads"]) == names["head_maintainer"].heads
+
+
+def _loop() -> dict[str, Any]:
+    """Give the variables of the loop in which Alembic runs revisions, where we are called by it."""
     frame = sys._getframe()
     while frame.f_back is not None:
         frame = frame.f_back
         if frame.f_code is MigrationContext.run_migrations.__code__:
-            step = frame.f_locals.get("step")
-            return revision_of(context, step)
-    return None
+            return frame.f_locals
+    return {}
 
 
 def revision_of(context: MigrationContext, step: Any) -> Revision | None:
@@ -63,15 +77,39 @@ def revision_of(context: MigrationContext, step: Any) -> Revision | None:
     return Revision(chain_of(context), script.revision, UP if step.is_upgrade else DOWN)
 
 
+def stamped_revisions(context: MigrationContext) -> set[str]:
+    """Give the revisions that the version table says are done."""
+    heads = context.get_current_heads()
+    if context.script is None or not heads:
+        return set(heads)
+    return {script.revision for script in context.script.walk_revisions("base", heads)}  # type: ignore[arg-type]
+
+
 class Journal:
     """The memory of one run in `pgopt.run` and `pgopt.progress`."""
 
-    def __init__(self, session: Session, chain: str, revision: Revision | None, *, undoing: bool = False) -> None:
+    def __init__(
+        self,
+        session: Session,
+        chain: str,
+        revision: Revision | None,
+        *,
+        undoing: bool = False,
+        stamped: Callable[[], set[str]] | None = None,
+    ) -> None:
         self.session = session
         self.chain = chain
         self.revision = revision
         self.undoing = undoing
+        self.stamped = stamped
         self.installed = bool(session.value("select to_regclass('pgopt.run') is not null"))
+
+    @classmethod
+    def of(cls, context: MigrationContext, revision: Revision | None) -> Journal:
+        """Open the journal of the chain that Alembic is running."""
+        session = Session(context.connection)  # type: ignore[arg-type]
+        stamped = partial(stamped_revisions, context)
+        return cls(session, chain_of(context), revision, undoing=UNDOING in context.opts, stamped=stamped)
 
     def check(self) -> None:
         """Refuse to go on past a half-done revision, or back over it."""
@@ -86,7 +124,10 @@ class Journal:
             )
 
     def half_done(self) -> list[tuple[Revision, str]]:
-        """Give the revisions that were begun and not stamped, with the operation at which each was."""
+        """Give the revisions that were begun and not stamped, with the operation at which each was.
+
+        One that somebody has stamped by hand is half-done no longer.
+        """
         if not self.installed:
             return []
         rows = self.session.rows(
@@ -95,19 +136,33 @@ class Journal:
                 literal(self.chain),
             )
         )
-        return [(Revision(self.chain, row[0], row[1]), row[2]) for row in rows]
+        stamped = self.stamped() if rows and self.stamped else set()
+        return [
+            (Revision(self.chain, revision, direction), operation)
+            for revision, direction, operation in rows
+            if (direction == UP) != (revision in stamped) or self.stamped is None
+        ]
 
     def begin(self, operation: str) -> None:
         """Write down that the revision has begun an operation."""
         if not self.installed or self.revision is None:
             return
         self.check()
+        revision = self.revision
+        # an undo that is interrupted leaves the revision half-done in the direction in which it was
+        direction = revision.opposite.direction if self.undoing else revision.direction
         self.session.run(
             sql(
                 "insert into pgopt.run (chain, revision, direction, operation) values ({}, {}, {}, {})"
-                " on conflict (chain, revision) do update set operation = excluded.operation, seen_at = now()",
-                *map(literal, (self.chain, self.revision.id, self.revision.direction, operation)),
-            )
+                " on conflict (chain, revision) do update"
+                " set direction = excluded.direction, operation = excluded.operation, seen_at = now()",
+                *map(literal, (self.chain, revision.id, direction, operation)),
+            ),
+            # how far the other way came is no longer true
+            sql(
+                "delete from pgopt.progress where chain = {} and revision = {} and direction <> {}",
+                *map(literal, (self.chain, revision.id, revision.direction)),
+            ),
         )
 
     def forget(self, revision: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from contextlib import nullcontext
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
@@ -14,11 +16,13 @@ from pgopt.plan.batches import BatchRun
 from pgopt.plan.step import BatchStep, Step
 from pgopt.server import locks
 from pgopt.server.catalog import Catalog
-from pgopt.server.quoting import literal, sql
 from pgopt.server.session import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, QUERY_CANCELED, server_error
 from pgopt.server.watch import watched
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from contextlib import AbstractContextManager
+
     from pgopt.plan.events import Report
     from pgopt.plan.journal import Journal
     from pgopt.plan.settings import Settings
@@ -26,18 +30,31 @@ if TYPE_CHECKING:
     from pgopt.server.session import Session
     from pgopt.server.watch import Sight
 
+    Tracing = Callable[[Session, Step | BatchStep], AbstractContextManager[object]]
+
 CONCURRENT_ATTEMPTS = 3
 
 
 class OnlineRunner:
-    """Carries plans out, each step in a transaction of its own; to be used inside `Session.autocommit`."""
+    """Carries plans out, each step in a transaction of its own; to be used inside `Session.autocommit`.
 
-    def __init__(self, session: Session, settings: Settings, journal: Journal, report: Report) -> None:
+    `tracing` makes a context around what each step sends, in the step's transaction where it has one.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        settings: Settings,
+        journal: Journal,
+        report: Report,
+        tracing: Tracing | None = None,
+    ) -> None:
         self.session = session
         self.settings = settings
         self.journal = journal
         self.report = report
-        self.db = Catalog(session)
+        self.tracing: Tracing = tracing or (lambda *_: nullcontext())
+        self.db = Catalog(session, remember=True)
 
     def run(self, plan: Plan) -> bool:
         """Carry a plan out, and tell whether there was anything to do."""
@@ -55,11 +72,17 @@ class OnlineRunner:
             return False
         started = time.monotonic()
         self.report(events.StepStarted(step.label))
-        if isinstance(step, BatchStep):
-            BatchRun(self.session, self.settings, self.journal, self.report, step).run()
-        else:
-            self._clear(step)
-            (self._short if step.transaction else self._concurrent)(step)
+        try:
+            if isinstance(step, BatchStep):
+                with self.tracing(self.session, step):
+                    BatchRun(self.session, self.settings, self.journal, self.report, step).run()
+            else:
+                self._clear(step)
+                (self._short if step.transaction else self._concurrent)(step)
+        except BaseException:
+            # a bar must be gone from the screen before the error is printed
+            self.report(events.StepFailed(step.label))
+            raise
         self.report(events.StepFinished(step.label, time.monotonic() - started))
         return True
 
@@ -70,13 +93,13 @@ class OnlineRunner:
     # -- short steps -------------------------------------------------------------------------------------------------
 
     def _short(self, step: Step) -> None:
-        attempts = self.settings.lock_attempts
+        attempts = len(self._ladder)
         pauses = locks.waits(attempts, first=0.2, longest=self.settings.lock_wait)
         for attempt, timeout in enumerate(self._ladder, 1):
             try:
                 self._attempt(step, timeout)
-            except DBAPIError as error:
-                if not self.session.alive or not _lost_to_others(error, step):
+            except (DBAPIError, _OutOfTime) as error:
+                if not self.session.alive or not _lost_to_others(error):
                     raise
                 blockers = locks.blockers_of(self.session, step.locks)
                 if (pause := next(pauses, None)) is None:
@@ -88,13 +111,28 @@ class OnlineRunner:
 
     def _attempt(self, step: Step, timeout: float) -> None:
         limits = {"lock_timeout": _ms(timeout), "statement_timeout": "0", **self._no_transaction_timeout()}
-        with self.session.transaction(limits):
-            if len(step.locks) > 1:
-                # lock_timeout counts for each lock anew; statement_timeout holds for all of them
-                self.session.run(sql("set local statement_timeout = {}", literal(_ms(timeout))))
-                self.session.run(*locks.lock_tables(step.locks))
-                self.session.run("set local statement_timeout = 0")
-            self.session.run(*step.statements)
+        with self.session.transaction(limits), self.tracing(self.session, step):
+            if len(step.locks) <= 1:
+                self.session.run(*step.statements)
+                return
+            until = time.monotonic() + timeout
+            self._lock_all(step.locks, until)
+            for statement in step.statements:
+                # locks of indexes cannot be taken before; what is left of the time holds for them
+                self.session.set({"lock_timeout": _ms(until - time.monotonic())}, local=True)
+                self.session.run(statement)
+
+    def _lock_all(self, wanted: Sequence[locks.Lock], until: float) -> None:
+        """Take all locks in the time that is left: lock_timeout counts for each anew, statement_timeout for all."""
+        for statement in locks.lock_tables(wanted):
+            self.session.set({"statement_timeout": _ms(until - time.monotonic())}, local=True)
+            try:
+                self.session.run(statement)
+            except DBAPIError as error:
+                if server_error(error).code == QUERY_CANCELED and time.monotonic() >= until:
+                    raise _OutOfTime from error
+                raise
+        self.session.set({"statement_timeout": "0"}, local=True)
 
     @cached_property
     def _ladder(self) -> list[float]:
@@ -102,7 +140,7 @@ class OnlineRunner:
 
         An autovacuum gives way only to somebody who has waited for deadlock_timeout.
         """
-        attempts, longest = self.settings.lock_attempts, self.settings.lock_timeout
+        attempts, longest = max(1, self.settings.lock_attempts), self.settings.lock_timeout
         rungs = [min(longest, 0.1 * 1.25**attempt) for attempt in range(attempts)]
         deadlock = self.session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)")
         rungs[-1] = max(longest, float(deadlock) * 1.5)
@@ -119,13 +157,17 @@ class OnlineRunner:
         }
         with self.session.settings(limits):
             for attempt in range(1, CONCURRENT_ATTEMPTS + 1):
+                started = time.monotonic()
                 try:
-                    with watched(self.session, self.settings.watch_after, partial(self._show, step.label)):
+                    with (
+                        self.tracing(self.session, step),
+                        watched(self.session, self.settings.watch_after, partial(self._show, step.label)),
+                    ):
                         self.session.run(*step.statements)
                 except DBAPIError as error:
                     if not self.session.alive:
                         raise
-                    self._clear_up_after(step, error)
+                    self._after_failure(step, error, time.monotonic() - started)
                     if server_error(error).code != DEADLOCK_DETECTED or attempt == CONCURRENT_ATTEMPTS:
                         raise
                     self.report(events.Retrying(step.label, attempt, CONCURRENT_ATTEMPTS, 0, []))
@@ -135,25 +177,38 @@ class OnlineRunner:
     def _show(self, label: str, sight: Sight) -> None:
         self.report(events.StepProgress(label, sight.phase, sight.done, sight.total, sight.unit, sight.blockers))
 
-    def _clear_up_after(self, step: Step, error: DBAPIError) -> None:
-        """Leave nothing half-done behind: an invalid unique index still refuses rows."""
+    def _after_failure(self, step: Step, error: DBAPIError, seconds: float) -> None:
+        """Leave nothing half-done behind, and say who stood in the way where that was the reason."""
+        failure = server_error(error)
+        in_the_way = locks.older_than(self.session, seconds) if failure.code == LOCK_NOT_AVAILABLE else []
+        left = self._clear_up(step)
+        if failure.code == LOCK_NOT_AVAILABLE:
+            who = locks.one_a_line(in_the_way)
+            raise LockNotAcquired(
+                f"could not {step.label}: it waited for older transactions for {seconds:.1f} s{left}:{who}"
+            ) from error
+        if left:
+            raise StatementFailed(f"{failure.sentence}{left}") from error
+
+    def _clear_up(self, step: Step) -> str:
+        """Remove what a failure left, or say why not: an invalid unique index still refuses rows."""
         try:
             self._clear(step)
-        except DBAPIError as another:
-            raise StatementFailed(
-                f"{server_error(error).sentence}; and what it left behind could not be removed, the next run will:"
-                f" {server_error(another).sentence}"
-            ) from error
+        except (DBAPIError, LockNotAcquired) as error:
+            why = server_error(error).sentence if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
+            return f"; and what it left behind could not be removed, the next run will ({why.rstrip(':')})"
+        return ""
 
     def _no_transaction_timeout(self) -> dict[str, str]:
         return {"transaction_timeout": "0"} if self.db.version >= 170000 else {}
 
 
-def _lost_to_others(error: DBAPIError, step: Step) -> bool:
-    code = server_error(error).code
-    if code == QUERY_CANCELED:
-        return len(step.locks) > 1 and "statement timeout" in server_error(error).message
-    return code in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
+class _OutOfTime(Exception):
+    """The time for all locks of a step together is over."""
+
+
+def _lost_to_others(error: DBAPIError | _OutOfTime) -> bool:
+    return isinstance(error, _OutOfTime) or server_error(error).code in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
 def _in_the_way(step: Step, attempts: int, blockers: list[locks.Blocker]) -> str:
@@ -163,4 +218,4 @@ def _in_the_way(step: Step, attempts: int, blockers: list[locks.Blocker]) -> str
 
 
 def _ms(seconds: float) -> str:
-    return f"{max(1, round(seconds * 1000))}ms"
+    return f"{max(1, math.ceil(seconds * 1000))}ms"

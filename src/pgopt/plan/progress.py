@@ -58,6 +58,8 @@ def text_of(event: Event) -> str | None:
             return f"  {label}: done already"
         case e.StepFinished(label, seconds):
             return f"  {label}: {duration(seconds)}"
+        case e.StepFailed(label):
+            return f"  {label}: failed"
         case e.StepProgress(label, phase, done, total, unit, blockers):
             amount = f", {done:,} of {total:,} {unit} ({done / total:.0%})" if total else ""
             return f"  {label}: {phase}{amount}" + _lines(", waiting for", blockers)

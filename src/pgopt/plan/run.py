@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import InvalidOperation, PgoptError, StatementFailed
 from pgopt.plan.events import WaitingForRunner
-from pgopt.plan.journal import Journal, chain_of, current_revision
+from pgopt.plan.journal import Journal, current_revision
 from pgopt.plan.online import OnlineRunner
 from pgopt.plan.progress import reporter
 from pgopt.plan.script import write
@@ -55,17 +55,19 @@ def carry_out(context: MigrationContext, operation: Plannable) -> None:
 
 
 def _online(context: MigrationContext, operation: Plannable, settings: Settings) -> None:
-    prepare(context, settings)
     revision = current_revision(context)
     session = Session(context.connection)  # type: ignore[arg-type]
     report = context.opts.get("pgopt_report") or reporter()
+    with _named(operation.title):
+        stamped = prepare(context, settings)
     with session.autocommit(), _named(operation.title):
-        db = Catalog(session)
-        what = operation.subject(db)
+        what = operation.subject(Catalog(session))
         with locks.alone(session, what, patience=settings.runner_timeout, waiting=partial(_tell, report, what)):
-            journal = Journal(session, chain_of(context), revision, undoing="pgopt_undoing" in context.opts)
+            journal = Journal.of(context, revision)
+            stamped.installed = journal.installed
             journal.begin(operation.title)
-            OnlineRunner(session, settings, journal, report).run(operation.make_plan(db))
+            runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
+            runner.run(operation.make_plan(runner.db))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pgopt.plan.run import Plannable
     from pgopt.plan.settings import Settings
     from pgopt.plan.step import Step
+    from pgopt.server.catalog import Relation
 
 STOP = "\\set ON_ERROR_STOP on"
 
@@ -26,8 +27,10 @@ STOP = "\\set ON_ERROR_STOP on"
 def write(context: MigrationContext, operation: Plannable, settings: Settings) -> None:
     """Write what an operation does; psql runs it to the same result as the runner."""
     try:
-        plan = operation.make_plan(Unseen())
+        db = Unseen()
+        plan = operation.make_plan(db)
         lines = [render(line) for step in plan.steps for line in _lines(step, settings)]
+        lines = [*(render(_refuse_partitioned(table)) for table in db.assumed), *lines]
     except PgoptError as error:
         raise type(error)(f"{operation.title}: {error}") from error
     put = context.impl.static_output
@@ -58,6 +61,21 @@ def _lines(step: Step | BatchStep, settings: Settings) -> Iterator[Composable]:
         yield sql("set lock_timeout = {}", literal(f"{settings.concurrent_timeout:g}s"))
         yield from step.statements
         yield verbatim("reset lock_timeout")
+
+
+_REFUSAL = """do {tag}
+begin
+    if exists (select from pg_class where oid = to_regclass({table}) and relkind = 'p') then
+        raise exception using message = {message};
+    end if;
+end
+{tag}"""
+
+
+def _refuse_partitioned(table: Relation) -> Composable:
+    """Stop the script at a partitioned table, whose partitions the plan has not seen."""
+    name, message = render(table.ident), f"{table} is partitioned: run this revision online"
+    return sql(_REFUSAL, tag=verbatim(_unused_tag(message)), table=literal(name), message=literal(message))
 
 
 _LOOP = """do {tag}

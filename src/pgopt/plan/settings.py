@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation
@@ -51,9 +52,10 @@ class Settings:
     """Allow an online operation after plain work in the same revision, which is then committed before the stamp."""
 
     @classmethod
-    def of(cls, env: Settings | None = None, call: Mapping[str, Any] | None = None) -> Settings:
+    def of(cls, env: Settings | Mapping[str, Any] | None = None, call: Mapping[str, Any] | None = None) -> Settings:
         """Put together what was said where."""
-        return replace(env or cls(), **{**_from_environment(), **_checked(call or {})})
+        said = vars(env) if isinstance(env, Settings) else env or {}
+        return cls(**{**_checked(said), **_from_environment(), **_checked(call or {})})
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -61,20 +63,24 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     for name, value in values.items():
         if name not in known:
             raise InvalidOperation(f"there is no setting {name!r}: choose from {', '.join(sorted(known))}")
-        if known[name] is bool:
-            right = isinstance(value, bool)
-        else:
-            right = isinstance(value, int | float) and not isinstance(value, bool) and value >= 0
-        if not right:
+        if not _is_right(known[name], value):
             raise InvalidOperation(f"the setting {name}={value!r} is not a {_word(known[name])}")
     return {name: known[name](value) for name, value in values.items()}
+
+
+def _is_right(kind: type, value: Any) -> bool:
+    if kind is bool or isinstance(value, bool):
+        return kind is bool and isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and value >= 1
+    return isinstance(value, int | float) and 0 <= value < math.inf
 
 
 def _from_environment() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for field in fields(Settings):
         variable = PREFIX + field.name.upper()
-        if (text := os.environ.get(variable)) is not None:
+        if text := os.environ.get(variable):
             try:
                 found[field.name] = _read(type(field.default), text)
             except ValueError:
@@ -101,4 +107,4 @@ def _read(kind: type, text: str) -> Any:
 
 
 def _word(kind: type) -> str:
-    return {bool: "yes or no", int: "number", float: "number of seconds"}[kind]
+    return {bool: "yes or no", int: "whole number above 0", float: "number"}[kind]

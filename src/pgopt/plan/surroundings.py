@@ -6,19 +6,20 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import UnsafeTransaction
-from pgopt.plan.journal import Journal, chain_of
-from pgopt.server.quoting import ident, literal, render, sql
+from pgopt.plan.journal import Journal, is_first
+from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 from pgopt.server.session import Session
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
+    from psycopg.sql import Composable
 
     from pgopt.plan.settings import Settings
 
 log = logging.getLogger("alembic.pgopt")
 
 
-def prepare(context: MigrationContext, settings: Settings) -> None:
+def prepare(context: MigrationContext, settings: Settings) -> Stamped:
     """Make sure that the open transaction may be committed, and that each stamp is."""
     connection = context.connection
     assert connection is not None
@@ -32,15 +33,22 @@ def prepare(context: MigrationContext, settings: Settings) -> None:
             " is not stamped: move the online operation to a revision of its own (or allow it by the setting"
             " mixed_revisions)"
         )
-    _stamp_at_once(context)
+    return _stamp_at_once(context)
 
 
-def _stamp_at_once(context: MigrationContext) -> None:
+def _stamp_at_once(context: MigrationContext) -> Stamped:
     """See to it, once a run, that the stamp of each revision is committed with what the journal must forget."""
-    if any(isinstance(callback, _Stamped) for callback in context.on_version_apply_callbacks):
-        return
-    context.on_version_apply_callbacks = (*context.on_version_apply_callbacks, _Stamped())
-    if context._in_external_transaction:
+    for callback in context.on_version_apply_callbacks:
+        if isinstance(callback, Stamped):
+            return callback
+    stamped = Stamped()
+    context.on_version_apply_callbacks = (*context.on_version_apply_callbacks, stamped)
+    if context.connection.connection.dbapi_connection.autocommit:  # type: ignore[union-attr]
+        log.warning(
+            "the engine has isolation_level='AUTOCOMMIT', so an interrupted revision of plain operations is left half-done and"
+            " not stamped: take that out of create_engine(), online operations do not need it"
+        )
+    elif context._in_external_transaction:
         log.warning(
             "env.py executed something before context.configure(), so Alembic leaves the transaction to env.py, and pgopt"
             " commits it: call connection.commit() before context.configure()"
@@ -50,14 +58,20 @@ def _stamp_at_once(context: MigrationContext) -> None:
             "set transaction_per_migration=True in context.configure(): without it an interrupted upgrade can leave"
             " work of earlier revisions done and not stamped"
         )
+    return stamped
 
 
-class _Stamped:
+class Stamped:
     """Called by Alembic in the transaction in which it has stamped a revision."""
 
+    def __init__(self) -> None:
+        self.installed = True
+        """Whether the last operation found a journal: where there was none, nothing is to be forgotten."""
+
     def __call__(self, *, ctx: MigrationContext, step: Any, **_: Any) -> None:
-        session = Session(ctx.connection)  # type: ignore[arg-type]
-        Journal(session, chain_of(ctx), None).forget(step.up_revision_id)
+        """Let the journal forget the revision, and commit where Alembic would not."""
+        if self.installed:
+            Journal.of(ctx, None).forget(step.up_revision_id)
         if ctx._in_external_transaction or not ctx._transaction_per_migration:
             # the operations of this revision are committed, so its stamp must be
             ctx.connection.connection.dbapi_connection.commit()  # type: ignore[union-attr]
@@ -66,43 +80,63 @@ class _Stamped:
 def _has_worked(context: MigrationContext) -> bool:
     """Whether the revision that is running has changed something in the open transaction."""
     session = Session(context.connection)  # type: ignore[arg-type]
-    if session.value("select pg_current_xact_id_if_assigned()") is None:
+    if session.idle or session.value("select pg_current_xact_id_if_assigned()") is None:
         return False
-    if context._transaction_per_migration and not context._in_external_transaction:
-        return True
-    return _worked_since_stamp(session, ident(context.version_table_schema, context.version_table))
+    table = ident(context.version_table_schema, context.version_table)
+    external = context._in_external_transaction
+    if (since_stamp := _worked_since_stamp(session, table)) is not None:
+        return since_stamp
+    if external or _just_made(session, table):
+        return _worked_beside(session, table, external=external)
+    # a stamp that deleted its row is not seen, and revisions before this one may have done what was done
+    return context._transaction_per_migration or is_first(context)
 
 
-def _worked_since_stamp(session: Session, table: Any) -> bool:
-    """Tell this revision's work from that of earlier ones in the same transaction, which were stamped in it.
+def _just_made(session: Session, table: Composable) -> bool:
+    """Whether Alembic made the version table in this transaction, as it does in that of the very first revision."""
+    return bool(
+        session.value(sql("select {} from pg_class where oid = to_regclass({})", verbatim(_OURS), literal(render(table))))
+    )
+
+
+_OURS = "xmin::text = pg_current_xact_id()::xid::text"
+
+
+def _worked_since_stamp(session: Session, table: Composable) -> bool | None:
+    """Tell this revision's work from that of earlier ones in the same transaction, if one was stamped in it.
 
     The stamp is the last thing that Alembic writes for a revision. A command that writes has the next command id: if a
     write of ours has the id right after the stamp's, nothing was written in between.
     """
-    written = sql(
-        "select max(cmin::text::int8) from {} where xmin::text = pg_current_xact_id()::xid::text",
-        table,
-    )
+    written = sql("select max(cmin::text::int8) from {} where {}", table, verbatim(_OURS))
     stamped = session.value(written)
     if stamped is None:
-        return _holds_locks_beside(session, table)
+        return None
     session.run(sql("update {} set version_num = version_num", table))
     return bool(session.value(written) > stamped + 1)
 
 
-def _holds_locks_beside(session: Session, table: Any) -> bool:
-    """Whether anything but the version table, which Alembic may just have made, was written to."""
-    name = literal(render(table))
+def _worked_beside(session: Session, table: Composable, *, external: bool) -> bool:
+    """Whether anything was changed but the version table, which Alembic may just have made.
+
+    In a transaction of env.py's own a new schema is no work of the revision: it is where the version table goes.
+    """
+    catalogs = ("pg_class", "pg_proc", "pg_extension", *(() if external else ("pg_namespace",)))
+    changed = (sql("(select oid from {} where {})", ident(each), verbatim(_OURS)) for each in catalogs)
     return bool(
         session.value(
             sql(
                 "select exists (select from pg_locks l join pg_class c on c.oid = l.relation"
-                " where l.pid = pg_backend_pid() and l.locktype = 'relation' and c.relnamespace <> 'pg_catalog'::regnamespace"
+                " where l.pid = pg_backend_pid() and l.locktype = 'relation'"
                 " and l.mode not in ('AccessShareLock', 'RowShareLock')"
-                " and c.oid <> {t}::regclass"
-                " and c.oid not in (select indexrelid from pg_index where indrelid = {t}::regclass)"
-                " and c.relnamespace <> 'pg_toast'::regnamespace)",
-                t=name,
+                " and c.relnamespace not in ('pg_catalog'::regnamespace, 'pg_toast'::regnamespace)"
+                " and c.oid not in (select {t}::regclass::oid union select indexrelid from pg_index where indrelid = {t}::regclass))"
+                " or exists ({changed} except select {t}::regclass::oid"
+                " except select indexrelid from pg_index where indrelid = {t}::regclass)"
+                " or exists (select from pg_type where {ours} and typtype in ('e', 'd', 'r'))",
+                t=literal(render(table)),
+                changed=joined(changed, " union "),
+                ours=verbatim(_OURS),
             )
         )
     )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pgopt.errors import InvalidOperation, NeedsDatabase
@@ -88,17 +87,21 @@ class Catalog:
 
     online = True
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, *, remember: bool = False) -> None:
         self.session = session
+        self.remember = remember
+        """Whether to ask the same thing twice only after we changed something."""
+        self._answers: dict[str, Any] = {}
+        self._changes = session.changes
 
-    @cached_property
+    @property
     def version(self) -> int:
         """The server's version, as 180006."""
-        return int(self.session.value("show server_version_num"))
+        return self.session.version
 
     def relation(self, name: str, schema: str | None = None) -> Relation | None:
         """Look a relation up, through the search path where no schema is said."""
-        row = self.session.row(query("relation", relation=_oid(name, schema)))
+        row = self._row(query("relation", relation=_oid(name, schema)))
         return row and Relation(*row)
 
     def table(self, name: str, schema: str | None = None) -> Relation:
@@ -117,10 +120,10 @@ class Catalog:
 
     def by_oid(self, oid: int) -> Relation:
         """Look up a relation that is known to be there."""
-        return Relation(*self.session.row(query("relation", relation=literal(oid))))
+        return Relation(*self._row(query("relation", relation=literal(oid))))
 
     def invalid_indexes(self, table: Relation, pattern: str) -> Sequence[IndexInfo]:
-        """Give the invalid indexes of a table whose names match a regular expression."""
+        """Give the invalid indexes of a table and of its TOAST table whose names match a regular expression."""
         names = self.session.rows(query("invalid_indexes", table=literal(table.oid), pattern=literal(pattern)))
         found = (self.index(name, schema) for schema, name in names)
         return [index for index in found if index is not None]
@@ -144,6 +147,19 @@ class Catalog:
                 )
             )
         )
+
+    def part(self, part: Relation, schema: str | None, index: str) -> tuple[str | None, str] | None:
+        """Name the index of a partition that is attached to an index of its parent, with its schema first."""
+        row = self.session.row(
+            sql(
+                "select n.nspname, c.relname from pg_inherits h join pg_index i on i.indexrelid = h.inhrelid"
+                " join pg_class c on c.oid = i.indexrelid join pg_namespace n on n.oid = c.relnamespace"
+                " where h.inhparent = to_regclass({}) and i.indrelid = {}",
+                _regclass(index, schema),
+                literal(part.oid),
+            )
+        )
+        return row and (row[0], row[1])
 
     def has_part(self, part: Relation, schema: str | None, index: str) -> bool:
         """Whether an index of a partition is attached to an index of its parent."""
@@ -198,8 +214,32 @@ class Catalog:
         return int(self.session.value(sql("select before from pgopt.version where version = {}", literal(version))))
 
     def _index(self, statement: Composable) -> IndexInfo | None:
-        row = self.session.row(statement)
+        row = self._row(statement)
         return row and IndexInfo(*row)
+
+    def _row(self, statement: Composable) -> Any:
+        text = render(statement)
+        if not self.remember:
+            return self.session.row(text)
+        if self._changes != self.session.changes:
+            self._answers.clear()
+            self._changes = self.session.changes
+        if text not in self._answers:
+            self._answers[text] = self.session.row(text)
+        return self._answers[text]
+
+
+@dataclass(frozen=True)
+class _UnseenTable(Relation):
+    """A table behind a script; it keeps the answer that a plan rests on."""
+
+    assumed: list[Relation] = field(default_factory=list, compare=False, repr=False)
+
+    @property
+    def partitioned(self) -> bool:
+        if self not in self.assumed:
+            self.assumed.append(self)
+        return False
 
 
 class Unseen(Catalog):
@@ -209,10 +249,11 @@ class Unseen(Catalog):
     version = 0
 
     def __init__(self) -> None:
-        pass
+        self.assumed: list[Relation] = []
+        """The tables of which it was said unseen that they are not partitioned: the script must look."""
 
     def relation(self, name: str, schema: str | None = None) -> Relation | None:  # noqa: D102
-        return Relation(0, schema, name, "r")
+        return _UnseenTable(0, schema, name, "r", assumed=self.assumed)
 
     def index(self, name: str, schema: str | None = None) -> IndexInfo | None:  # noqa: ARG002, D102
         return None

@@ -152,6 +152,17 @@ def sessions_blocking(session: Session, pid: int) -> list[Blocker]:
     return [Blocker(*row) for row in session.rows(query)]
 
 
+def older_than(session: Session, seconds: float) -> list[Blocker]:
+    """Give the transactions of this database that have been open for longer, the oldest first."""
+    query = sql(
+        "select {} from pg_stat_activity a where a.datname = current_database() and a.pid <> pg_backend_pid()"
+        " and a.xact_start < clock_timestamp() - make_interval(secs => {}) order by a.xact_start limit 10",
+        verbatim(_SESSION),
+        literal(seconds),
+    )
+    return [Blocker(*row) for row in session.rows(query)]
+
+
 def one_a_line(blockers: Sequence[Blocker]) -> str:
     """Name sessions at the end of an error."""
     return "".join(f"\n  {blocker}" for blocker in blockers) or "\n  nobody any more: try again"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.server.quoting import literal, render, sql
+from pgopt.server.quoting import joined, literal, render, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,9 @@ DEADLOCK_DETECTED = "40P01"
 SERIALIZATION_FAILURE = "40001"
 QUERY_CANCELED = "57014"
 
+_PID = "pgopt pid"
+_IDLE = 0  # of libpq's PQtransactionStatus, in psycopg and psycopg2 alike
+
 
 class Session:
     """The server behind an SQLAlchemy connection, whatever its driver.
@@ -31,18 +33,38 @@ class Session:
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
 
-    @cached_property
+        self.changes = 0
+        """How many statements were sent that may have changed something."""
+
+    @property
     def pid(self) -> int:
         """The process of the server that works for us."""
-        return int(self.value("select pg_backend_pid()"))
+        known = self.connection.info
+        if _PID not in known:
+            known[_PID] = int(self.value("select pg_backend_pid()"))
+        return cast("int", known[_PID])
+
+    @property
+    def version(self) -> int:
+        """The server's version, as 180006; SQLAlchemy has asked when it connected."""
+        numbers = [int(number) for number in self.connection.dialect.server_version_info or ()]
+        return sum(number * unit for number, unit in zip(numbers, (10000, 1), strict=False))
+
+    @property
+    def idle(self) -> bool:
+        """Whether the driver knows that no transaction is open on the server; one that cannot tell says no."""
+        info = getattr(self.connection.connection.dbapi_connection, "info", None)
+        return getattr(info, "transaction_status", None) == _IDLE
 
     def run(self, *statements: Composable | str) -> None:
         """Send statements, one by one."""
         for statement in statements:
+            self.changes += 1
             self._send(statement)
 
     def count(self, statement: Composable) -> int:
         """Send a statement and tell how many rows it touched."""
+        self.changes += 1
         return self._send(statement).rowcount
 
     def rows(self, query: Composable | str) -> Sequence[Any]:
@@ -66,14 +88,17 @@ class Session:
         objects must stay usable: they go on with the transaction that the driver opens next.
         """
         driver = cast("Any", self.connection.connection.dbapi_connection)
-        before = driver.autocommit
+        before, begun = driver.autocommit, self.connection.in_transaction()
         driver.commit()
         driver.autocommit = True
         try:
             yield
         finally:
-            if not self.connection.invalidated and not self.connection.closed:
+            if self.alive:
                 driver.autocommit = before
+                if not begun:
+                    # SQLAlchemy has begun a transaction with our first statement, in which nothing is open
+                    self.connection.rollback()
 
     @contextmanager
     def transaction(self, settings: Mapping[str, str] | None = None) -> Iterator[None]:
@@ -100,18 +125,17 @@ class Session:
     @contextmanager
     def settings(self, settings: Mapping[str, str]) -> Iterator[None]:
         """Change settings for a block of statements that cannot run in a transaction."""
-        before = self.row(sql("select " + ", ".join(["current_setting({})"] * len(settings)), *map(literal, settings)))
-        self.set(settings)
+        before = joined(sql("current_setting({})", literal(name)) for name in settings)
+        row = self.row(sql("with before as materialized (select {}) select *, {} from before", before, _calls(settings)))
         try:
             yield
         finally:
             if self.alive:
-                self.set(dict(zip(settings, before, strict=True)))
+                self.set(dict(zip(settings, row, strict=False)))
 
     def set(self, settings: Mapping[str, str], *, local: bool = False) -> None:
         """Change settings of the session, or of the transaction."""
-        calls = [sql("set_config({}, {}, {})", literal(k), literal(v), literal(local)) for k, v in settings.items()]
-        self.rows(sql("select " + ", ".join(["{}"] * len(calls)), *calls))
+        self.rows(sql("select {}", _calls(settings, local=local)))
 
     def abandon(self) -> None:
         """Roll back, unless the connection is gone and the server has done it."""
@@ -130,6 +154,10 @@ class Session:
     def alive(self) -> bool:
         """Whether the connection can still be used."""
         return not self.connection.invalidated and not self.connection.closed
+
+
+def _calls(settings: Mapping[str, str], *, local: bool = False) -> Composable:
+    return joined(sql("set_config({}, {}, {})", literal(k), literal(v), literal(local)) for k, v in settings.items())
 
 
 class ServerError(NamedTuple):

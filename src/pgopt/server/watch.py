@@ -30,6 +30,20 @@ class Sight(NamedTuple):
 
 
 @contextmanager
+def beside(engine: Engine) -> Iterator[Session]:
+    """Open a second connection to look at the first one."""
+    # a pool of our own: the application's may be at its limit, or hand out the one connection that is busy
+    ours = Engine(engine.pool.recreate(), engine.dialect, engine.url)
+    try:
+        with ours.connect() as connection:
+            session = Session(connection.execution_options(isolation_level="AUTOCOMMIT"))
+            session.run("set application_name = 'pgopt watcher'", "set statement_timeout = '2s'")
+            yield session
+    finally:
+        ours.dispose()
+
+
+@contextmanager
 def watched(session: Session, after: float, tell: Callable[[Sight], None]) -> Iterator[None]:
     """Watch the session's statement from a second connection, when it runs longer than a moment.
 
@@ -54,16 +68,11 @@ def watched(session: Session, after: float, tell: Callable[[Sight], None]) -> It
 def _watch(engine: Engine, pid: int, after: float, ended: threading.Event, tell: Callable[[Sight], None]) -> None:
     if ended.wait(after):
         return
-    # a pool of our own: the application's may be at its limit, or hand out the one connection that is busy
-    ours = Engine(engine.pool.recreate(), engine.dialect, engine.url)
-    with suppress(SQLAlchemyError), ours.connect() as connection:
-        session = Session(connection.execution_options(isolation_level="AUTOCOMMIT"))
-        session.run("set application_name = 'pgopt watcher'", "set statement_timeout = '2s'")
+    with suppress(SQLAlchemyError), beside(engine) as session:
         while session.alive and not ended.wait(EVERY):
             with suppress(DBAPIError):
                 if (sight := _look(session, pid)) is not None:
                     tell(sight)
-    ours.dispose()
 
 
 def _look(session: Session, pid: int) -> Sight | None:

@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from alembic import context
+
+import pgopt.env
+from pgopt.embedded import server
+
+pgopt.env.run(context, include_schemas=True, otherwise=server(Path(__file__).parents[1] / ".pgdata"))

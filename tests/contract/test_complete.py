@@ -1,0 +1,35 @@
+"""No operation goes without examples."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections import Counter
+
+import pytest
+
+from pgopt.operations import registry
+from tests.contract import examples
+from tests.contract.examples import EXAMPLES, Example
+
+FAMILIES = [module.name for module in pkgutil.iter_modules(examples.__path__) if module.name != "base"]
+
+
+@pytest.mark.parametrize("directive", sorted(registry))
+def test_each_operation_has_an_example(directive: str) -> None:
+    shown = [example for example in EXAMPLES if type(example.operation) is registry[directive]]
+    assert shown, f"{directive} has no example in tests/contract/examples"
+
+
+def test_names_are_unique() -> None:
+    assert [name for name, count in Counter(map(str, EXAMPLES)).items() if count > 1] == []
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_three_of_each_family_are_named(family: str) -> None:
+    of_family: list[Example] = importlib.import_module(f"{examples.__name__}.{family}").EXAMPLES
+    assert len([example for example in of_family if example.named]) == 3
+
+
+def test_writers_are_at_work_in_most_examples() -> None:
+    assert len([example for example in EXAMPLES if example.writes]) > len(EXAMPLES) * 0.8

@@ -1,0 +1,139 @@
+"""Promise 3: run again when done, and no statement that changes anything is sent."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import event
+
+from pgopt.plan.events import StepStarted
+from tests.contract.conftest import over, schema_of
+from tests.databases import names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.contract.examples import Example
+    from tests.databases import Database
+
+# all functions that a read may call, and the locks and settings that end with the session
+HARMLESS = re.compile(
+    r"any|array_agg|coalesce|count|current_database|current_setting|exists|extract|format_type|generate_series|in"
+    r"|jsonb_agg|jsonb_build_array|jsonb_build_object|max|min|nullif|obj_description|pg_advisory_unlock|pg_backend_pid"
+    r"|pg_blocking_pids|pg_current_xact_id_if_assigned|pg_get_expr|pg_get_indexdef|pg_partition_tree"
+    r"|pg_try_advisory_lock|set_config|string_agg|to_regclass|unnest"
+)
+WRITING_WORDS = frozenset(["into", "for", "insert", "update", "delete", "merge", "create", "call"])
+PROBE = re.compile(
+    r'create temp table pgopt_probe |create .*index "pgopt_probe_index" on "pg_temp"\."pgopt_probe" ', re.DOTALL
+)
+QUOTED = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(\w*)\$.*?\$\1\$""", re.DOTALL)
+
+
+def changing(statements: Sequence[str]) -> list[str]:
+    """The statements that change something, or of which nobody has said that they do not."""
+    found: list[str] = []
+    opened: list[str] | None = None
+    for statement in statements:
+        match statement.strip().lower():
+            case "begin":
+                opened = []
+            case "rollback" if opened is not None:
+                # what was sent in here is gone, yet nothing but the probe has a reason to be
+                found += [each for each in opened if not PROBE.match(each)]
+                opened = None
+            case _ if not reads(statement):
+                (found if opened is None else opened).append(statement)
+    return found + (opened or [])
+
+
+def reads(statement: str) -> bool:
+    """Whether a statement is known to read only."""
+    words = QUOTED.sub("''", statement).lower()
+    if re.fullmatch(r"show \w+", words.strip()):
+        return True
+    called = set(re.findall(r"(\w+)\s*\(", words)) - {"select", "from", "join", "where", "and", "or", "not", "as", "k"}
+    return bool(
+        re.match(r"\s*select\b", words)
+        and all(map(HARMLESS.fullmatch, called))
+        and not WRITING_WORDS.intersection(re.findall(r"\w+", words))
+    )
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "insert into t values (1)",
+        "select setval('s', 1)",
+        "select * into t from s",
+        "select from t for update",
+        "with x as (delete from t returning *) select * from x",
+        "select unknown_function()",
+        'drop index "x"',
+        "do $$ begin end $$",
+        "analyze t",
+        "commit",
+    ],
+)
+def test_classifier_knows_what_changes(statement: str) -> None:
+    assert changing([statement]) == [statement]
+    assert changing(["begin", statement, "rollback"]) == [statement]
+
+
+def test_classifier_knows_what_reads() -> None:
+    assert (
+        changing(
+            ["select pg_try_advisory_lock(1)", "show server_version_num", "select 'insert into x', \"update\" from t"]
+        )
+        == []
+    )
+
+
+def test_classifier_knows_a_transaction_that_is_kept() -> None:
+    probe = "create temp table pgopt_probe (like t)"
+    assert changing(["begin", probe, "rollback"]) == []
+    assert changing(["begin", probe, "commit"]) == [probe, "commit"]
+
+
+def versions(database: Database) -> dict[str, list[str]]:
+    """The version of each row of the catalog and of the tables: a change of any makes a new one."""
+    tables = names(
+        database.rows(
+            "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where c.relkind in ('r', 'm') and n.nspname !~ '^pg_t' and n.nspname <> 'information_schema'"
+            " and c.relname not in ('pg_statistic', 'pg_largeobject') and not c.relisshared order by 1"
+        )
+    )
+    # one query for all of them, for speed
+    each = (
+        f"select {number}, array(select ctid::text || ' ' || xmin::text from only {table} order by ctid)"
+        for number, table in enumerate(tables)
+    )
+    return {tables[number]: rows for number, rows in database.rows(" union all ".join(each))}
+
+
+@over(lambda example: example.reversible)
+def test_second_run_changes_nothing(prepared: Database, example: Example) -> None:
+    prepared.perform(example.operation)
+    schema, rows, before = schema_of(prepared, example), prepared.contents(), versions(prepared)
+    engine = prepared.engine()
+    sent: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda _c, _cursor, statement, *_: sent.append(statement))
+    events = prepared.perform(example.operation, engine=engine)
+    assert sent, "the recorder has not seen anything"
+    assert changing(sent) == []
+    assert [each for each in events if isinstance(each, StepStarted)] == []
+    assert versions(prepared) == before
+    assert schema_of(prepared, example) == schema
+    assert prepared.contents() == rows
+
+
+@over(lambda example: not example.reversible)
+def test_action_does_no_harm_when_done_twice(prepared: Database, example: Example) -> None:
+    schema, counts = schema_of(prepared, example), {table: len(rows) for table, rows in prepared.contents().items()}
+    prepared.perform(example.operation, example.operation)
+    assert schema_of(prepared, example) == schema
+    assert {table: len(rows) for table, rows in prepared.contents().items()} == counts
+    assert prepared.rows("select indexrelid::regclass from pg_index where not indisvalid or not indisready") == []

@@ -1,0 +1,123 @@
+"""Promise 7: an operation reads as it was written, and its plan tells what would happen without doing it."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import MISSING, fields
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pgopt import operations
+from pgopt.operations import CreateIndexConcurrently, Operation, StateOperation
+from pgopt.server.catalog import Catalog
+from pgopt.server.quoting import NAME_BYTES, ident, render, sql
+from pgopt.server.session import Session
+from tests.contract.conftest import over, schema_of
+from tests.contract.examples import EXAMPLES
+from tests.contract.test_idempotent import versions
+from tests.contract.test_reversible import reverse
+
+if TYPE_CHECKING:
+    from pgopt.plan.step import Plan
+    from tests.contract.examples import Example
+    from tests.databases import Database
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=NAME_BYTES).filter(
+    lambda name: len(name.encode()) <= NAME_BYTES
+)
+
+
+def read(text: str) -> Operation:
+    """Evaluate what `from pgopt.operations import *` can read."""
+    found = eval(text, {name: getattr(operations, name) for name in operations.__all__})
+    assert isinstance(found, Operation)
+    return found
+
+
+def plan_of(database: Database, operation: Operation) -> Plan:
+    with database.engine().connect() as connection:
+        session = Session(connection)
+        with session.autocommit():
+            return operation.make_plan(Catalog(session))
+
+
+@pytest.mark.parametrize("each", EXAMPLES, ids=str)
+def test_repr_reads_back(each: Example) -> None:
+    again = read(repr(each.operation))
+    assert again == each.operation
+    assert repr(again) == repr(each.operation)
+
+
+@pytest.mark.parametrize("each", EXAMPLES, ids=str)
+def test_repr_leaves_defaults_out(each: Example) -> None:
+    call = ast.parse(repr(each.operation), mode="eval").body
+    assert isinstance(call, ast.Call)
+    said = {keyword.arg for keyword in call.keywords}
+    defaults = {
+        field.name
+        for field in fields(each.operation)
+        if field.default is not MISSING and getattr(each.operation, field.name) == field.default
+    }
+    assert said & defaults == set()
+    assert len(call.args) + len(said) == len(fields(each.operation)) - len(defaults)
+
+
+@pytest.mark.parametrize("each", [each for each in EXAMPLES if each.reversible], ids=str)
+def test_inverse_of_the_inverse_is_the_operation(each: Example) -> None:
+    assert isinstance(each.operation, StateOperation)
+    inverse = reverse(each)
+    assert inverse != each.operation
+    assert read(repr(inverse)) == inverse
+    assert inverse.reverse() == each.operation
+
+
+def test_plan_tells_the_steps_and_changes_nothing(prepared: Database, example: Example) -> None:
+    schema, before = schema_of(prepared, example), versions(prepared)
+    plan = plan_of(prepared, example.operation)
+    assert versions(prepared) == before
+    assert schema_of(prepared, example) == schema
+    labels = [step.label for step in plan.steps]
+    assert labels
+    assert all(label.strip() and "\n" not in label for label in labels)
+    assert len(set(labels)) == len(labels), "two steps read the same"
+
+
+@over(lambda example: example.reversible)
+def test_plan_after_the_operation_finds_all_steps_done(prepared: Database, example: Example) -> None:
+    prepared.perform(example.operation)
+    with prepared.engine().connect() as connection:
+        session = Session(connection)
+        with session.autocommit():
+            db = Catalog(session)
+            steps = example.operation.make_plan(db).steps
+            left = [step.label for step in steps if not getattr(step, "done", None) or not step.done(db)]  # type: ignore[union-attr,misc]
+    assert left == []
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(table=NAMES, column=NAMES, name=NAMES)
+def test_any_name_can_be_used(database: Database, table: str, column: str, name: str) -> None:
+    database.run(
+        render(
+            sql(
+                "drop schema public cascade; create schema public; create table {} ({} int)",
+                ident(table),
+                ident(column),
+            )
+        )
+    )
+    if name == table:
+        name = name[:-1] + ("x" if name[-1] != "x" else "y")
+    operation = CreateIndexConcurrently(name, table, [render(ident(column))])
+    assert read(repr(operation)) == operation
+    before = database.dump()
+    database.perform(operation)
+    made = "select c.relname, a.attname from pg_index i join pg_class c on c.oid = i.indexrelid"
+    made += " join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0] where i.indisvalid and c.oid >= 16384"
+    assert (name, column) in database.rows(made)
+    database.perform(operation.reverse())
+    assert (name, column) not in database.rows(made)
+    assert database.dump() == before

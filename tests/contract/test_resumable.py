@@ -1,0 +1,435 @@
+"""Promise 2: interrupted at any statement, then run again or undone, and it ends where it would have ended, or began."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import signal
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pgopt.errors import RunnerBusy
+
+from tests.contract import killpoints
+from tests.contract.conftest import prepare, schema_of
+from tests.contract.examples import EXAMPLES
+from tests.contract.failures import Failure, Fuse, ending, fail, obstacles, spawn
+from tests.databases import wait_until
+from tests.integration.alembic_project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from psycopg import Connection
+
+    from tests.contract.examples import Example
+    from tests.databases import Database
+    from tests.contract.failures import Obstacle
+    from pgopt.operations import Operation
+
+FINGERPRINT = (Path(__file__).parent / "fingerprint.sql").read_text()
+NAMED = [example for example in EXAMPLES if example.named]
+# what the named examples had when this was last looked at; it may grow, and not fall
+LEAST_KILL_POINTS = 0
+
+# the same statements each time, however slow the machine is
+STEADY = {"batch_seconds": 1000.0, "replication_lag": 0.0}
+
+# where rows are kept that an action changes
+STASH = "stash"
+
+State = list[tuple[str, str, str]]
+
+named = pytest.mark.parametrize("example", NAMED, ids=str, indirect=True)
+each_failure = pytest.mark.parametrize("failure", list(Failure), ids=lambda failure: failure.name.lower())
+
+
+@dataclass
+class Case:
+    """An example in a database that it is carried out on again and again."""
+
+    example: Example
+    database: Database
+    fuse: Fuse = field(init=False)
+    before: State = field(init=False)
+    after: State = field(init=False)
+    twice: State = field(init=False)
+    statements: list[str] = field(init=False)
+    onlookers: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        self.onlookers = self.others()
+        if not self.example.reversible:
+            self._stash()
+        self.fuse = Fuse(self.database.engine())
+        self.before, dump = self.state(), self.dump()
+        self.run()
+        self.statements = list(self.fuse.sent)
+        self.after = self.state()
+        self.dumps = dump, self.dump()
+        self.run()
+        self.twice = self.state()
+        assert self.twice == self.after or not self.example.reversible
+        self.restore()
+
+    def run(self) -> None:
+        """Carry the operation out."""
+        self._perform(self.example.operation)
+
+    def undo(self) -> None:
+        """Carry its inverse out."""
+        self._perform(self.example.operation.reverse())  # type: ignore[attr-defined]
+
+    def _perform(self, operation: Operation) -> None:
+        self.database.perform(operation, engine=self.fuse.engine, settings=dict(STEADY))
+
+    def restore(self) -> None:
+        """Go back to where the example begins, by the inverse, or by the rows that were stashed."""
+        self.fuse.set()
+        if self.example.reversible:
+            self.undo()
+        elif self.state() != self.before:
+            self.looking.execute(self._restoring)  # type: ignore[call-overload]
+        assert changes(self.before, self.state()) == []
+
+    @cached_property
+    def _restoring(self) -> str:
+        """The script that puts all rows back; making a database anew takes ten times as long."""
+        tables = [name for what, name, _ in self.before if what == "rows"]
+        return f"""
+            begin;
+            set local session_replication_role = replica;
+            {"".join(self._restore_table(number, table) for number, table in enumerate(tables))}
+            delete from pgopt.progress;
+            commit;
+        """
+
+    def _restore_table(self, number: int, table: str) -> str:
+        # a generated column is not to be written
+        columns = self._ask(
+            "select string_agg(quote_ident(attname), ', ') from pg_attribute"
+            " where attrelid = %s::text::regclass and attnum > 0 and not attisdropped and attgenerated = ''",
+            table,
+        )
+        stash = f"{STASH}.table_{number}"
+        return (
+            f"delete from only {table};"
+            f" insert into {table} ({columns}) overriding system value select {columns} from {stash};"
+        )
+
+    def _stash(self) -> None:
+        self.looking.execute(f"create schema {STASH}")  # type: ignore[call-overload]
+        for number, table in enumerate(self.tables()):
+            self.looking.execute(f"create table {STASH}.table_{number} as table only {table}")  # type: ignore[call-overload]
+
+    @cached_property
+    def looking(self) -> Connection[Any]:
+        """The connection that looks on."""
+        return self.database.connect()
+
+    def state(self) -> State:
+        """What is in the database: its schema with all that pg_dump tells, and a digest of each table's rows."""
+        found: State = self.looking.execute(FINGERPRINT).fetchall()  # type: ignore[call-overload]
+        return found + [("rows", table, self._digest(table)) for table in self.tables()]
+
+    def tables(self) -> list[str]:
+        """Give the application's tables that hold rows, quoted."""
+        rows = self.looking.execute(
+            "select oid::regclass::text from pg_class where relkind = 'r' and oid >= 16384"
+            f" and relnamespace::regnamespace::text not in ('pgopt', '{STASH}') order by oid"
+        )
+        return [name for (name,) in rows]
+
+    def dump(self) -> str:
+        """What pg_dump writes."""
+        return schema_of(self.database, self.example)
+
+    def _digest(self, table: str) -> str:
+        query = f"select count(*) || ' ' || md5(coalesce(string_agg(t::text, e'\\n' order by t::text), '')) from only {table} t"
+        return str(self._ask(query))
+
+    def finished(self) -> bool:
+        """Whether batches are written down as finished."""
+        if self._ask("select to_regclass('pgopt.progress')") is None:
+            return False
+        return bool(
+            self._ask(
+                "select exists (select from pgopt.progress) and every(finished_at is not null) from pgopt.progress"
+            )
+        )
+
+    def _ask(self, query: str, *values: object) -> Any:
+        return self.looking.execute(query, values or None).fetchall()[0][0]  # type: ignore[call-overload]
+
+    def others(self) -> list[int]:
+        """Give the backends at work in the database."""
+        rows = self.looking.execute(
+            "select pid from pg_stat_activity where datname = current_database() and backend_type = 'client backend'"
+        )
+        return [pid for (pid,) in rows if pid not in self.onlookers]
+
+    def waiting_for(self, obstacle: Obstacle) -> int | None:
+        """Give the backend of a CONCURRENTLY statement that waits for an obstacle."""
+        rows = self.looking.execute(
+            "select pid from pg_stat_activity where %s = any(pg_blocking_pids(pid)) and query ~* ' concurrently '",
+            [obstacle.pid],
+        ).fetchall()
+        return rows[0][0] if rows else None
+
+    def alone(self) -> None:
+        """Wait until the server has noticed that the client is gone."""
+        wait_until("the end of the backend", lambda: not self.others())
+
+    # -- failing ---------------------------------------------------------------------------------------------------------
+
+    def interrupt(self, failure: Failure, points: Sequence[int]) -> None:
+        """Fail at each of these statements, and run again; fail there again, and undo."""
+        for at in points:
+            for finish, end in self.endings():
+                expected = end
+                self.restore()
+                assert fail(self.fuse, at, failure, self.run), (
+                    f"statement {at} was not reached: {self._at(at, failure)}"
+                )
+                self.alone()
+                self.fuse.set()
+                if finish == self.run and self.finished():
+                    # only what follows the last batch failed: outside of a revision this is another call, done anew
+                    expected = self.twice
+                finish()
+                found = changes(expected, self.state())
+                assert found == [], f"{finish.__name__} after {self._at(at, failure)}"
+                killpoints.COUNTED[self.example.name] += 1
+        self.compare_dumps()
+
+    def endings(self) -> list[tuple[Callable[[], None], State]]:
+        """What is done after a failure, and where that must end."""
+        return [(self.run, self.after), *([(self.undo, self.before)] if self.example.reversible else [])]
+
+    def compare_dumps(self) -> None:
+        """See that pg_dump finds no trace of all these failures, either."""
+        self.restore()
+        assert self.dump() == self.dumps[0]
+        self.run()
+        assert self.dump() == self.dumps[1]
+
+    def _at(self, at: int, failure: Failure) -> str:
+        return f"{failure} at statement {at} of {len(self.statements)}: {self.statements[at - 1][:200]}"
+
+
+def changes(expected: State, found: State) -> list[tuple[str, Any]]:
+    """What is missing, and what is there instead."""
+    lost, new = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    return [("missing", row) for row in lost] + [("found", row) for row in new]
+
+
+@pytest.fixture
+def case(prepared: Database, example: Example) -> Iterator[Case]:
+    """The example in a database that it is carried out on again and again."""
+    found = Case(example, prepared)
+    yield found
+    found.looking.close()
+
+
+# -- between statements --------------------------------------------------------------------------------------------------
+
+
+@each_failure
+@named
+def test_named_examples_survive_each_failure_at_each_statement(case: Case, failure: Failure) -> None:
+    before = killpoints.COUNTED[case.example.name]
+    case.interrupt(failure, range(1, len(case.statements) + 1))
+    killpoints.NAMED[f"{case.example} {failure}"] = killpoints.COUNTED[case.example.name] - before
+
+
+def test_there_are_no_fewer_kill_points_than_there_were(major: int) -> None:
+    expected = {f"{example} {failure}" for example in NAMED for failure in Failure if example.since <= major}
+    if set(killpoints.NAMED) != expected:
+        pytest.skip("not all named examples were run, or one has failed")
+    assert killpoints.NAMED.total() >= LEAST_KILL_POINTS
+
+
+@pytest.mark.skipif(killpoints.seed() is None, reason="PGOPT_KILL_SEED draws statements of all examples; CI sets it")
+@each_failure
+def test_all_examples_survive_at_statements_drawn_by_the_seed(case: Case, failure: Failure) -> None:
+    drawn = random.Random(f"{killpoints.seed()} {case.example} {failure}").sample(range(1, len(case.statements) + 1), 2)
+    case.interrupt(failure, sorted(drawn))
+
+
+@pytest.mark.kill
+@each_failure
+def test_all_examples_survive_each_failure_at_each_statement(case: Case, failure: Failure) -> None:
+    case.interrupt(failure, range(1, len(case.statements) + 1))
+
+
+# -- inside of one statement ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Stopped:
+    """A run in a process of its own, whose backend waits inside of a CONCURRENTLY statement."""
+
+    process: int
+    backend: int
+    obstacle: Obstacle
+
+
+def stop_at_wait(case: Case, number: int, obstruct: Callable[[], Obstacle]) -> Stopped | None:
+    """Let the operation run up to the n-th time that it waits for an old transaction, or to its end."""
+    case.fuse.set()
+    obstacle = obstruct()
+    process = spawn(case.run)
+    for count in range(1, number + 1):
+        waiter = wait_until("a wait, or the end", lambda: case.waiting_for(obstacle) or ended(process))
+        if waiter is True:
+            obstacle.close()
+            return None
+        if count == number:
+            return Stopped(process, waiter, obstacle)
+        # the next one begins before the last one ends, or the statement would run through
+        following = obstruct()
+        obstacle.close()
+        obstacle = following
+    raise AssertionError
+
+
+def ended(process: int) -> bool:
+    """Whether a run has come to its end, which must be a good one."""
+    pid, status = os.waitpid(process, os.WNOHANG)
+    assert status == 0, "the run failed"
+    return pid == process
+
+
+class Stop(StrEnum):
+    """What happens in the middle of a statement."""
+
+    CANCELLED = "the statement is cancelled"
+    TERMINATED = "the backend is terminated"
+    KILLED = "the process is killed, and its backend goes on"
+
+
+def stop(case: Case, stopped: Stopped, how: Stop) -> None:
+    """End the run in the middle of its statement."""
+    if how is Stop.KILLED:
+        os.kill(stopped.process, signal.SIGKILL)
+        assert ending(stopped.process) == -signal.SIGKILL
+        # the server goes on without its client: nobody else may begin
+        with pytest.raises(RunnerBusy, match=f"pid {stopped.backend} "):
+            case.run()
+    else:
+        function = "pg_cancel_backend" if how is Stop.CANCELLED else "pg_terminate_backend"
+        case.looking.execute(f"select {function}({stopped.backend})")  # type: ignore[call-overload]
+    stopped.obstacle.close()
+    if how is not Stop.KILLED:
+        assert ending(stopped.process) == 1
+    case.alone()
+
+
+# short steps do not wait: on a partitioned table they would give up before the first obstacle
+CONCURRENT = [
+    example
+    for example in EXAMPLES
+    if example.operation.directive.endswith("_concurrently")
+    and "partition by" not in example.setup
+    and (example.named or example.name in ("unique", "drop", "rebuild an index", "rebuild all of a table"))
+]
+
+
+@pytest.mark.parametrize("example", CONCURRENT, ids=str, indirect=True)
+@pytest.mark.parametrize("how", list(Stop), ids=lambda how: how.name.lower())
+def test_concurrent_statements_survive_at_each_of_their_waits(case: Case, how: Stop) -> None:
+    waits = 0
+    for number in itertools.count(1):
+        for finish, expected in case.endings():
+            case.restore()
+            with obstacles(case.database.connect, case.tables()) as obstruct:
+                stopped = stop_at_wait(case, number, obstruct)
+                if stopped is None:
+                    assert waits >= 2, "the statement did not wait"
+                    return
+                stop(case, stopped, how)
+            finish()
+            assert changes(expected, case.state()) == [], f"{finish.__name__} after {how} at wait {number}"
+            killpoints.COUNTED[case.example.name] += 1
+        waits = number
+
+
+# -- batches in a revision -----------------------------------------------------------------------------------------------
+
+COUNTS = "create table counts (id int primary key, n int not null default 0)"
+# even keys, so that there is room between them
+FILLED = "insert into counts select g * 2, 0 from generate_series(1, 370) g"
+
+
+@pytest.fixture
+def counting(database: Database, tmp_path: Path) -> Project:
+    """A project on disk whose second revision counts each row up once."""
+    database.run(COUNTS)
+    project = Project.with_run(
+        tmp_path,
+        database.server.url(database.name),
+        "settings=Settings(batch_rows=100, batch_most=100, batch_seconds=1000, replication_lag=0)",
+    )
+    project.revision("first", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    project.revision("second", 'op.backfill("counts", set={"n": "n + 1"})')
+    project.upgrade("first")
+    return project
+
+
+@each_failure
+def test_a_backfill_in_a_revision_does_each_row_once(counting: Project, database: Database, failure: Failure) -> None:
+    fuse = Fuse(database.engine())
+
+    def upgrade() -> None:
+        with fuse.engine.connect() as connection:
+            counting.upgrade(connection=connection)
+
+    def begin_anew() -> None:
+        database.run(f"truncate counts; {FILLED}; delete from pgopt.progress; delete from pgopt.run")
+        database.run("update alembic_version set version_num = 'first'")
+
+    begin_anew()
+    fuse.set()
+    upgrade()
+    assert database.rows("select n, count(*) from counts group by n") == [(1, 370)]
+    statements = list(fuse.sent)
+    assert sum("update only" in statement for statement in statements) == 4
+    for at in range(1, len(statements) + 1):
+        begin_anew()
+        where = f"{failure} at statement {at} of {len(statements)}: {statements[at - 1][:200]}"
+        assert fail(fuse, at, failure, upgrade), where
+        wait_for_the_end(database)
+        database.run(MEANWHILE)
+        fuse.set()
+        upgrade()
+        # a writer's update counts a hundred
+        assert database.rows("select n % 100, count(*) from counts where id % 2 = 0 group by 1") == [(1, 366)], where
+        assert database.value("select count(*) from counts where id % 2 = 1 and n not in (0, 1)") == 0, where
+        assert database.value("select count(*) from counts where n >= 100") == 5, where
+        assert database.value("select version_num from alembic_version") == "second"
+        assert database.value("select count(*) from pgopt.run") == 0
+        assert database.value("select count(*) from pgopt.progress") == 0
+        killpoints.COUNTED["backfill in a revision"] += 1
+
+
+MEANWHILE = """
+    insert into counts (id) values (-1), (1), (199), (201), (401), (9999);
+    delete from counts where id in (2, 200, 400, 740);
+    update counts set n = n + 100 where id in (4, 198, 202, 398, 738);
+"""
+
+
+def wait_for_the_end(database: Database) -> None:
+    """Wait until the server has noticed that the client is gone."""
+    wait_until(
+        "the end of the backend",
+        lambda: database.value(
+            "select count(*) = 0 from pg_stat_activity where datname = current_database()"
+            " and application_name = 'pgopt migration'"
+        ),
+    )

@@ -1,0 +1,71 @@
+"""The benchmarks run, at a tiny scale, and print what they measured; how long it took decides nothing here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.servers import Server
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+
+def run(server: Server, folder: Path, program: str, *arguments: str) -> tuple[str, dict[str, Any]]:
+    """Run a benchmark on the suite's server, and give its tables and its JSON."""
+    result = folder / "result.json"
+    address = f"postgresql://{server.user}:{server.password or ''}@/postgres?host={server.host}&port={server.port}"
+    done = subprocess.run(
+        [sys.executable, BENCHMARKS / program, *arguments, f"--json={result}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "DATABASE_URL": address},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, json.loads(result.read_text())
+
+
+def rows_of(table: str) -> list[str]:
+    """The first cells of the rows of all tables that were printed."""
+    lines = [line for line in table.splitlines() if line.startswith("| ")]
+    return [line.split("|")[1].strip() for line in lines]
+
+
+def leftovers(server: Server) -> list[Any]:
+    """The databases that benchmarks have left."""
+    import psycopg
+
+    with psycopg.connect(server.dsn(server.maintenance_dbname)) as connection:
+        return connection.execute("select datname from pg_database where datname ~ '^pgopt_bench_'").fetchall()
+
+
+def test_overhead(server: Server, tmp_path: Path) -> None:
+    table, result = run(server, tmp_path, "overhead.py", "--revisions=3", "--rows=10", "--runs=1", "--imports=1")
+    for rows in ("0", "10"):
+        measured = {each["name"]: each for each in result["upgrade"][rows]}
+        assert {"Alembic", "pgopt", "pgopt, with a journal", "pgopt, as a command"} <= measured.keys()
+        assert measured["Alembic"]["ratio"] == 1
+        assert all(len(each["values"]) == 1 and each["median"] > 0 for each in measured.values())
+    assert len(result["imports"]) == 3
+    assert {each["name"] for each in result["imports"]} <= set(rows_of(table))
+    assert "fsync = " in table
+    assert leftovers(server) == []
+
+
+def test_harm(server: Server, tmp_path: Path) -> None:
+    table, result = run(server, tmp_path, "harm.py", "--rows=1000", "--runs=1", "--held=0.5", "--idle=0.1")
+    names = {which: [each["name"] for each in result[which]] for which in ("index", "column")}
+    assert names["index"] == ["nothing", "CREATE INDEX", "CREATE INDEX CONCURRENTLY", "pgopt"]
+    assert set(names["index"]) | set(names["column"]) <= set(rows_of(table))
+    for each in result["index"] + result["column"]:
+        assert each["done"] == 1
+        assert each["writer statements"] > 0
+        assert each["reader statements"] > 0
+    waited = {each["name"]: each["blocked seconds"] for each in result["column"]}
+    assert waited["ALTER TABLE"] > 0, "who waits behind the long transaction is counted"
+    assert leftovers(server) == []

@@ -1,0 +1,277 @@
+"""What index operations refuse, in one sentence and before anything is changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgopt import InvalidOperation, NotReversible, PgoptError
+from pgopt.operations import (
+    CreateIndexConcurrently,
+    DropIndexConcurrently,
+    Operation,
+    ReindexConcurrently,
+    RenameIndex,
+    ReplaceIndexConcurrently,
+)
+
+if TYPE_CHECKING:
+    from tests.databases import Database
+
+SETUP = """
+create table t (id int primary key, a int, b text, "userId" int, at timestamptz, j json);
+create table other (id int, a int);
+create table parts (id int, at date) partition by range (at);
+create table parts_1 partition of parts for values from ('2024-01-01') to ('2025-01-01');
+create view v as select * from t;
+create index there on t (a);
+create index elsewhere on other (a);
+create index on_parts on parts (at);
+create index commented on t (b);
+comment on index commented is 'keep me';
+create unique index identity on other (id);
+alter table other alter id set not null;
+alter table other replica identity using index identity;
+create unique index referenced on t (b, a);
+alter table other add b text, add foreign key (b, a) references t (b, a);
+create index clustered on t ("userId");
+alter table t cluster on clustered;
+create index measured on t ((a + 1));
+alter index measured alter column 1 set statistics 500;
+insert into t (id, a) values (1, 1), (2, 1);
+"""
+
+REFUSED: dict[str, tuple[Operation, str]] = {
+    "unknown table": (
+        CreateIndexConcurrently("ix", "tickets", ["a"]),
+        "there is no table 'tickets' on the search path",
+    ),
+    "unknown schema": (
+        CreateIndexConcurrently("ix", "t", ["a"], schema="app"),
+        "there is no table 't' in schema 'app'",
+    ),
+    "view": (CreateIndexConcurrently("ix", "v", ["a"]), "public.v is a view, not a table"),
+    "unknown column": (CreateIndexConcurrently("ix", "t", ["nope"]), 'column "nope" does not exist'),
+    "column of another case": (CreateIndexConcurrently("ix", "t", ["userid"]), 'column "userid" does not exist'),
+    "unknown column to include": (
+        CreateIndexConcurrently("ix", "t", ["a"], include=["nope"]),
+        'column "nope" does not exist',
+    ),
+    "column name with a space": (CreateIndexConcurrently("ix", "t", ["a b"]), 'operator class "b" does not exist'),
+    "predicate that does not parse": (
+        CreateIndexConcurrently("ix", "t", ["a"], where="a = = 1"),
+        "syntax error at or near",
+    ),
+    "predicate that is two statements": (
+        CreateIndexConcurrently("ix", "t", ["a"], where="true; drop table t"),
+        "cannot run inside a transaction block|cannot insert multiple commands",
+    ),
+    "predicate of no type": (CreateIndexConcurrently("ix", "t", ["a"], where="b"), "must be type boolean"),
+    "predicate that is not immutable": (
+        CreateIndexConcurrently("ix", "t", ["a"], where="at > now()"),
+        "functions in index predicate must be marked IMMUTABLE",
+    ),
+    "expression that is not immutable": (
+        CreateIndexConcurrently("ix", "t", ["date_trunc('day', at)"]),
+        "functions in index expression must be marked IMMUTABLE",
+    ),
+    "method that cannot include": (
+        CreateIndexConcurrently("ix", "t", ["a"], using="hash", include=["b"]),
+        'access method "hash" does not support included columns',
+    ),
+    "method that cannot be unique": (
+        CreateIndexConcurrently("ix", "t", ["a"], using="brin", unique=True),
+        'access method "brin" does not support unique indexes',
+    ),
+    "unknown method": (CreateIndexConcurrently("ix", "t", ["a"], using="btre"), 'access method "btre" does not exist'),
+    "type without an order": (CreateIndexConcurrently("ix", "t", ["j"]), "json has no default operator class"),
+    "unknown storage parameter": (
+        CreateIndexConcurrently("ix", "t", ["a"], storage={"fastupdate": True}),
+        'unrecognized parameter "fastupdate"',
+    ),
+    "unknown tablespace": (
+        CreateIndexConcurrently("ix", "t", ["a"], tablespace="ssd"),
+        'tablespace "ssd" does not exist',
+    ),
+    "duplicates": (
+        CreateIndexConcurrently("ux", "t", ["a"], unique=True),
+        r"could not create unique index .*\(a\)=\(1\)",
+    ),
+    "unique on a partitioned table without its key": (
+        CreateIndexConcurrently("ux", "parts", ["id"], unique=True),
+        "unique constraint on partitioned table must include all partitioning columns",
+    ),
+    "unknown column of a partitioned table": (
+        CreateIndexConcurrently("ix", "parts", ["nope"]),
+        'column "nope" does not exist',
+    ),
+    "name of a table": (CreateIndexConcurrently("other", "t", ["a"]), 'other" already exists|there is a table'),
+    "name of an index of another table": (
+        CreateIndexConcurrently("elsewhere", "t", ["a"]),
+        "index public.elsewhere is on public.other, not on public.t",
+    ),
+    "another definition": (
+        CreateIndexConcurrently("there", "t", ["a desc"], where="b is null"),
+        (
+            r"(?s)there is an index public.there already.*there is +CREATE INDEX there ON public.t USING btree \(a\)\n"
+            r".*wanted is create index .there. on .*a. desc.* where b is null"
+        ),
+    ),
+    "another definition, on partitions": (
+        CreateIndexConcurrently("on_parts", "parts", ["at desc"]),
+        "(?s)there is an index public.on_parts already.*there is .*wanted is",
+    ),
+    "another uniqueness": (
+        CreateIndexConcurrently("there", "t", ["a"], unique=True),
+        "(?s)there is .*wanted is .*unique",
+    ),
+    "index of a constraint": (DropIndexConcurrently("t_pkey", "t"), "belongs to the constraint t_pkey: drop that"),
+    "index of a constraint, with its columns": (
+        DropIndexConcurrently("t_pkey", "t", ["id"], unique=True),
+        "belongs to the constraint t_pkey: drop that",
+    ),
+    "index under a foreign key": (
+        DropIndexConcurrently("referenced", "t"),
+        "foreign keys of other rest on: drop them first",
+    ),
+    "replica identity": (DropIndexConcurrently("identity", "other"), "is the replica identity of public.other"),
+    "part of a parent's index": (
+        DropIndexConcurrently("parts_1_at_idx", "parts_1"),
+        "is a part of the index on the partitioned",
+    ),
+    "drop with another definition": (
+        DropIndexConcurrently("there", "t", ["a"], where="a > 0"),
+        "(?s)there is an index public.there already, and it is another one.*there is .*wanted is",
+    ),
+    "drop from another table": (DropIndexConcurrently("elsewhere", "t"), "is on public.other, not on public.t"),
+    "drop of what is clustered on": (
+        DropIndexConcurrently("clustered", "t", ["userId"]),
+        "is clustered on, which would not",
+    ),
+    "drop of one with statistics": (DropIndexConcurrently("measured", "t", ["(a + 1)"]), "has statistics targets"),
+    "drop of one with a comment that is not said": (
+        DropIndexConcurrently("commented", "t", ["b"]),
+        "has the comment 'keep me', which would not come back: say comment=",
+    ),
+    "replace of what is not there": (
+        ReplaceIndexConcurrently("nope", "t", ["a"], old=["b"]),
+        "there is no index 'nope' on public.t to replace: create it",
+    ),
+    "replace of another definition": (
+        ReplaceIndexConcurrently("there", "t", ["b"], old=["a", "b"]),
+        "(?s)there is an index public.there already, and it is another one.*there is .*wanted is",
+    ),
+    "replace of one with a comment that is not said": (
+        ReplaceIndexConcurrently("commented", "t", ["a", "b"], old=["b"]),
+        "has the comment 'keep me', which would not come back",
+    ),
+    "replace by a wrong definition": (
+        ReplaceIndexConcurrently("there", "t", ["nope"], old=["a"]),
+        'column "nope" does not',
+    ),
+    "replace by a unique one over duplicates": (
+        ReplaceIndexConcurrently("there", "t", ["a"], unique=True, old=["a"]),
+        "could not create unique index",
+    ),
+    "replace on partitions": (
+        ReplaceIndexConcurrently("on_parts", "parts", ["id"], old=["at"]),
+        "public.parts is partitioned",
+    ),
+    "replace the index of a constraint": (
+        ReplaceIndexConcurrently("t_pkey", "t", ["id", "a"], unique=True),
+        "belongs to the constraint t_pkey",
+    ),
+    "rename of what is not there": (RenameIndex("nope", "ix"), "there is no index 'nope'"),
+    "rename to what is there": (RenameIndex("there", "elsewhere"), "there is an index public.elsewhere already"),
+    "rename to the name of a table": (RenameIndex("there", "other"), "other.* already"),
+    "rename of a table": (RenameIndex("other", "ix"), "there is no index 'other'"),
+    "rebuild of what is not there": (ReindexConcurrently("nope"), "there is no index 'nope'"),
+    "rebuild of an unknown table": (ReindexConcurrently(table="nope"), "there is no table 'nope'"),
+}
+
+
+@pytest.mark.parametrize(("operation", "said"), REFUSED.values(), ids=REFUSED)
+def test_refusal_is_one_clear_error_and_changes_nothing(database: Database, operation: Operation, said: str) -> None:
+    database.run(SETUP)
+    before, rows = database.dump(), database.contents()
+    with pytest.raises(PgoptError, match=said) as caught:
+        database.perform(operation)
+    assert str(caught.value).startswith(f"{operation.title}: ")
+    assert "Traceback" not in str(caught.value)
+    assert (database.dump(), database.contents()) == (before, rows)
+    assert database.rows("select indexrelid::regclass from pg_index where not indisvalid") == []
+
+
+def make(kind: type[Operation], *arguments: Any, **more: Any) -> Any:
+    return lambda: kind(*arguments, **more)
+
+
+WRONG = {
+    "columns as one text": (
+        make(CreateIndexConcurrently, "ix", "t", "a, b"),
+        "columns='a, b' is one text: write a list",
+    ),
+    "include as one text": (make(CreateIndexConcurrently, "ix", "t", ["a"], include="b"), "include='b' is one text"),
+    "no columns": (make(CreateIndexConcurrently, "ix", "t", []), "index ix on t has no columns"),
+    "no name and no columns": (make(CreateIndexConcurrently, None, "t", []), "on t has no columns"),
+    "name of 70 bytes": (make(CreateIndexConcurrently, "x" * 70, "t", ["a"]), "has 70 bytes, and PostgreSQL keeps 63"),
+    "empty name": (make(CreateIndexConcurrently, "", "t", ["a"]), "an index on t has an empty name"),
+    "NULLs of an index that is not unique": (
+        make(CreateIndexConcurrently, "ix", "t", ["a"], nulls_not_distinct=True),
+        "nulls_not_distinct says something of unique indexes only",
+    ),
+    "old definition with an unknown word": (
+        make(ReplaceIndexConcurrently, "ix", "t", ["a"], old={"columns": ["b"], "wher": "a > 1"}),
+        "old= of index ix says 'wher': it can say columns, comment, include",
+    ),
+    "old definition as one text": (
+        make(ReplaceIndexConcurrently, "ix", "t", ["a"], old="b"),
+        "old= of index ix says columns='b': write a list",
+    ),
+    "old definition without columns": (
+        make(ReplaceIndexConcurrently, "ix", "t", ["a"], old={"where": "a > 1"}),
+        "old= of index ix says columns=None: write a list",
+    ),
+    "new name of 70 bytes": (make(RenameIndex, "ix", "x" * 70), "has 70 bytes"),
+    "rebuild of nothing": (make(ReindexConcurrently), "takes the name of an index, or table=, and not both"),
+    "rebuild of two things": (make(ReindexConcurrently, "ix", table="t"), "takes the name of an index, or table="),
+}
+
+
+@pytest.mark.parametrize(("making", "said"), WRONG.values(), ids=WRONG)
+def test_wrong_arguments_are_refused_where_they_are_written(making: Any, said: str) -> None:
+    with pytest.raises(InvalidOperation, match=said):
+        making()
+
+
+@pytest.mark.parametrize("kind", [DropIndexConcurrently, ReplaceIndexConcurrently])
+def test_no_inverse_without_the_definition(kind: type[DropIndexConcurrently | ReplaceIndexConcurrently]) -> None:
+    operation = DropIndexConcurrently("ix", "t") if kind is DropIndexConcurrently else kind("ix", "t", ["a"])
+    with pytest.raises(NotReversible, match="so that it can be made again"):
+        operation.reverse()
+
+
+def test_derived_names_tell_definitions_apart() -> None:
+    made = [
+        CreateIndexConcurrently(None, "t", ["a"]),
+        CreateIndexConcurrently(None, "t", ["a"], where="b is null"),
+        CreateIndexConcurrently(None, "t", ["a"], where="b is not null"),
+        CreateIndexConcurrently(None, "t", ["a"], include=["b"]),
+        CreateIndexConcurrently(None, "t", ["a"], unique=True),
+        CreateIndexConcurrently(None, "t", ["a"], using="hash"),
+        CreateIndexConcurrently(None, "t", ["a desc"]),
+        CreateIndexConcurrently(None, "t", ["lower(a)"]),
+        CreateIndexConcurrently(None, "t", ["a"], unique=True, nulls_not_distinct=True),
+        CreateIndexConcurrently(None, "t" * 60, ["a", "b"]),
+        CreateIndexConcurrently(None, "t" * 60, ["a", "c"]),
+    ]
+    assert made[0].name == "ix_t_a"
+    assert len({each.name for each in made}) == len(made)
+    assert all(len(each.key.encode()) <= 63 for each in made)
+
+
+def test_derived_name_is_stable() -> None:
+    wanted = CreateIndexConcurrently(None, "t", ["a", "lower(b)"], where="c is null")
+    assert CreateIndexConcurrently(None, "t", ["a", "lower(b)"], where="c is null") == wanted
+    assert DropIndexConcurrently(None, "t", ["a", "lower(b)"], where="c is null").name == wanted.name
