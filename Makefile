@@ -64,4 +64,4 @@ clean:
 	touch $@
 
 .servers/%/.fetched:
-	$(BIN)/python tools/fetch_server.py $*
+	$(BIN)/python -m tools.fetch_server $*

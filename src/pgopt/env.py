@@ -77,7 +77,7 @@ def run(
         _online(context, options, given)
         return
     with ExitStack() as stack:
-        found = url_of(context, url)
+        found = preview.url if preview is not None and preview.url is not None else url_of(context, url)
         if found is None and otherwise is not None:
             found = stack.enter_context(otherwise)
         if found is None:
@@ -164,13 +164,18 @@ def _set_logging_up(config: Config) -> None:
         fileConfig(config.file_config, disable_existing_loggers=False)
 
 
+def connect(url: URL, **options: Any) -> Connection:
+    """Open a connection without a pool, or say in one sentence why there is none."""
+    with _or_say_why(url):
+        connection = create_engine(url, poolclass=pool.NullPool, **options).connect()
+    return connection
+
+
 def _connect(url: URL, then: Callable[[Connection], None]) -> None:
     if url.get_dialect().is_async:
         _connect_async(url, then)
         return
-    with _or_say_why(url):
-        connection = create_engine(url, poolclass=pool.NullPool).connect()
-    with connection:
+    with connect(url) as connection:
         then(connection)
 
 

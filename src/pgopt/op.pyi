@@ -111,8 +111,8 @@ def reindex_concurrently(
 ) -> None:
     """Build an index, or all of a table, anew, while the table is read and written.
 
-    Takes SHARE UPDATE EXCLUSIVE on the table and waits for old transactions. What an interrupted run left behind
-    (``_ccnew``, ``_ccold``) is dropped first::
+    Takes SHARE UPDATE EXCLUSIVE on the table and waits for old transactions; goes through a partitioned one partition by
+    partition. What an interrupted run left behind (``_ccnew``, ``_ccold``) is dropped first::
 
         op.reindex_concurrently("ix_tickets_status")
         op.reindex_concurrently(table="tickets")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from pytest_postgresql import factories
 
+from pgopt.operations import StateOperation
 from tests.contract import killpoints
 from tests.contract.examples import EXAMPLES, Example
 from tests.databases import Database
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
+    from pgopt.operations import Operation
     from tests.servers import Server
 
 
@@ -56,6 +59,12 @@ def over(wanted: Callable[[Example], bool]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("example", [each for each in EXAMPLES if wanted(each)], ids=str, indirect=True)
 
 
+def inverse(example: Example) -> Operation:
+    """The operation that takes the example's back."""
+    assert isinstance(example.operation, StateOperation)
+    return example.operation.reverse()
+
+
 def prepare(database: Database, example: Example) -> None:
     """Bring a database to where the example begins."""
     database.run(example.setup)
@@ -80,3 +89,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many kill points were exercised."""
     if line := killpoints.summary():
         terminalreporter.write_line(line)
+
+
+def differences(one: dict[str, list[str]], other: dict[str, list[str]]) -> list[str]:
+    """Where the contents of two databases differ: some rows, since pytest's own comparison of thousands takes minutes."""
+    return [
+        f"{table}: {row}"
+        for table in sorted(one.keys() | other.keys())
+        for row in sorted((Counter(one.get(table, [])) - Counter(other.get(table, []))).elements())[:5]
+        + sorted((Counter(other.get(table, [])) - Counter(one.get(table, []))).elements())[:5]
+    ] + [f"{table} is not in both" for table in sorted(one.keys() ^ other.keys())]

@@ -162,7 +162,7 @@ class Obstacle:
         self.connection.execute("begin isolation level repeatable read")
         self.connection.execute("select 1")  # takes the snapshot
         for table in self.tables:
-            self.connection.execute(f"lock table {table} in row exclusive mode")  # type: ignore[call-overload]
+            self.connection.execute(f"lock table {table} in row exclusive mode")
 
     @property
     def pid(self) -> int:

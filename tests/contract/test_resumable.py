@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pgopt.errors import RunnerBusy
 
+from pgopt.errors import RunnerBusy
 from tests.contract import killpoints
-from tests.contract.conftest import prepare, schema_of
+from tests.contract.conftest import inverse, schema_of
 from tests.contract.examples import EXAMPLES
 from tests.contract.failures import Failure, Fuse, ending, fail, obstacles, spawn
 from tests.databases import wait_until
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from tests.contract.examples import Example
-    from tests.databases import Database
-    from tests.contract.failures import Obstacle
     from pgopt.operations import Operation
+    from tests.contract.examples import Example
+    from tests.contract.failures import Obstacle
+    from tests.databases import Database
 
 FINGERPRINT = (Path(__file__).parent / "fingerprint.sql").read_text()
 NAMED = [example for example in EXAMPLES if example.named]
@@ -46,6 +46,8 @@ STASH = "stash"
 State = list[tuple[str, str, str]]
 
 named = pytest.mark.parametrize("example", NAMED, ids=str, indirect=True)
+# Ctrl-C closes the connection after a statement: that is what a backend does that is terminated before the next
+MOST = [failure for failure in Failure if failure is not Failure.INTERRUPTED]
 each_failure = pytest.mark.parametrize("failure", list(Failure), ids=lambda failure: failure.name.lower())
 
 
@@ -83,18 +85,20 @@ class Case:
 
     def undo(self) -> None:
         """Carry its inverse out."""
-        self._perform(self.example.operation.reverse())  # type: ignore[attr-defined]
+        self._perform(inverse(self.example))
 
     def _perform(self, operation: Operation) -> None:
         self.database.perform(operation, engine=self.fuse.engine, settings=dict(STEADY))
 
     def restore(self) -> None:
         """Go back to where the example begins, by the inverse, or by the rows that were stashed."""
+        if self.state() == self.before:
+            return
         self.fuse.set()
         if self.example.reversible:
             self.undo()
-        elif self.state() != self.before:
-            self.looking.execute(self._restoring)  # type: ignore[call-overload]
+        else:
+            self.looking.execute(self._restoring)
         assert changes(self.before, self.state()) == []
 
     @cached_property
@@ -123,9 +127,9 @@ class Case:
         )
 
     def _stash(self) -> None:
-        self.looking.execute(f"create schema {STASH}")  # type: ignore[call-overload]
+        self.looking.execute(f"create schema {STASH}")
         for number, table in enumerate(self.tables()):
-            self.looking.execute(f"create table {STASH}.table_{number} as table only {table}")  # type: ignore[call-overload]
+            self.looking.execute(f"create table {STASH}.table_{number} as table only {table}")
 
     @cached_property
     def looking(self) -> Connection[Any]:
@@ -134,7 +138,7 @@ class Case:
 
     def state(self) -> State:
         """What is in the database: its schema with all that pg_dump tells, and a digest of each table's rows."""
-        found: State = self.looking.execute(FINGERPRINT).fetchall()  # type: ignore[call-overload]
+        found: State = self.looking.execute(FINGERPRINT).fetchall()
         return found + [("rows", table, self._digest(table)) for table in self.tables()]
 
     def tables(self) -> list[str]:
@@ -164,7 +168,7 @@ class Case:
         )
 
     def _ask(self, query: str, *values: object) -> Any:
-        return self.looking.execute(query, values or None).fetchall()[0][0]  # type: ignore[call-overload]
+        return self.looking.execute(query, values or None).fetchall()[0][0]
 
     def others(self) -> list[int]:
         """Give the backends at work in the database."""
@@ -239,7 +243,7 @@ def case(prepared: Database, example: Example) -> Iterator[Case]:
 # -- between statements --------------------------------------------------------------------------------------------------
 
 
-@each_failure
+@pytest.mark.parametrize("failure", MOST, ids=lambda failure: failure.name.lower())
 @named
 def test_named_examples_survive_each_failure_at_each_statement(case: Case, failure: Failure) -> None:
     before = killpoints.COUNTED[case.example.name]
@@ -248,7 +252,7 @@ def test_named_examples_survive_each_failure_at_each_statement(case: Case, failu
 
 
 def test_there_are_no_fewer_kill_points_than_there_were(major: int) -> None:
-    expected = {f"{example} {failure}" for example in NAMED for failure in Failure if example.since <= major}
+    expected = {f"{example} {failure}" for example in NAMED for failure in MOST if example.since <= major}
     if set(killpoints.NAMED) != expected:
         pytest.skip("not all named examples were run, or one has failed")
     assert killpoints.NAMED.total() >= LEAST_KILL_POINTS
@@ -285,7 +289,7 @@ def stop_at_wait(case: Case, number: int, obstruct: Callable[[], Obstacle]) -> S
     obstacle = obstruct()
     process = spawn(case.run)
     for count in range(1, number + 1):
-        waiter = wait_until("a wait, or the end", lambda: case.waiting_for(obstacle) or ended(process))
+        waiter = wait_until("a wait, or the end", lambda: case.waiting_for(obstacle) or ended(process))  # noqa: B023
         if waiter is True:
             obstacle.close()
             return None
@@ -323,7 +327,7 @@ def stop(case: Case, stopped: Stopped, how: Stop) -> None:
             case.run()
     else:
         function = "pg_cancel_backend" if how is Stop.CANCELLED else "pg_terminate_backend"
-        case.looking.execute(f"select {function}({stopped.backend})")  # type: ignore[call-overload]
+        case.looking.execute(f"select {function}({stopped.backend})")
     stopped.obstacle.close()
     if how is not Stop.KILLED:
         assert ending(stopped.process) == 1
@@ -363,7 +367,7 @@ def test_concurrent_statements_survive_at_each_of_their_waits(case: Case, how: S
 
 COUNTS = "create table counts (id int primary key, n int not null default 0)"
 # even keys, so that there is room between them
-FILLED = "insert into counts select g * 2, 0 from generate_series(1, 370) g"
+FILLED = "insert into counts select g * 2, 0 from generate_series(1, 190) g"
 
 
 @pytest.fixture
@@ -396,10 +400,12 @@ def test_a_backfill_in_a_revision_does_each_row_once(counting: Project, database
     begin_anew()
     fuse.set()
     upgrade()
-    assert database.rows("select n, count(*) from counts group by n") == [(1, 370)]
+    assert database.rows("select n, count(*) from counts group by n") == [(1, 190)]
     statements = list(fuse.sent)
-    assert sum("update only" in statement for statement in statements) == 4
-    for at in range(1, len(statements) + 1):
+    assert sum("update only" in statement for statement in statements) == 2
+    # every statement for a killed process, and every third, each time others, for what is gentler
+    points = range(1, len(statements) + 1)
+    for at in points if failure is Failure.KILLED else points[list(Failure).index(failure) % 3 :: 3]:
         begin_anew()
         where = f"{failure} at statement {at} of {len(statements)}: {statements[at - 1][:200]}"
         assert fail(fuse, at, failure, upgrade), where
@@ -408,9 +414,9 @@ def test_a_backfill_in_a_revision_does_each_row_once(counting: Project, database
         fuse.set()
         upgrade()
         # a writer's update counts a hundred
-        assert database.rows("select n % 100, count(*) from counts where id % 2 = 0 group by 1") == [(1, 366)], where
+        assert database.rows("select n % 100, count(*) from counts where id % 2 = 0 group by 1") == [(1, 187)], where
         assert database.value("select count(*) from counts where id % 2 = 1 and n not in (0, 1)") == 0, where
-        assert database.value("select count(*) from counts where n >= 100") == 5, where
+        assert database.value("select count(*) from counts where n >= 100") == 4, where
         assert database.value("select version_num from alembic_version") == "second"
         assert database.value("select count(*) from pgopt.run") == 0
         assert database.value("select count(*) from pgopt.progress") == 0
@@ -418,9 +424,9 @@ def test_a_backfill_in_a_revision_does_each_row_once(counting: Project, database
 
 
 MEANWHILE = """
-    insert into counts (id) values (-1), (1), (199), (201), (401), (9999);
-    delete from counts where id in (2, 200, 400, 740);
-    update counts set n = n + 100 where id in (4, 198, 202, 398, 738);
+    insert into counts (id) values (-1), (1), (199), (201), (301), (9999);
+    delete from counts where id in (2, 200, 380);
+    update counts set n = n + 100 where id in (4, 198, 202, 378);
 """
 
 

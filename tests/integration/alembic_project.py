@@ -213,9 +213,7 @@ class Project:
             env={**os.environ, **self._environment, **environment},
         )
 
-    def call(
-        self, *arguments: str, program: str = "alembic", **environment: str
-    ) -> subprocess.CompletedProcess[str]:
+    def call(self, *arguments: str, program: str = "alembic", **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a command as a process of its own to its end."""
         process = self.start(*arguments, program=program, **environment)
         out, err = process.communicate(timeout=120)

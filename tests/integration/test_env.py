@@ -40,6 +40,14 @@ create table logs_2026_01 partition of logs_2026 for values from ('2026-01-01') 
 create index on logs_2026_01 (at);
 """
 
+MAKO = """
+revision = ${repr(up_revision)}
+down_revision = ${repr(down_revision)}
+def upgrade():
+    ${upgrades}
+"""
+
+
 @pytest.fixture
 def tickets(database: Database) -> Database:
     database.run(TICKETS)
@@ -118,15 +126,15 @@ def test_plain_work_before_an_online_operation_is_refused_even_in_the_first_revi
 
 
 def test_reading_before_an_online_operation_is_allowed(project: Project, tickets: Database) -> None:
-    project.revision("a", f"assert op.get_bind().scalar(sa.text('select count(*) from tickets')) == 100\n{index('ix_a')}")
+    project.revision(
+        "a", f"assert op.get_bind().scalar(sa.text('select count(*) from tickets')) == 100\n{index('ix_a')}"
+    )
     project.upgrade()
     assert relations(tickets) == {"ix_a"}
 
 
 def test_a_setting_in_env_py_allows_mixed_revisions(tickets: Database, tmp_path: Path) -> None:
-    project = Project.with_run(
-        tmp_path, tickets.server.url(tickets.name), "settings=Settings(mixed_revisions=True)"
-    )
+    project = Project.with_run(tmp_path, tickets.server.url(tickets.name), "settings=Settings(mixed_revisions=True)")
     project.revision("a", f"{PLAIN.format('people')}\n{index('ix_a')}")
     project.upgrade()
     assert relations(tickets) == {"people", "ix_a"}
@@ -174,9 +182,7 @@ def test_the_version_table_may_be_in_another_schema(tickets: Database, tmp_path:
 
 
 def test_others_see_who_runs(project: Project, tickets: Database) -> None:
-    project.revision(
-        "a", "op.execute(\"create table seen as select current_setting('application_name') as name\")"
-    )
+    project.revision("a", "op.execute(\"create table seen as select current_setting('application_name') as name\")")
     project.upgrade()
     assert tickets.value("select name from seen") == "pgopt migration"
 
@@ -333,21 +339,19 @@ def compared(tickets: Database, root: Path, arguments: str = "", driver: str = "
     url = tickets.server.url(tickets.name, driver)
     project = Project.with_run(root, url, f"target_metadata=metadata{more}", METADATA)
     project.replace(project.ini, "[alembic]", "[alembic]\nfile_template = %%(rev)s_")
-    (root / "migrations" / "script.py.mako").write_text("revision = ${repr(up_revision)}\ndown_revision = ${repr(down_revision)}\n# ${upgrades}\n")
+    (root / "migrations" / "script.py.mako").write_text(MAKO)
     project.revision("a", "op.install_pgopt(version=1)")
     project.upgrade()
     return project
 
 
 @pytest.mark.parametrize("driver", ["psycopg", "asyncpg", "psycopg2"])
-def test_check_stays_clean_with_partitions_and_the_pgopt_schema(
-    driver: str, tickets: Database, tmp_path: Path
-) -> None:
+def test_check_stays_clean_with_partitions_and_the_pgopt_schema(driver: str, tickets: Database, tmp_path: Path) -> None:
     tickets.run(PARTITIONS)
     project = compared(tickets, tmp_path, driver=driver)
     assert "No new upgrade operations" in project.run("check")
     project.run("revision", message="nothing", autogenerate=True, rev_id="gen")
-    assert (project.root / "migrations/versions/gen_.py").read_text().splitlines()[2] == "# pass"
+    assert "op." not in (project.root / "migrations/versions/gen_.py").read_text()
 
 
 def test_check_stays_clean_in_all_schemas(tickets: Database, tmp_path: Path) -> None:
@@ -407,7 +411,11 @@ def test_a_template_s_env_py_can_hide_them_too(tickets: Database, tmp_path: Path
 
 @pytest.mark.parametrize("url", ["", "the database's", "asyncpg's"])
 def test_a_script_is_written_with_and_without_a_url(url: str, tickets: Database, tmp_path: Path) -> None:
-    urls = {"": "", "the database's": tickets.server.url(tickets.name), "asyncpg's": "postgresql+asyncpg://u:p@nowhere/x"}
+    urls = {
+        "": "",
+        "the database's": tickets.server.url(tickets.name),
+        "asyncpg's": "postgresql+asyncpg://u:p@nowhere/x",
+    }
     project = Project.with_run(tmp_path, urls[url])
     mixed_chain(project)
     project.revision("g", "op.execute(\"create function f() returns text return format('%I %%', 'a')\")")

@@ -67,7 +67,11 @@ def project_of(environment: str, root: Path, database: Database) -> Project:
         project.replace(project.env, "poolclass=", "isolation_level='AUTOCOMMIT', poolclass=")
     if environment == "pool of one":
         one = "poolclass=pool.QueuePool, pool_size=1, max_overflow=0"
-        project.replace(project.env, "poolclass=pool.NullPool,\n    )", f"{one}\n    )\n    config.attributes['engine'] = connectable")
+        project.replace(
+            project.env,
+            "poolclass=pool.NullPool,\n    )",
+            f"{one}\n    )\n    config.attributes['engine'] = connectable",
+        )
     return project
 
 

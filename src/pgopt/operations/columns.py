@@ -99,7 +99,7 @@ class Backfill(Action):
 def _above(part: Relation, tree: Sequence[Relation]) -> Iterator[Relation]:
     """Give the parents of a partition up to the root."""
     known = {each.oid: each for each in tree}
-    while (parent := known.get(part.parent or 0)) is not None:
+    while part.parent is not None and (parent := known.get(part.parent)) is not None:
         yield parent
         part = parent
 

@@ -72,9 +72,14 @@ class Stamped:
         """Let the journal forget the revision, and commit where Alembic would not."""
         if self.installed:
             Journal.of(ctx, None).forget(step.up_revision_id)
-        if ctx._in_external_transaction or not ctx._transaction_per_migration:
-            # the operations of this revision are committed, so its stamp must be
-            ctx.connection.connection.dbapi_connection.commit()  # type: ignore[union-attr]
+        # the operations of this revision are committed, so its stamp must be
+        commit_if_shared(ctx)
+
+
+def commit_if_shared(context: MigrationContext) -> None:
+    """Commit a transaction that other revisions share, or that env.py has begun."""
+    if context._in_external_transaction or not context._transaction_per_migration:
+        context.connection.connection.dbapi_connection.commit()  # type: ignore[union-attr]
 
 
 def _has_worked(context: MigrationContext) -> bool:

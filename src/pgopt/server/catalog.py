@@ -116,7 +116,11 @@ class Catalog:
 
     def index(self, name: str, schema: str | None = None) -> IndexInfo | None:
         """Look an index up."""
-        return self._index(query("index", index=_oid(name, schema)))
+        oid = _oid(name, schema)
+        # the server plans the whole question for longer than it takes to find nothing
+        if self._row(sql("select {}", oid))[0] is None:
+            return None
+        return self._index(query("index", index=oid))
 
     def by_oid(self, oid: int) -> Relation:
         """Look up a relation that is known to be there."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sqlalchemy.exc import DBAPIError
@@ -115,8 +116,8 @@ class Session:
 
     @contextmanager
     def rolled_back(self) -> Iterator[None]:
-        """Run a block in a transaction that leaves nothing behind."""
-        self.run("begin")
+        """Run a block in a transaction that leaves nothing behind, in a session that otherwise may only read, too."""
+        self.run("begin read write")
         try:
             yield
         finally:
@@ -125,8 +126,7 @@ class Session:
     @contextmanager
     def settings(self, settings: Mapping[str, str]) -> Iterator[None]:
         """Change settings for a block of statements that cannot run in a transaction."""
-        before = joined(sql("current_setting({})", literal(name)) for name in settings)
-        row = self.row(sql("with before as materialized (select {}) select *, {} from before", before, _calls(settings)))
+        row = self.row(_save_and_set(tuple(settings.items())))
         try:
             yield
         finally:
@@ -135,7 +135,7 @@ class Session:
 
     def set(self, settings: Mapping[str, str], *, local: bool = False) -> None:
         """Change settings of the session, or of the transaction."""
-        self.rows(sql("select {}", _calls(settings, local=local)))
+        self.rows(_set(tuple(settings.items()), local=local))
 
     def abandon(self) -> None:
         """Roll back, unless the connection is gone and the server has done it."""
@@ -156,8 +156,23 @@ class Session:
         return not self.connection.invalidated and not self.connection.closed
 
 
-def _calls(settings: Mapping[str, str], *, local: bool = False) -> Composable:
-    return joined(sql("set_config({}, {}, {})", literal(k), literal(v), literal(local)) for k, v in settings.items())
+# the same few are sent for each operation: to compose them takes longer than to run them
+
+
+@lru_cache
+def _set(settings: tuple[tuple[str, str], ...], *, local: bool) -> str:
+    return render(sql("select {}", _calls(settings, local=local)))
+
+
+@lru_cache
+def _save_and_set(settings: tuple[tuple[str, str], ...]) -> str:
+    before = joined(sql("current_setting({})", literal(name)) for name, _ in settings)
+    calls = _calls(settings, local=False)
+    return render(sql("with before as materialized (select {}) select *, {} from before", before, calls))
+
+
+def _calls(settings: tuple[tuple[str, str], ...], *, local: bool) -> Composable:
+    return joined(sql("set_config({}, {}, {})", *map(literal, (name, value, local))) for name, value in settings)
 
 
 class ServerError(NamedTuple):

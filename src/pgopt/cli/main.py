@@ -1,0 +1,39 @@
+"""The `pgopt` command; it needs typer and rich, which come with the extra `cli`."""
+
+from __future__ import annotations
+
+import sys
+
+from alembic.util import CommandError
+
+USAGE = 64
+"""The exit code of sysexits.h for a command that is used wrongly."""
+
+
+def main() -> None:
+    """Run the command."""
+    try:
+        import rich  # noqa: F401
+        import typer
+    except ImportError:
+        sys.stderr.write("pgopt: the command line needs typer and rich: pip install 'pgopt[cli]'\n")
+        raise SystemExit(USAGE) from None
+    from pgopt.cli import plan, undo
+
+    app = typer.Typer(
+        help="What Alembic cannot do with online operations: look before, and undo what was interrupted.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.command("plan")(plan.plan)
+    app.command("undo")(undo.undo)
+    try:
+        app(prog_name="pgopt")
+    except CommandError as error:
+        sys.stderr.write(f"pgopt: {error}\n")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,239 @@
+"""`pgopt plan REV[:REV]`: show what revisions would do to a database."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from alembic.runtime.environment import EnvironmentContext
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.padding import Padding
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from pgopt import env
+from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
+from pgopt.errors import HalfDone, PgoptError
+from pgopt.plan.journal import DOWN, UP, Journal, revision_of
+from pgopt.plan.preview import OperationView, Preview, RevisionView, SqlView, StepView
+from pgopt.plan.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from alembic.config import Config
+    from sqlalchemy.engine import URL
+
+WIDTH = 100
+
+
+def plan(
+    revisions: Annotated[str, typer.Argument(help="Up to this revision; or from:to, which may lead down.")] = "head",
+    config: ConfigFiles = None,
+    name: Section = "alembic",
+    x: Arguments = None,
+    url: Annotated[str | None, typer.Option(help="The database, where env.py does not say it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, with the SQL, as JSON.")] = False,  # noqa: FBT002
+) -> None:
+    """Show what revisions would do to the database, with their locks; nothing is changed."""
+    found = run(config_of(config, name, x), revisions, url)
+    if as_json:
+        typer.echo(json.dumps({"notes": found.notes, "revisions": list(map(asdict, found.revisions))}, indent=2))
+    elif sys.stdout.isatty():
+        console = Console()
+        console.width = min(console.width, WIDTH)
+        show(found, console)
+    else:
+        typer.echo("\n".join(text(found)))
+
+
+def run(config: Config, revisions: str, url: str | None = None) -> Preview:
+    """Run the project's env.py as for a script, with all operations shown instead of written."""
+    directory = ScriptDirectory.from_config(config)
+    preview = Preview(env.read_url(url, "--url") if url else None)
+    config.attributes[env.PREVIEW] = preview
+    options: dict[str, Any] = {"as_sql": True, env.PREVIEW: preview, "destination_rev": revisions.rsplit(":", maxsplit=1)[-1]}
+    look = partial(_look, preview, directory, revisions)
+    with EnvironmentContext(config, directory, fn=look, **options):
+        directory.run_env()
+    return preview
+
+
+def _look(preview: Preview, directory: ScriptDirectory, revisions: str, _: Any, context: MigrationContext) -> list[Any]:
+    """Let revisions run with nobody behind them; called by Alembic as what gives the steps, it gives none."""
+    context.impl.output_buffer = preview.output
+    preview.allows_mixed = lambda operation: (
+        Settings.of(context.opts.get("pgopt_settings"), operation.settings).mixed_revisions
+    )
+    url = _synchronous(preview.url or _url_of_config(context))
+    with env.connect(url, isolation_level="AUTOCOMMIT") as connection, preview.looking(connection):
+        names = ("version_table", "version_table_schema", "script")
+        options = {name: context.opts[name] for name in names if name in context.opts}
+        live = MigrationContext.configure(connection, opts=options)
+        steps = _steps(directory, revisions, live)
+        _note_half_done(preview, live, steps)
+        for step in steps:
+            direction = UP if step.is_upgrade else DOWN
+            with preview.revision(step.revision.revision, direction, step.revision.doc):
+                step.migration_fn()
+    return []
+
+
+def _url_of_config(context: MigrationContext) -> URL:
+    """Find the database of an env.py that does not call `pgopt.env.run`."""
+    assert context.environment_context is not None
+    # what such an env.py reads is most often what alembic.ini says, whatever DATABASE_URL may be
+    in_file = context.environment_context.config.get_main_option("sqlalchemy.url")
+    x = context.environment_context.get_x_argument(as_dictionary=True).get("url")
+    found = env.read_url(in_file, "sqlalchemy.url") if in_file and not x else env.url_of(context.environment_context)
+    if found is None:
+        raise PgoptError(env.NO_URL.replace("say alembic", "say --url, or alembic"))
+    return found
+
+
+def _synchronous(url: URL) -> URL:
+    """Leave async drivers to the application."""
+    if not url.get_dialect().is_async:
+        return url
+    known = {key: value for key, value in url.query.items() if key in ("host", "port", "ssl")}
+    if "ssl" in known:
+        known["sslmode"] = known.pop("ssl")
+    return url.set(drivername="postgresql+psycopg", query=known)
+
+
+def _steps(directory: ScriptDirectory, revisions: str, live: MigrationContext) -> Sequence[Any]:
+    first, _, last = revisions.rpartition(":")
+    start: Any = live.get_current_heads() if not first else () if first == "base" else (directory.get_revision(first),)
+    if first:
+        start = tuple(each.revision for each in start)
+        if last == "base" or _is_below(directory, last, start):
+            return directory._downgrade_revs(last, start)
+    return directory._upgrade_revs(last, start)
+
+
+def _is_below(directory: ScriptDirectory, revision: str, heads: tuple[str, ...]) -> bool:
+    wanted = directory.get_revision(revision)
+    if wanted is None or wanted.revision in heads or not heads:
+        return False
+    return any(each.revision == wanted.revision for each in directory.walk_revisions("base", heads))  # type: ignore[arg-type]
+
+
+def _note_half_done(preview: Preview, live: MigrationContext, steps: Sequence[Any]) -> None:
+    try:
+        Journal.of(live, revision_of(live, steps[0]) if steps else None).check()
+    except HalfDone as error:
+        preview.notes.append(str(error))
+
+
+# -- as text -------------------------------------------------------------------------------------------------------------
+
+
+def text(preview: Preview) -> Iterator[str]:
+    """Say it in lines that need no terminal."""
+    yield from (f"note: {note}" for note in preview.notes)
+    if not preview.revisions:
+        yield "there is nothing to do"
+    for revision in preview.revisions:
+        yield heading(revision)
+        for part in revision.parts:
+            yield from _sql_lines(part) if isinstance(part, SqlView) else _operation_lines(part)
+        if revision.unseen:
+            yield f"  {revision.unseen}"
+
+
+def heading(revision: RevisionView) -> str:
+    """Name a revision, its direction and what it is for."""
+    return f"{revision.direction} {revision.id}" + (f": {revision.doc}" if revision.doc else "")
+
+
+def remarks(operation: OperationView) -> Iterator[str]:
+    """Give what there is to say of an operation beside its steps."""
+    if operation.refused:
+        when = "cannot be planned yet" if operation.again else "would be refused"
+        yield f"{when}: {operation.refused}"
+    elif not operation.changes:
+        yield "done already"
+    if operation.again:
+        yield "planned again when reached, after what comes before it"
+    for table in operation.tables:
+        rows = "never analyzed" if table.rows is None else f"about {table.rows:,} rows"
+        yield f"{table.name}: {rows}, {size(table.bytes)} with indexes"
+    yield from operation.notes
+
+
+def state(step: StepView) -> str:
+    """Say what is known of a step before it runs."""
+    if step.done:
+        return "done already"
+    if step.done is None:
+        return "looked at when reached"
+    return f"first: {', '.join(step.clears)}" if step.clears else ""
+
+
+def size(count: int) -> str:
+    """Say a number of bytes as people do."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "bytes" or amount >= 10 else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:,.1f} TB"
+
+
+def _sql_lines(part: SqlView) -> Iterator[str]:
+    yield "  plain SQL, in the revision's transaction"
+    yield from (f"    {line}".rstrip() for line in part.sql.splitlines())
+
+
+def _operation_lines(operation: OperationView) -> Iterator[str]:
+    yield f"  {operation.title}"
+    yield from (f"    {remark}" for remark in remarks(operation))
+    for number, step in enumerate(operation.steps, 1):
+        said = state(step)
+        yield f"    {number}. {step.label}" + (f" ({said})" if said else "")
+        if not step.done:
+            yield f"       takes {', '.join(step.locks) or 'no lock on what is there'}; keeps waiting: {step.blocks}"
+
+
+# -- at a terminal -------------------------------------------------------------------------------------------------------
+
+
+def show(preview: Preview, console: Console) -> None:
+    """Show it as tables."""
+    for note in preview.notes:
+        console.print(Text(note, "yellow"))
+    if not preview.revisions:
+        console.print("there is nothing to do")
+    for revision in preview.revisions:
+        console.print(Text(heading(revision), "bold"))
+        for part in revision.parts:
+            if isinstance(part, SqlView):
+                console.print(
+                    Padding(Syntax(part.sql, "postgresql", word_wrap=True, background_color="default"), (0, 2))
+                )
+            else:
+                _show_operation(part, console)
+        if revision.unseen:
+            console.print(Padding(Text(revision.unseen, "yellow"), (0, 2)))
+
+
+def _show_operation(operation: OperationView, console: Console) -> None:
+    console.print(Padding(Text(operation.title, "bold cyan"), (0, 2)))
+    for remark in remarks(operation):
+        console.print(Padding(Text(remark, "dim"), (0, 4)))
+    if operation.steps:
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for column in ("step", "lock", "keeps waiting", ""):
+            table.add_column(column, overflow="fold")
+        for step in operation.steps:
+            waits = "" if step.done else Text(step.blocks, "green" if step.blocks == "nobody" else "yellow")
+            table.add_row(Text(step.label), Text("\n".join(step.locks)), waits, Text(state(step), "dim"))
+        console.print(Padding(table, (0, 2)))

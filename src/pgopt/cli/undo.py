@@ -1,0 +1,89 @@
+"""`pgopt undo REV`: take back a revision that was interrupted before it was stamped."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+from alembic.util import to_tuple
+
+from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
+from pgopt.errors import InvalidOperation
+from pgopt.plan.journal import DOWN, UNDOING, Journal, Revision, chain_of, stamped_revisions
+from pgopt.plan.surroundings import commit_if_shared
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import Script
+
+log = logging.getLogger("alembic.pgopt")
+
+
+def undo(
+    revision: Annotated[str, typer.Argument(help="The revision that was interrupted.", show_default=False)],
+    config: ConfigFiles = None,
+    name: Section = "alembic",
+    x: Arguments = None,
+) -> None:
+    """Take back a revision whose upgrade or downgrade was interrupted, so that it never began."""
+    done = run(config_of(config, name, x), revision)
+    typer.echo(f"revision {done.id} is as it was before its {done.direction}")
+
+
+def run(config: Config, revision: str) -> Revision:
+    """Run the inverse of an interrupted revision through the project's env.py, and tell what was taken back."""
+    directory = ScriptDirectory.from_config(config)
+    script = directory.get_revision(revision)
+    if script is None:
+        raise InvalidOperation(f"there is no revision {revision!r}: say the one that was interrupted")
+    undone: list[Revision] = []
+    options = {UNDOING: (script.revision, DOWN), "dont_mutate": True}
+    with EnvironmentContext(config, directory, fn=partial(_undo, script, undone), **options):
+        directory.run_env()
+    if not undone:
+        raise InvalidOperation(
+            f"env.py ran no migrations, so revision {script.revision} is as it was: see its conditions"
+        )
+    return undone[0]
+
+
+def _undo(script: Script, undone: list[Revision], heads: Any, context: MigrationContext) -> list[Any]:  # noqa: ARG001
+    """Run the inverse; called by Alembic as what gives the steps, it gives none, so that nothing is stamped."""
+    interrupted = _interrupted(script, context)
+    inverse = interrupted.opposite
+    context.opts[UNDOING] = (inverse.id, inverse.direction)
+    Journal.of(context, inverse).check()
+    log.info("Undoing the %s of %s", interrupted.direction, interrupted.id)
+    with context.begin_transaction(_per_migration=True):
+        getattr(script.module, inverse.direction)()
+        Journal.of(context, inverse).forget(inverse.id)
+        commit_if_shared(context)
+    undone.append(interrupted)
+    return []
+
+
+def _interrupted(script: Script, context: MigrationContext) -> Revision:
+    """Tell in which direction a revision was interrupted, or refuse one that was not."""
+    journal = Journal.of(context, None)
+    known = [revision for revision, _ in journal.half_done() if revision.id == script.revision]
+    if known:
+        return known[0]
+    stamped = stamped_revisions(context)
+    if script.revision in stamped:
+        raise InvalidOperation(
+            f"revision {script.revision} is stamped, so it was not interrupted: take it back with"
+            f" `alembic downgrade {script.revision}-1`"
+        )
+    if journal.installed:
+        raise InvalidOperation(f"there is nothing to undo: no interrupted run of revision {script.revision} is known")
+    before = to_tuple(script.down_revision, default=())
+    if not stamped.issuperset(before):
+        raise InvalidOperation(
+            f"there is nothing to undo: revision {script.revision} cannot have begun before {before[0]} is stamped"
+        )
+    return Revision(chain_of(context), script.revision, "upgrade")

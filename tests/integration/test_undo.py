@@ -1,0 +1,325 @@
+"""Revisions killed before they were stamped: what is refused, what finishes them, and what takes them back."""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgopt import HalfDone
+from tests.databases import wait_until
+from tests.integration.alembic_project import PLAIN, PLAIN_DOWN, Project, index, no_index
+from tests.integration.test_env import held
+from tests.integration.test_templates import TICKETS, relations, version
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.databases import Database
+
+TWO = f"{index('ix_one')}\n{index('ix_two', column='title')}"
+NOT_TWO = f"{no_index('ix_two', column='title')}\n{no_index('ix_one')}"
+
+PER_MIGRATION = "transaction_per_migration=True"
+KINDS = ["run", "template", "one transaction", "asyncpg", "engine.begin"]
+
+
+@pytest.fixture
+def tickets(database: Database) -> Database:
+    database.run(TICKETS)
+    return database
+
+
+def project_of(kind: str, tickets: Database, root: Path) -> Project:
+    """A project with such an env.py."""
+    if kind == "run":
+        return Project.with_run(root, tickets.server.url(tickets.name))
+    driver, template = ("asyncpg", "async") if kind == "asyncpg" else ("psycopg", "generic")
+    project = Project.from_template(root, tickets.server.url(tickets.name, driver), template)
+    if kind == "template":
+        project.configure(PER_MIGRATION)
+    if kind == "engine.begin":
+        project.replace(project.env, "connectable.connect()", "connectable.begin()")
+    return project
+
+
+@pytest.fixture(params=KINDS)
+def project(request: pytest.FixtureRequest, tickets: Database, tmp_path: Path) -> Project:
+    """A chain whose revision `b` makes two indexes, at the revision before it."""
+    found = project_of(request.param, tickets, tmp_path)
+    found.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    found.upgrade()
+    found.revision("b", TWO, NOT_TWO)
+    return found
+
+
+@pytest.fixture
+def run_project(tickets: Database, tmp_path: Path) -> Project:
+    """The same with `pgopt.env.run` alone."""
+    found = project_of("run", tickets, tmp_path)
+    found.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    found.upgrade()
+    found.revision("b", TWO, NOT_TWO)
+    return found
+
+
+def waits(database: Database, words: str) -> Any:
+    """The process of the server that waits for others in such a statement."""
+    return database.value(
+        "select pid from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+        f" and query ilike '{words}%'"
+    )
+
+
+def kill(
+    project: Project, tickets: Database, words: str, *arguments: str, program: str = "alembic", orphan: bool = False
+) -> None:
+    """Kill a command by SIGKILL while it waits in a statement, and its session with it, unless that is left behind."""
+    with held(tickets):
+        process = project.start(*arguments, program=program)
+        pid = wait_until(f"it waits in {words}", lambda: waits(tickets, words) or process.poll() is not None)
+        assert process.poll() is None, process.communicate()
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(30) == -signal.SIGKILL
+        process.communicate()
+        if not orphan:
+            tickets.run(f"select pg_terminate_backend({pid}, 10000)")
+
+
+def kill_upgrade(project: Project, tickets: Database) -> None:
+    """Kill the upgrade of `b` in its second index."""
+    tickets.run("create index concurrently if not exists ix_one on tickets (status)")
+    kill(project, tickets, "create index concurrently", "upgrade", "b")
+
+
+def remembered(tickets: Database) -> list[tuple[Any, ...]]:
+    return tickets.rows("select revision, direction from pgopt.run") + tickets.rows(
+        "select revision, direction from pgopt.progress"
+    )
+
+
+def test_a_killed_upgrade_is_finished_by_the_next(project: Project, tickets: Database) -> None:
+    kill_upgrade(project, tickets)
+    assert remembered(tickets) == [("b", "upgrade")]
+    assert version(tickets) == "a"
+    assert tickets.value("select indisvalid from pg_index where indexrelid = 'ix_two'::regclass") is False
+    project.must("upgrade", "head")
+    assert version(tickets) == "b"
+    assert tickets.value("select count(*) from pg_index where not indisvalid") == 0
+    assert remembered(tickets) == []
+
+
+def test_a_killed_upgrade_is_taken_back(project: Project, tickets: Database) -> None:
+    before = tickets.dump()
+    kill_upgrade(project, tickets)
+    assert tickets.dump() != before
+    assert "revision b is as it was before its upgrade" in project.must("undo", "b", program="pgopt")
+    assert tickets.dump() == before
+    assert version(tickets) == "a"
+    assert remembered(tickets) == []
+    assert "nothing to undo" in project.refused("undo", "b", program="pgopt")
+    project.must("upgrade", "head")
+    project.must("downgrade", "base")
+    assert version(tickets) is None
+
+
+def test_a_killed_upgrade_is_not_downgraded_over(project: Project, tickets: Database) -> None:
+    kill_upgrade(project, tickets)
+    sentence = project.refused("downgrade", "-1")
+    assert "the upgrade of revision b was interrupted in create_index_concurrently ix_two on tickets" in sentence
+    assert "`alembic upgrade b`" in sentence
+    assert "`pgopt undo b`" in sentence
+    assert version(tickets) == "a"
+    project.must("current")
+    project.must("upgrade", "b")
+    project.must("downgrade", "-1")
+    assert relations(tickets) == set()
+
+
+def test_a_killed_downgrade_is_finished_or_taken_back(project: Project, tickets: Database) -> None:
+    project.revision("c", PLAIN.format("people"), PLAIN_DOWN.format("people"))
+    project.must("upgrade", "b")
+    before = tickets.dump()
+    kill(project, tickets, "drop index concurrently", "downgrade", "-1")
+    assert remembered(tickets) == [("b", "downgrade")]
+    assert version(tickets) == "b"
+    assert "revision b is as it was before its downgrade" in project.must("undo", "b", program="pgopt")
+    assert tickets.dump() == before
+    assert remembered(tickets) == []
+    assert version(tickets) == "b"
+    kill(project, tickets, "drop index concurrently", "downgrade", "-1")
+    project.must("downgrade", "b-1")
+    assert relations(tickets) == set()
+    assert remembered(tickets) == []
+    project.must("upgrade", "head")
+
+
+def test_a_killed_downgrade_is_not_upgraded_over(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    project.must("upgrade", "b")
+    kill(project, tickets, "drop index concurrently", "downgrade", "-1")
+    # the version table says that there is nothing to do
+    sentence = project.refused("upgrade", "head")
+    assert "the downgrade of revision b was interrupted" in sentence
+    assert "`alembic downgrade b-1`" in sentence
+    project.revision("c", PLAIN.format("people"), PLAIN_DOWN.format("people"))
+    assert "the downgrade of revision b was interrupted" in project.refused("upgrade", "head")
+    assert relations(tickets) == {"ix_one", "ix_two"}
+    project.must("current")
+    project.must("downgrade", "b-1")
+    assert relations(tickets) == set()
+    project.must("upgrade", "head")
+
+
+def test_a_template_s_env_py_refuses_at_the_first_operation(tickets: Database, tmp_path: Path) -> None:
+    project = project_of("template", tickets, tmp_path)
+    project.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    project.revision("b", TWO, NOT_TWO)
+    project.revision("c", index("ix_c", column="title"))
+    project.upgrade("b")
+    kill(project, tickets, "drop index concurrently", "downgrade", "-1")
+    assert "the downgrade of revision b was interrupted" in project.refused("upgrade", "head")
+    assert relations(tickets) == {"ix_one", "ix_two"}
+
+
+def test_plain_revisions_are_refused_too_before_anything_runs(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    project.revision("a0", PLAIN.format("people"), PLAIN_DOWN.format("people"), after="a")
+    project.revision("b", TWO, NOT_TWO)
+    project.upgrade("a0")
+    kill_upgrade(project, tickets)
+    with pytest.raises(HalfDone, match="the upgrade of revision b was interrupted"):
+        project.downgrade("a")
+    assert "people" in relations(tickets)
+    project.run("stamp", "b")
+    # somebody has said by hand that it is done
+    project.downgrade("a")
+    assert relations(tickets) == set()
+
+
+def test_a_killed_undo_is_run_again(project: Project, tickets: Database) -> None:
+    before = tickets.dump()
+    kill_upgrade(project, tickets)
+    kill(project, tickets, "drop index concurrently", "undo", "b", program="pgopt")
+    assert remembered(tickets) == [("b", "upgrade")]
+    project.must("undo", "b", program="pgopt")
+    assert tickets.dump() == before
+    assert remembered(tickets) == []
+
+
+def test_a_killed_undo_may_be_followed_by_the_upgrade(run_project: Project, tickets: Database) -> None:
+    kill_upgrade(run_project, tickets)
+    kill(run_project, tickets, "drop index concurrently", "undo", "b", program="pgopt")
+    run_project.must("upgrade", "b")
+    assert tickets.value("select count(*) from pg_index where not indisvalid") == 0
+    assert relations(tickets) == {"ix_one", "ix_two"}
+
+
+def test_a_session_that_outlives_its_killed_process_is_waited_for(run_project: Project, tickets: Database) -> None:
+    before = tickets.dump()
+    tickets.run("create index concurrently ix_one on tickets (status)")
+    kill(run_project, tickets, "create index concurrently", "upgrade", "b", orphan=True)
+    run_project.must("undo", "b", program="pgopt")
+    assert tickets.dump() == before
+
+
+BACKFILL_UP = """
+with op.get_context().autocommit_block():
+    op.execute("alter table tickets add column if not exists size int")
+op.backfill("tickets", set={"size": "length(title)"}, settings={"batch_rows": 10, "batch_most": 10})
+"""
+BACKFILL_DOWN = 'op.execute("alter table tickets drop column if exists size")'
+
+
+def test_how_far_batches_came_is_forgotten_with_the_undo(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    project.upgrade()
+    project.revision("c", BACKFILL_UP, BACKFILL_DOWN)
+    with tickets.connect() as connection:
+        connection.execute("begin; update tickets set status = 'HELD' where id = 50")
+        process = project.start("upgrade", "c", PGOPT_LOCK_ATTEMPTS="1000")
+        wait_until("batches were made", lambda: tickets.value("select max(keys_done) from pgopt.progress") >= 40)
+        process.kill()
+        process.communicate()
+        connection.execute("rollback")
+    assert remembered(tickets) == [("c", "upgrade"), ("c", "upgrade")]
+    wait_until(
+        "the session of the killed process has ended",
+        lambda: not tickets.value("select count(*) from pg_locks where locktype = 'advisory'"),
+    )
+    project.must("undo", "c", program="pgopt")
+    assert remembered(tickets) == []
+    project.must("upgrade", "c")
+    assert tickets.value("select count(*) from tickets where size is null") == 0
+
+
+# -- without the schema --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["run", "template"])
+def test_without_the_schema_the_next_revision_can_be_taken_back(kind: str, tickets: Database, tmp_path: Path) -> None:
+    project = project_of(kind, tickets, tmp_path)
+    project.revision("a", PLAIN.format("people"), PLAIN_DOWN.format("people"))
+    project.upgrade()
+    project.revision("b", TWO, NOT_TWO)
+    project.revision("c", index("ix_c"), no_index("ix_c"))
+    before = tickets.dump()
+    kill_upgrade(project, tickets)
+    assert "revision c cannot have begun before b is stamped" in project.refused("undo", "c", program="pgopt")
+    assert "revision a is stamped" in project.refused("undo", "a", program="pgopt")
+    assert tickets.dump() != before
+    project.must("undo", "b", program="pgopt")
+    assert tickets.dump() == before
+    assert version(tickets) == "a"
+    project.must("upgrade", "head")
+
+
+def test_the_very_first_revision_can_be_taken_back(tickets: Database, tmp_path: Path) -> None:
+    project = project_of("run", tickets, tmp_path)
+    project.revision("b", TWO, NOT_TWO)
+    before = tickets.dump()
+    kill_upgrade(project, tickets)
+    project.must("undo", "b", program="pgopt")
+    assert tickets.dump() == before
+    assert version(tickets) is None
+
+
+# -- what is refused -----------------------------------------------------------------------------------------------------
+
+
+def test_what_was_not_interrupted_is_refused_in_one_sentence(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    before = tickets.dump()
+    refused = project.refused("undo", "a", program="pgopt")
+    assert "revision a is stamped" in refused
+    assert "`alembic downgrade a-1`" in refused
+    assert "no interrupted run of revision b is known" in project.refused("undo", "b", program="pgopt")
+    assert "Can't locate revision identified by 'zz'" in project.refused("undo", "zz", program="pgopt")
+    assert tickets.dump() == before
+
+
+def test_another_revision_than_the_interrupted_one_is_refused(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    project.revision("c", index("ix_c"), no_index("ix_c"))
+    kill_upgrade(project, tickets)
+    assert "no interrupted run of revision c is known" in project.refused("undo", "c", program="pgopt")
+
+
+def test_the_options_are_alembic_s(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    kill_upgrade(project, tickets)
+    url = tickets.server.url(tickets.name)
+    project.replace(project.ini, "sqlalchemy.url = ", "# ")
+    project.ini.rename(project.root / "other.ini")
+    assert "No 'script_location' key found" in project.refused("undo", "b", program="pgopt")
+    assert "which database?" in project.refused("undo", "-c", "other.ini", "b", program="pgopt")
+    done = project.must("undo", "b", "-c", "other.ini", "-n", "alembic", "-x", f"url={url}", program="pgopt")
+    assert "revision b is as it was" in done
+
+
+def test_without_the_extra_it_says_what_to_install(run_project: Project) -> None:
+    (run_project.root / "typer.py").write_text("raise ImportError('as if it were not installed')")
+    done = run_project.call("undo", "b", program="pgopt")
+    assert done.returncode == 64
+    assert done.stderr == "pgopt: the command line needs typer and rich: pip install 'pgopt[cli]'\n"

@@ -1,0 +1,3 @@
+"""What the Makefile and .ci/run use."""
+
+from __future__ import annotations
