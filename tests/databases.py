@@ -15,10 +15,10 @@ from sqlalchemy.pool import NullPool
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pgopt.operations import Operation
-    from pgopt.plan.events import Event
     from sqlalchemy import Engine
 
+    from pgopt.operations import Operation
+    from pgopt.plan.events import Event
     from tests.servers import Server
 
 # what a test need not wait for
@@ -39,12 +39,12 @@ class Database:
     def run(self, text: str) -> None:
         """Run some SQL."""
         with self.connect() as connection:
-            connection.execute(text)  # type: ignore[call-overload]
+            connection.execute(text)
 
     def rows(self, text: str) -> list[tuple[Any, ...]]:
         """Give the rows of a query."""
         with self.connect() as connection:
-            return connection.execute(text).fetchall()  # type: ignore[call-overload, no-any-return]
+            return connection.execute(text).fetchall()
 
     def value(self, text: str) -> Any:
         """Give the first value of a query."""

@@ -93,5 +93,5 @@ def hurry(server: Server) -> None:
     """Turn off what only costs time in a test."""
     with psycopg.connect(server.dsn(server.maintenance_dbname), autocommit=True) as connection:
         for setting in FAST:
-            connection.execute(f"alter system set {setting}")  # type: ignore[call-overload]
+            connection.execute(f"alter system set {setting}")
         connection.execute("select pg_reload_conf()")

@@ -168,7 +168,7 @@ def connect(url: URL, **options: Any) -> Connection:
     """Open a connection without a pool, or say in one sentence why there is none."""
     with _or_say_why(url):
         connection = create_engine(url, poolclass=pool.NullPool, **options).connect()
-    return connection
+    return connection  # noqa: RET504  -- mypy thinks that the block swallows errors
 
 
 def _connect(url: URL, then: Callable[[Connection], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections import Counter
 
 COUNTED: Counter[str] = Counter()
@@ -11,14 +12,12 @@ NAMED: Counter[str] = Counter()
 """Those of the named examples between statements, by example and failure; their number may not fall."""
 
 
-def seed() -> str | None:
-    """The seed by which statements are drawn for all examples; CI sets it."""
-    return os.environ.get("PGOPT_KILL_SEED") or None
+SEED = os.environ.get("PGOPT_KILL_SEED") or str(random.randrange(100_000))
+"""Draws the statements at which all examples are interrupted; printed at the end of the run, to be set again."""
 
 
 def summary() -> str | None:
     """Give the line for the end of the run."""
     if not COUNTED:
         return None
-    drawn = f", drawn by PGOPT_KILL_SEED={seed()}" if seed() else ""
-    return f"{COUNTED.total()} kill points in {len(COUNTED)} examples{drawn}"
+    return f"{COUNTED.total()} kill points in {len(COUNTED)} examples, PGOPT_KILL_SEED={SEED}"

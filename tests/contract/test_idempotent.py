@@ -38,7 +38,7 @@ def changing(statements: Sequence[str]) -> list[str]:
     opened: list[str] | None = None
     for statement in statements:
         match statement.strip().lower():
-            case "begin":
+            case "begin" | "begin read write":
                 opened = []
             case "rollback" if opened is not None:
                 # what was sent in here is gone, yet nothing but the probe has a reason to be

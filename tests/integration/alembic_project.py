@@ -191,7 +191,9 @@ class Project:
                 os.environ.pop(key, None)
                 if value is not None:
                     os.environ[key] = value
-        return config.stdout.getvalue() + config.output_buffer.getvalue()  # type: ignore[union-attr, attr-defined]
+        return "".join(
+            buffer.getvalue() for buffer in (config.stdout, config.output_buffer) if isinstance(buffer, io.StringIO)
+        )
 
     def upgrade(self, target: str = "head", **options: Any) -> str:
         """Run `alembic upgrade` in this process."""

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic.util import CommandError
-from pgopt import InvalidOperation, PgoptError, RunnerBusy, Settings, UnsafeTransaction
 from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool, QueuePool
 
+from pgopt import InvalidOperation, PgoptError, RunnerBusy, Settings, UnsafeTransaction
 from tests.databases import wait_until
 from tests.integration.alembic_project import PLAIN, PLAIN_DOWN, Project, index, no_index
 from tests.integration.test_templates import TICKETS, mixed_chain, relations, version, warnings
@@ -434,12 +434,12 @@ def test_the_url_is_taken_from_where_it_is_said_first(tickets: Database, tmp_pat
     project.revision("a", PLAIN.format("people"))
     project.upgrade()  # alembic.ini
     monkeypatch.setenv("DATABASE_URL", wrong)
-    with pytest.raises(PgoptError, match="could not connect to .*127.0.0.1"):
+    with pytest.raises(PgoptError, match=r"could not connect to .*127\.0\.0\.1"):
         project.upgrade()
     # the call says it before the environment does, and -x before all
     project.replace(project.env, "run(context", f"run(context, url={right!r}")
     project.upgrade()
-    with pytest.raises(PgoptError, match="could not connect to .*127.0.0.1"):
+    with pytest.raises(PgoptError, match=r"could not connect to .*127\.0\.0\.1"):
         project.upgrade(x=[f"url={wrong}"])
     with tickets.engine().connect() as connection:
         project.upgrade(x=[f"url={wrong}"], connection=connection)
@@ -497,7 +497,7 @@ def test_an_event_loop_that_runs_already_is_one_sentence(tickets: Database, tmp_
     async def application() -> None:
         project.upgrade()
 
-    with pytest.raises(PgoptError, match="asyncio.to_thread"):
+    with pytest.raises(PgoptError, match=r"asyncio\.to_thread"):
         asyncio.run(application())
 
     async def better() -> None:

@@ -6,8 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pgopt import PgoptError, UnsafeTransaction
 
+from pgopt import PgoptError, UnsafeTransaction
 from tests.integration.alembic_project import PLAIN, PLAIN_DOWN, Project, index, no_index
 
 if TYPE_CHECKING:

@@ -60,7 +60,11 @@ def run(config: Config, revisions: str, url: str | None = None) -> Preview:
     directory = ScriptDirectory.from_config(config)
     preview = Preview(env.read_url(url, "--url") if url else None)
     config.attributes[env.PREVIEW] = preview
-    options: dict[str, Any] = {"as_sql": True, env.PREVIEW: preview, "destination_rev": revisions.rsplit(":", maxsplit=1)[-1]}
+    options: dict[str, Any] = {
+        "as_sql": True,
+        env.PREVIEW: preview,
+        "destination_rev": revisions.rsplit(":", maxsplit=1)[-1],
+    }
     look = partial(_look, preview, directory, revisions)
     with EnvironmentContext(config, directory, fn=look, **options):
         directory.run_env()

@@ -251,7 +251,9 @@ def build_on_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[S
 def _latecomers(db: Catalog, *, of: IndexOperation, root: Relation, known: Sequence[Relation]) -> Iterator[Step]:
     """Plan again for partitions that came between the plan and the index of their parent."""
     if db.partitions(root) == known:
-        raise InvalidOperation(f"index {of.key} of {root} stays invalid though all partitions have it: drop it and run again")
+        raise InvalidOperation(
+            f"index {of.key} of {root} stays invalid though all partitions have it: drop it and run again"
+        )
     yield from build_on_tree(db, of, root)
 
 

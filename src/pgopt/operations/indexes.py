@@ -135,7 +135,9 @@ class DropIndexConcurrently(IndexOperation):
 
     def notes(self, db: Catalog) -> Sequence[str]:
         if db.table(self.table, self.schema).partitioned:
-            return [f"{self.table} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant"]
+            return [
+                f"{self.table} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant"
+            ]
         return ()
 
     def plan(self, db: Catalog) -> Iterator[Step]:

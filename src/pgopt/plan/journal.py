@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from alembic.runtime.migration import MigrationContext
 
 from pgopt.errors import HalfDone
-from pgopt.server.quoting import ident, literal, sql
+from pgopt.server.quoting import literal, sql
 from pgopt.server.session import Session
 
 if TYPE_CHECKING:
@@ -151,28 +151,32 @@ class Journal:
         revision = self.revision
         # an undo that is interrupted leaves the revision half-done in the direction in which it was
         direction = revision.opposite.direction if self.undoing else revision.direction
+        # the commit does not wait for the disk: that of the first thing that lasts will, and takes this one along;
+        # and how far the other way came is no longer true
         self.session.run(
             sql(
-                "insert into pgopt.run (chain, revision, direction, operation) values ({}, {}, {}, {})"
+                "with unhurried as materialized (select set_config('synchronous_commit', 'off', true)),"
+                " other_way as (delete from pgopt.progress where chain = {chain} and revision = {id} and direction <> {way})"
+                " insert into pgopt.run (chain, revision, direction, operation)"
+                " select {chain}, {id}, {direction}, {operation} from unhurried"
                 " on conflict (chain, revision) do update"
                 " set direction = excluded.direction, operation = excluded.operation, seen_at = now()",
-                *map(literal, (self.chain, revision.id, direction, operation)),
-            ),
-            # how far the other way came is no longer true
-            sql(
-                "delete from pgopt.progress where chain = {} and revision = {} and direction <> {}",
-                *map(literal, (self.chain, revision.id, revision.direction)),
-            ),
+                chain=literal(self.chain),
+                id=literal(revision.id),
+                way=literal(revision.direction),
+                direction=literal(direction),
+                operation=literal(operation),
+            )
         )
 
     def forget(self, revision: str) -> None:
         """Forget a revision; done in the transaction that stamps it."""
         if self.installed:
-            for table in ("run", "progress"):
-                self.session.run(
-                    sql(
-                        "delete from {} where chain = {} and revision = {}",
-                        ident("pgopt", table),
-                        *map(literal, (self.chain, revision)),
-                    )
+            self.session.run(
+                sql(
+                    "with progress as (delete from pgopt.progress where chain = {chain} and revision = {revision})"
+                    " delete from pgopt.run where chain = {chain} and revision = {revision}",
+                    chain=literal(self.chain),
+                    revision=literal(revision),
                 )
+            )

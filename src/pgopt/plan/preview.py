@@ -196,15 +196,35 @@ def _view(step: Step | BatchStep, db: Catalog, *, sure: bool) -> StepView:
     if isinstance(step, BatchStep):
         statement = render(step.statement(verbatim(f"<a range of {', '.join(step.key)}>")))
         return StepView(step.label, [statement], locks, "writers of the rows of one batch, for an instant", done=False)
-    done = step.done is not None and step.done(db)
+    done = _done(step, db, sure=sure)
     return StepView(
         step.label,
         [render(statement) for statement in step.statements],
         locks,
         _blocks(step),
-        done if sure or not done else None,
-        [] if done or step.clear is None else [clearing.label for clearing in step.clear(db)],
+        done,
+        _clears(step, db, sure=sure) if done is False else [],
     )
+
+
+def _done(step: Step, db: Catalog, *, sure: bool) -> bool | None:
+    """Whether a step is done already; what looks done may only look so before the steps that come first."""
+    try:
+        done = step.done is not None and step.done(db)
+    except PgoptError:
+        if sure:
+            raise
+        return None
+    return None if done and not sure else done
+
+
+def _clears(step: Step, db: Catalog, *, sure: bool) -> list[str]:
+    try:
+        return [clearing.label for clearing in step.clear(db)] if step.clear else []
+    except PgoptError:
+        if sure:
+            raise
+        return []
 
 
 def _blocks(step: Step) -> str:
