@@ -24,14 +24,14 @@ test-kill: .venv/.installed
 test-matrix: test-16 test-17
 
 test-15: .venv/.installed
-	$(BIN)/python tools/server.py --bindir /usr/lib/postgresql/15/bin -- $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python tools/server.py --bindir /usr/lib/postgresql/15/bin -- $(BIN)/python -m pytest tests/contract $(PYTEST_ARGS)
 
 test-16 test-17: test-%: .venv/.installed .servers/%/.fetched
-	$(BIN)/python tools/server.py --bindir .servers/$*/bin -- $(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python tools/server.py --bindir .servers/$*/bin -- $(BIN)/python -m pytest tests/contract $(PYTEST_ARGS)
 
 # the same with SQLAlchemy 2.0, where it matters: env.py, connections, expressions
 test-sqlalchemy20: .venv20/.installed
-	$(BIN20)/python -m pytest tests/unit tests/integration tests/contract/test_reversible.py $(PYTEST_ARGS)
+	$(BIN20)/python -m pytest tests/unit tests/integration/test_templates.py tests/contract/test_idempotent.py $(PYTEST_ARGS)
 
 test-wheel: .venv/.lint
 	$(BIN)/python tools/test_wheel.py

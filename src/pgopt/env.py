@@ -252,7 +252,9 @@ def _only_runner(session: Session, what: str, settings: Settings) -> Iterator[No
                 session.set({"application_name": before})
 
 
-def _look_first(steps_of: Callable[..., Iterable[Any]], heads: tuple[str, ...], context: MigrationContext) -> Sequence[Any]:
+def _look_first(
+    steps_of: Callable[..., Iterable[Any]], heads: tuple[str, ...], context: MigrationContext
+) -> Sequence[Any]:
     """Refuse to go the wrong way before anything runs."""
     steps = list(steps_of(heads, context))
     if UNDOING in context.opts:

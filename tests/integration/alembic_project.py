@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from alembic import command
 from alembic.config import CommandLine, Config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from sqlalchemy import Connection
 
@@ -176,24 +177,38 @@ class Project:
     def run(self, name: str, *arguments: Any, x: Sequence[str] = (), connection: Any = None, **options: Any) -> str:
         """Run a command in this process, and give what it printed."""
         config = self.config(*x, connection=connection)
+        with self._in_this_process():
+            try:
+                getattr(command, name)(config, *arguments, **options)
+            finally:
+                if (engine := config.attributes.get("engine")) is not None:
+                    engine.dispose()
+        return "".join(
+            buffer.getvalue() for buffer in (config.stdout, config.output_buffer) if isinstance(buffer, io.StringIO)
+        )
+
+    def undo(self, revision: str) -> str:
+        """Run `pgopt undo` in this process, and give the direction of what it took back."""
+        from pgopt.cli import undo
+
+        with self._in_this_process():
+            return undo.run(self.config(), revision).direction
+
+    @contextmanager
+    def _in_this_process(self) -> Iterator[None]:
         before = {key: os.environ.get(key) for key in self._environment}
         bytecode = sys.dont_write_bytecode
         os.environ.update(self._environment)
         # a revision that is mended within a second would be read from the cache
         sys.dont_write_bytecode = True
         try:
-            getattr(command, name)(config, *arguments, **options)
+            yield
         finally:
-            if (engine := config.attributes.get("engine")) is not None:
-                engine.dispose()
             sys.dont_write_bytecode = bytecode
             for key, value in before.items():
                 os.environ.pop(key, None)
                 if value is not None:
                     os.environ[key] = value
-        return "".join(
-            buffer.getvalue() for buffer in (config.stdout, config.output_buffer) if isinstance(buffer, io.StringIO)
-        )
 
     def upgrade(self, target: str = "head", **options: Any) -> str:
         """Run `alembic upgrade` in this process."""

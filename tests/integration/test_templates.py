@@ -148,10 +148,17 @@ def test_a_failure_loses_nothing_and_the_mended_chain_goes_on(
     assert relations(tickets) == {"people", "ix_b", "places", "things", "ix_e", "ends"}
 
 
-@pytest.mark.parametrize("plain", [PLAIN.format("people"), "op.execute('create function f() returns int return 1')"])
-@pytest.mark.parametrize("first", [True, False], ids=["first revision ever", "later"])
+@pytest.mark.parametrize(
+    ("first", "plain"),
+    [
+        (True, "op.execute('create function f() returns int return 1')"),
+        (True, PLAIN.format("people")),
+        (False, PLAIN.format("people")),
+    ],
+    ids=["a function, first revision ever", "a table, first revision ever", "a table, later"],
+)
 def test_plain_work_before_an_online_operation_is_refused(
-    environment: str, plain: str, *, first: bool, tickets: Database, tmp_path: Path
+    environment: str, *, first: bool, plain: str, tickets: Database, tmp_path: Path
 ) -> None:
     project = project_of(environment, tmp_path, tickets)
     if not first:
@@ -276,3 +283,11 @@ def test_the_wrong_database_is_one_sentence(tmp_path: Path) -> None:
     project.revision("a", index("ix_a"))
     with pytest.raises(PgoptError, match="pgopt works on PostgreSQL, and this is sqlite"):
         project.upgrade()
+
+
+def test_a_template_s_env_py_allows_mixed_revisions_by_a_setting(tickets: Database, tmp_path: Path) -> None:
+    project = project_of("per migration", tmp_path, tickets)
+    project.replace(project.env, PER_MIGRATION, f"{PER_MIGRATION}, pgopt_settings={{'mixed_revisions': True}}")
+    project.revision("a", f"{PLAIN.format('people')}\n{index('ix_a')}")
+    project.upgrade()
+    assert relations(tickets) == {"people", "ix_a"}

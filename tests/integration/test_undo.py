@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgopt import HalfDone
+from pgopt import HalfDone, InvalidOperation
 from tests.databases import wait_until
 from tests.integration.alembic_project import PLAIN, PLAIN_DOWN, Project, index, no_index
 from tests.integration.test_env import held
@@ -104,7 +104,7 @@ def test_a_killed_upgrade_is_finished_by_the_next(project: Project, tickets: Dat
     assert remembered(tickets) == [("b", "upgrade")]
     assert version(tickets) == "a"
     assert tickets.value("select indisvalid from pg_index where indexrelid = 'ix_two'::regclass") is False
-    project.must("upgrade", "head")
+    project.upgrade("head")
     assert version(tickets) == "b"
     assert tickets.value("select count(*) from pg_index where not indisvalid") == 0
     assert remembered(tickets) == []
@@ -118,12 +118,14 @@ def test_a_killed_upgrade_is_taken_back(project: Project, tickets: Database) -> 
     assert tickets.dump() == before
     assert version(tickets) == "a"
     assert remembered(tickets) == []
-    assert "nothing to undo" in project.refused("undo", "b", program="pgopt")
-    project.must("upgrade", "head")
-    project.must("downgrade", "base")
+    with pytest.raises(InvalidOperation, match="nothing to undo"):
+        project.undo("b")
+    project.upgrade("head")
+    project.downgrade("base")
     assert version(tickets) is None
 
 
+@pytest.mark.parametrize("project", ["run", "template"], indirect=True)
 def test_a_killed_upgrade_is_not_downgraded_over(project: Project, tickets: Database) -> None:
     kill_upgrade(project, tickets)
     sentence = project.refused("downgrade", "-1")
@@ -131,33 +133,33 @@ def test_a_killed_upgrade_is_not_downgraded_over(project: Project, tickets: Data
     assert "`alembic upgrade b`" in sentence
     assert "`pgopt undo b`" in sentence
     assert version(tickets) == "a"
-    project.must("current")
-    project.must("upgrade", "b")
-    project.must("downgrade", "-1")
+    project.run("current")
+    project.upgrade("b")
+    project.downgrade("-1")
     assert relations(tickets) == set()
 
 
 def test_a_killed_downgrade_is_finished_or_taken_back(project: Project, tickets: Database) -> None:
     project.revision("c", PLAIN.format("people"), PLAIN_DOWN.format("people"))
-    project.must("upgrade", "b")
+    project.upgrade("b")
     before = tickets.dump()
     kill(project, tickets, "drop index concurrently", "downgrade", "-1")
     assert remembered(tickets) == [("b", "downgrade")]
     assert version(tickets) == "b"
-    assert "revision b is as it was before its downgrade" in project.must("undo", "b", program="pgopt")
+    assert project.undo("b") == "downgrade"
     assert tickets.dump() == before
     assert remembered(tickets) == []
     assert version(tickets) == "b"
     kill(project, tickets, "drop index concurrently", "downgrade", "-1")
-    project.must("downgrade", "b-1")
+    project.downgrade("b-1")
     assert relations(tickets) == set()
     assert remembered(tickets) == []
-    project.must("upgrade", "head")
+    project.upgrade("head")
 
 
 def test_a_killed_downgrade_is_not_upgraded_over(run_project: Project, tickets: Database) -> None:
     project = run_project
-    project.must("upgrade", "b")
+    project.upgrade("b")
     kill(project, tickets, "drop index concurrently", "downgrade", "-1")
     # the version table says that there is nothing to do
     sentence = project.refused("upgrade", "head")
@@ -166,10 +168,10 @@ def test_a_killed_downgrade_is_not_upgraded_over(run_project: Project, tickets: 
     project.revision("c", PLAIN.format("people"), PLAIN_DOWN.format("people"))
     assert "the downgrade of revision b was interrupted" in project.refused("upgrade", "head")
     assert relations(tickets) == {"ix_one", "ix_two"}
-    project.must("current")
-    project.must("downgrade", "b-1")
+    project.run("current")
+    project.downgrade("b-1")
     assert relations(tickets) == set()
-    project.must("upgrade", "head")
+    project.upgrade("head")
 
 
 def test_a_template_s_env_py_refuses_at_the_first_operation(tickets: Database, tmp_path: Path) -> None:
@@ -198,12 +200,13 @@ def test_plain_revisions_are_refused_too_before_anything_runs(run_project: Proje
     assert relations(tickets) == set()
 
 
+@pytest.mark.parametrize("project", ["run", "one transaction"], indirect=True)
 def test_a_killed_undo_is_run_again(project: Project, tickets: Database) -> None:
     before = tickets.dump()
     kill_upgrade(project, tickets)
     kill(project, tickets, "drop index concurrently", "undo", "b", program="pgopt")
     assert remembered(tickets) == [("b", "upgrade")]
-    project.must("undo", "b", program="pgopt")
+    project.undo("b")
     assert tickets.dump() == before
     assert remembered(tickets) == []
 
@@ -211,7 +214,7 @@ def test_a_killed_undo_is_run_again(project: Project, tickets: Database) -> None
 def test_a_killed_undo_may_be_followed_by_the_upgrade(run_project: Project, tickets: Database) -> None:
     kill_upgrade(run_project, tickets)
     kill(run_project, tickets, "drop index concurrently", "undo", "b", program="pgopt")
-    run_project.must("upgrade", "b")
+    run_project.upgrade("b")
     assert tickets.value("select count(*) from pg_index where not indisvalid") == 0
     assert relations(tickets) == {"ix_one", "ix_two"}
 
@@ -220,7 +223,7 @@ def test_a_session_that_outlives_its_killed_process_is_waited_for(run_project: P
     before = tickets.dump()
     tickets.run("create index concurrently ix_one on tickets (status)")
     kill(run_project, tickets, "create index concurrently", "upgrade", "b", orphan=True)
-    run_project.must("undo", "b", program="pgopt")
+    run_project.undo("b")
     assert tickets.dump() == before
 
 
@@ -245,9 +248,9 @@ def test_how_far_batches_came_is_forgotten_with_the_undo(run_project: Project, t
         "the session of the killed process has ended",
         lambda: not tickets.value("select count(*) from pg_locks where locktype = 'advisory'"),
     )
-    project.must("undo", "c", program="pgopt")
+    project.undo("c")
     assert remembered(tickets) == []
-    project.must("upgrade", "c")
+    project.upgrade("c")
     assert tickets.value("select count(*) from tickets where size is null") == 0
 
 
@@ -266,10 +269,10 @@ def test_without_the_schema_the_next_revision_can_be_taken_back(kind: str, ticke
     assert "revision c cannot have begun before b is stamped" in project.refused("undo", "c", program="pgopt")
     assert "revision a is stamped" in project.refused("undo", "a", program="pgopt")
     assert tickets.dump() != before
-    project.must("undo", "b", program="pgopt")
+    project.undo("b")
     assert tickets.dump() == before
     assert version(tickets) == "a"
-    project.must("upgrade", "head")
+    project.upgrade("head")
 
 
 def test_the_very_first_revision_can_be_taken_back(tickets: Database, tmp_path: Path) -> None:
@@ -277,7 +280,7 @@ def test_the_very_first_revision_can_be_taken_back(tickets: Database, tmp_path: 
     project.revision("b", TWO, NOT_TWO)
     before = tickets.dump()
     kill_upgrade(project, tickets)
-    project.must("undo", "b", program="pgopt")
+    project.undo("b")
     assert tickets.dump() == before
     assert version(tickets) is None
 
@@ -291,7 +294,8 @@ def test_what_was_not_interrupted_is_refused_in_one_sentence(run_project: Projec
     refused = project.refused("undo", "a", program="pgopt")
     assert "revision a is stamped" in refused
     assert "`alembic downgrade a-1`" in refused
-    assert "no interrupted run of revision b is known" in project.refused("undo", "b", program="pgopt")
+    with pytest.raises(InvalidOperation, match="no interrupted run of revision b is known"):
+        project.undo("b")
     assert "Can't locate revision identified by 'zz'" in project.refused("undo", "zz", program="pgopt")
     assert tickets.dump() == before
 
@@ -300,7 +304,8 @@ def test_another_revision_than_the_interrupted_one_is_refused(run_project: Proje
     project = run_project
     project.revision("c", index("ix_c"), no_index("ix_c"))
     kill_upgrade(project, tickets)
-    assert "no interrupted run of revision c is known" in project.refused("undo", "c", program="pgopt")
+    with pytest.raises(InvalidOperation, match="no interrupted run of revision c is known"):
+        project.undo("c")
 
 
 def test_the_options_are_alembic_s(run_project: Project, tickets: Database) -> None:

@@ -40,7 +40,11 @@ class Revision:
 
 def chain_of(context: MigrationContext) -> str:
     """Name the chain of revisions by its version table."""
-    return f"{context.version_table_schema}.{context.version_table}" if context.version_table_schema else context.version_table
+    return (
+        f"{context.version_table_schema}.{context.version_table}"
+        if context.version_table_schema
+        else context.version_table
+    )
 
 
 def current_revision(context: MigrationContext) -> Revision | None:
@@ -56,7 +60,9 @@ def current_revision(context: MigrationContext) -> Revision | None:
 def is_first(context: MigrationContext) -> bool:
     """Tell whether Alembic is running the first revision of its run."""
     names = _loop()
-    return UNDOING in context.opts or names.get("heads") is None or set(names["heads"]) == names["head_maintainer"].heads
+    return (
+        UNDOING in context.opts or names.get("heads") is None or set(names["heads"]) == names["head_maintainer"].heads
+    )
 
 
 def _loop() -> dict[str, Any]:

@@ -64,7 +64,9 @@ def text_of(event: Event) -> str | None:
             amount = f", {done:,} of {total:,} {unit} ({done / total:.0%})" if total else ""
             return f"  {label}: {phase}{amount}" + _lines(", waiting for", blockers)
         case e.Retrying(label, attempt, attempts, wait, blockers):
-            return f"  {label}: attempt {attempt} of {attempts} was in vain, again in {wait:.1f} s" + _lines("", blockers)
+            return f"  {label}: attempt {attempt} of {attempts} was in vain, again in {wait:.1f} s" + _lines(
+                "", blockers
+            )
         case e.WaitingForRunner(what, holder):
             return f"  waiting for another pgopt run on {what}" + _lines("", [holder] if holder else [])
         case e.Throttled(label, reason, wait):

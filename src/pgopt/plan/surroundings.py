@@ -100,7 +100,9 @@ def _has_worked(context: MigrationContext) -> bool:
 def _just_made(session: Session, table: Composable) -> bool:
     """Whether Alembic made the version table in this transaction, as it does in that of the very first revision."""
     return bool(
-        session.value(sql("select {} from pg_class where oid = to_regclass({})", verbatim(_OURS), literal(render(table))))
+        session.value(
+            sql("select {} from pg_class where oid = to_regclass({})", verbatim(_OURS), literal(render(table)))
+        )
     )
 
 
