@@ -209,7 +209,6 @@ class Case:
                 found = changes(expected, self.state())
                 assert found == [], f"{finish.__name__} after {self._at(at, failure)}"
                 killpoints.COUNTED[self.example.name] += 1
-        self.compare_dumps()
 
     def endings(self) -> list[tuple[Callable[[], None], State]]:
         """What is done after a failure, and where that must end."""
@@ -249,6 +248,7 @@ def case(prepared: Database, example: Example) -> Iterator[Case]:
 def test_named_examples_survive_each_failure_at_each_statement(case: Case, failure: Failure) -> None:
     before = killpoints.COUNTED[case.example.name]
     case.interrupt(failure, range(1, len(case.statements) + 1))
+    case.compare_dumps()
     killpoints.NAMED[f"{case.example} {failure}"] = killpoints.COUNTED[case.example.name] - before
 
 
@@ -261,16 +261,18 @@ def test_there_are_no_fewer_kill_points_than_there_were(major: int) -> None:
 
 
 @pytest.mark.drawn
-@each_failure
-def test_all_examples_survive_at_statements_drawn_by_the_seed(case: Case, failure: Failure) -> None:
-    drawn = random.Random(f"{killpoints.SEED} {case.example} {failure}").sample(range(1, len(case.statements) + 1), 1)
-    case.interrupt(failure, sorted(drawn))
+def test_all_examples_survive_at_statements_drawn_by_the_seed(case: Case) -> None:
+    draw = random.Random(f"{killpoints.SEED} {case.example}")
+    for failure in Failure:
+        case.interrupt(failure, [draw.randint(1, len(case.statements))])
+    case.compare_dumps()
 
 
 @pytest.mark.kill
 @each_failure
 def test_all_examples_survive_each_failure_at_each_statement(case: Case, failure: Failure) -> None:
     case.interrupt(failure, range(1, len(case.statements) + 1))
+    case.compare_dumps()
 
 
 # -- inside of one statement ---------------------------------------------------------------------------------------------
