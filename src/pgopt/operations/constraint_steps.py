@@ -102,7 +102,9 @@ def violating_rows(db: Catalog, *, table: Relation, condition: Composable, do: s
     )
     names = ", ".join(key or ["ctid"])
     shown = ", ".join(str(row[0]) if len(row) == 1 else str(tuple(row)) for row in rows)
-    return f"{count} rows of {table} {do} ({names}: {shown}{', …' if count > len(rows) else ''}); mend them and run again"
+    return (
+        f"{count} rows of {table} {do} ({names}: {shown}{', …' if count > len(rows) else ''}); mend them and run again"
+    )
 
 
 def orphans(

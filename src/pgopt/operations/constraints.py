@@ -79,7 +79,7 @@ class CreateCheckConstraintOnline(StateOperation):
 class DropCheckConstraintOnline(StateOperation):
     """Drop a CHECK; ACCESS EXCLUSIVE for an instant. With the condition it can be undone::
 
-        op.drop_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
+    op.drop_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
     """
 
     name: str
@@ -149,7 +149,13 @@ class KeyOperation(StateOperation):
         if table.partitioned:
             raise InvalidOperation(f"{table} is partitioned: create a unique index with its partition key instead")
         unique = CreateIndexConcurrently(
-            self.name, self.table, self.columns, unique=True, include=self.include, schema=self.schema, **self.index_options()
+            self.name,
+            self.table,
+            self.columns,
+            unique=True,
+            include=self.include,
+            schema=self.schema,
+            **self.index_options(),
         )
         step = _unless(index_steps.build(unique, self.name, table), partial(steps.has, name=self.name, table=table))
         return replace(step, explain=partial(steps.duplicates, table=table, columns=self.columns))
@@ -212,7 +218,7 @@ class CreateUniqueConstraintOnline(KeyOperation):
 class DropUniqueConstraintOnline(KeyOperation):
     """Drop a unique constraint; ACCESS EXCLUSIVE for an instant. With the columns it can be undone::
 
-        op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
+    op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
 
     nulls_not_distinct: bool = field(default=False, kw_only=True)
@@ -260,7 +266,7 @@ class CreatePrimaryKeyOnline(KeyOperation):
 class DropPrimaryKeyOnline(KeyOperation):
     """Drop a primary key; ACCESS EXCLUSIVE for an instant. With the columns it can be undone::
 
-        op.drop_primary_key_online("events_pkey", "events", ["id"])
+    op.drop_primary_key_online("events_pkey", "events", ["id"])
     """
 
     def reverse(self) -> CreatePrimaryKeyOnline:
@@ -281,7 +287,9 @@ def _refuse_nullable(db: Catalog, table: Relation, columns: Sequence[str]) -> No
         if name not in there:
             raise InvalidOperation(f"{table} has no column {name!r}: it has {', '.join(there)}")
         if not there[name].not_null:
-            raise InvalidOperation(f"column {name!r} of {table} may be NULL: op.set_not_null_online({table.name!r}, {name!r}) first")
+            raise InvalidOperation(
+                f"column {name!r} of {table} may be NULL: op.set_not_null_online({table.name!r}, {name!r}) first"
+            )
 
 
 def _drop_key(of: KeyOperation, db: Catalog, table: Relation) -> Iterator[Step]:
@@ -320,7 +328,9 @@ class ForeignKeyOperation(StateOperation):
     def check(self) -> None:
         check_name(self.name, f"a constraint of {self.table}")
         if len(self.columns) != len(self.referent_columns):
-            raise InvalidOperation(f"{self.name} has {len(self.columns)} columns, and refers to {len(self.referent_columns)}")
+            raise InvalidOperation(
+                f"{self.name} has {len(self.columns)} columns, and refers to {len(self.referent_columns)}"
+            )
         for what, known in (("ondelete", ACTIONS), ("onupdate", ACTIONS), ("match", MATCHES)):
             if getattr(self, what).upper() not in known:
                 raise InvalidOperation(f"{what}={getattr(self, what)!r} of {self.name}: say {', '.join(known)}")
@@ -444,7 +454,7 @@ class CreateForeignKeyOnline(ForeignKeyOperation):
 class DropForeignKeyOnline(ForeignKeyOperation):
     """Drop a foreign key; ACCESS EXCLUSIVE on both tables for an instant. With its definition it can be undone::
 
-        op.drop_foreign_key_online("fk_tickets_organization", "tickets", "organizations", ["organization_id"], ["id"])
+    op.drop_foreign_key_online("fk_tickets_organization", "tickets", "organizations", ["organization_id"], ["id"])
     """
 
     def reverse(self) -> CreateForeignKeyOnline:
@@ -534,7 +544,10 @@ class SetNotNullOnline(StateOperation):
         drop = steps.drop(proof, tables)
         for step in (
             steps.add(
-                proof, sql("check ({} is not null)", ident(self.column)), tables, steps.on_all(Mode.ACCESS_EXCLUSIVE, tables)
+                proof,
+                sql("check ({} is not null)", ident(self.column)),
+                tables,
+                steps.on_all(Mode.ACCESS_EXCLUSIVE, tables),
             ),
             steps.validate(proof, tables, partial(self._nulls, table=table), give_up=[drop]),
             Step(
@@ -555,7 +568,7 @@ class SetNotNullOnline(StateOperation):
 class DropNotNull(StateOperation):
     """Allow NULL in a column; ACCESS EXCLUSIVE for an instant::
 
-        op.drop_not_null("tickets", "organization_id")
+    op.drop_not_null("tickets", "organization_id")
     """
 
     table: str

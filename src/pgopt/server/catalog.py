@@ -209,7 +209,9 @@ class Catalog:
 
     def constraint(self, table: Relation, name: str) -> Constraint | None:
         """Look a constraint of a table up."""
-        row = self.session.row(query("constraint", table=literal(table.oid), which=sql("c.conname = {}", literal(name))))
+        row = self.session.row(
+            query("constraint", table=literal(table.oid), which=sql("c.conname = {}", literal(name)))
+        )
         return row and Constraint(*row)
 
     def not_null(self, table: Relation, column: str) -> Constraint | None:

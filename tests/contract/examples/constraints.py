@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sqlalchemy import column
+
 from pgopt.operations import (
     CreateCheckConstraintOnline,
     CreateForeignKeyOnline,
@@ -14,8 +16,6 @@ from pgopt.operations import (
     DropUniqueConstraintOnline,
     SetNotNullOnline,
 )
-from sqlalchemy import column
-
 from tests.contract.examples.base import Example
 
 LONG = "t" * 63
@@ -42,7 +42,7 @@ create table "Sales Dept"."Big ""Deal""" ("Id" uuid default gen_random_uuid(), "
 insert into "Sales Dept"."Big ""Deal""" ("customerId", "is ok", "Région") select g, g, 'é' || g from generate_series(1, 60) g;
 create table "Sales Dept"."Customer" (id int primary key);
 insert into "Sales Dept"."Customer" select generate_series(0, 99);
-'''  # noqa: Q001 -- it holds three double quotes
+'''
 
 PARTITIONED = """
 create table kinds (id int primary key);
@@ -89,17 +89,31 @@ EXAMPLES = [
         writes=WRITES,
         named=True,
     ),
-    Example("check by SQLAlchemy", PROPOSALS, CreateCheckConstraintOnline("ck_value", "proposals", column("value") >= 0)),
+    Example(
+        "check by SQLAlchemy", PROPOSALS, CreateCheckConstraintOnline("ck_value", "proposals", column("value") >= 0)
+    ),
     Example(
         "check on quoted names",
         MIXED,
         CreateCheckConstraintOnline('the "Check"', 'Big "Deal"', '"is ok" is null or "is ok" > 0', schema="Sales Dept"),
     ),
-    Example("check on a partitioned table", PARTITIONED, CreateCheckConstraintOnline("ck_kind", "events", "kind < 100")),
-    Example("check on an inheritance parent", INHERITED, CreateCheckConstraintOnline("ck_wheels", "vehicles", "wheels > 1")),
-    Example("check on a domain and an enum", DOMAINS, CreateCheckConstraintOnline("ck", "orders", "total > 0 or is_in = 'new'")),
-    Example("check of 63 bytes", PROPOSALS, CreateCheckConstraintOnline("c" * 63, "proposals", "slug <> '%' || E'\\n'")),
-    Example("drop of a check", WITH_CHECK, DropCheckConstraintOnline("ck_value", "proposals", "value >= 0"), writes=WRITES),
+    Example(
+        "check on a partitioned table", PARTITIONED, CreateCheckConstraintOnline("ck_kind", "events", "kind < 100")
+    ),
+    Example(
+        "check on an inheritance parent", INHERITED, CreateCheckConstraintOnline("ck_wheels", "vehicles", "wheels > 1")
+    ),
+    Example(
+        "check on a domain and an enum",
+        DOMAINS,
+        CreateCheckConstraintOnline("ck", "orders", "total > 0 or is_in = 'new'"),
+    ),
+    Example(
+        "check of 63 bytes", PROPOSALS, CreateCheckConstraintOnline("c" * 63, "proposals", "slug <> '%' || E'\\n'")
+    ),
+    Example(
+        "drop of a check", WITH_CHECK, DropCheckConstraintOnline("ck_value", "proposals", "value >= 0"), writes=WRITES
+    ),
     Example(
         "foreign key",
         PROPOSALS,
@@ -109,7 +123,8 @@ EXAMPLES = [
     ),
     Example(
         "deferrable foreign key across schemas",
-        MIXED + 'create schema other; create table other.t (id int, "C" int); insert into other.t values (1, 1), (2, null);',
+        MIXED
+        + 'create schema other; create table other.t (id int, "C" int); insert into other.t values (1, 1), (2, null);',
         CreateForeignKeyOnline(
             "fk",
             "t",
@@ -160,7 +175,11 @@ EXAMPLES = [
             initially_deferred=True,
         ),
     ),
-    Example("drop of a unique constraint", WITH_KEYS, DropUniqueConstraintOnline("uq_slug", "proposals", ["slug"], include=["value"])),
+    Example(
+        "drop of a unique constraint",
+        WITH_KEYS,
+        DropUniqueConstraintOnline("uq_slug", "proposals", ["slug"], include=["value"]),
+    ),
     Example(
         "primary key",
         f"create table {LONG} (a int not null, b text not null); insert into {LONG} select g, 'x' from generate_series(1, 30) g",
