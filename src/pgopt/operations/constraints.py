@@ -402,8 +402,10 @@ class CreateForeignKeyOnline(ForeignKeyOperation):
         if not db.online or db.has_index_on(table, self.columns):
             return ()
         return [
-            f"no index of {table} begins with {', '.join(self.columns)}, so each DELETE on {self.referent} scans the whole table:"
-            f" op.create_index_concurrently(None, {self.table!r}, {list(self.columns)!r})"
+            (
+                f"no index of {table} begins with {', '.join(self.columns)}, so each DELETE on {self.referent} scans the whole table:"
+                f" op.create_index_concurrently(None, {self.table!r}, {list(self.columns)!r})"
+            )
         ]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
