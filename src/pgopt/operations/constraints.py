@@ -176,10 +176,7 @@ class KeyOperation(StateOperation):
                 ident(self.name),
                 self.timing(),
             ),
-            locks=[
-                Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema),
-                Lock(Mode.ACCESS_EXCLUSIVE, self.name, table.schema, is_index=True),
-            ],
+            locks=[Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema)],
             done=partial(steps.has, name=self.name, table=table),
         )
 

@@ -35,6 +35,11 @@ update proposals set value = value + 1 where id = {n};
 delete from proposals where slug = 'new {n}'
 """
 
+NODES = "insert into nodes values (4, 1000 + {n}, null); update nodes set parent = null where id = {n}"
+EVENTS = "insert into events values ({n}, date '2025-01-01' + {n} % 700, 1 + {n} % 9); delete from events where id = {n} % 90"
+DEALS = '''insert into "Sales Dept"."Big ""Deal""" ("customerId", "is ok", "Région") values ({n}, 1, 'n{n}')'''
+VEHICLES = "insert into lorries values ({n}, 6, 1); update vehicles set wheels = wheels + 1 where id = {n} % 90"
+ORDERS = "insert into orders (total, is_in) values ({n} + 1, 'new'); delete from orders where id = {n}"
 MIXED = '''
 create schema "Sales Dept";
 create table "Sales Dept"."Big ""Deal""" ("Id" uuid default gen_random_uuid(), "customerId" int, "is ok" int,
@@ -90,26 +95,40 @@ EXAMPLES = [
         named=True,
     ),
     Example(
-        "check by SQLAlchemy", PROPOSALS, CreateCheckConstraintOnline("ck_value", "proposals", column("value") >= 0)
+        "check by SQLAlchemy",
+        PROPOSALS,
+        CreateCheckConstraintOnline("ck_value", "proposals", column("value") >= 0),
+        writes=WRITES,
     ),
     Example(
         "check on quoted names",
         MIXED,
         CreateCheckConstraintOnline('the "Check"', 'Big "Deal"', '"is ok" is null or "is ok" > 0', schema="Sales Dept"),
+        writes=DEALS,
     ),
     Example(
-        "check on a partitioned table", PARTITIONED, CreateCheckConstraintOnline("ck_kind", "events", "kind < 100")
+        "check on a partitioned table",
+        PARTITIONED,
+        CreateCheckConstraintOnline("ck_kind", "events", "kind < 100"),
+        writes=EVENTS,
     ),
     Example(
-        "check on an inheritance parent", INHERITED, CreateCheckConstraintOnline("ck_wheels", "vehicles", "wheels > 1")
+        "check on an inheritance parent",
+        INHERITED,
+        CreateCheckConstraintOnline("ck_wheels", "vehicles", "wheels > 1"),
+        writes=VEHICLES,
     ),
     Example(
         "check on a domain and an enum",
         DOMAINS,
         CreateCheckConstraintOnline("ck", "orders", "total > 0 or is_in = 'new'"),
+        writes=ORDERS,
     ),
     Example(
-        "check of 63 bytes", PROPOSALS, CreateCheckConstraintOnline("c" * 63, "proposals", "slug <> '%' || E'\\n'")
+        "check of 63 bytes",
+        PROPOSALS,
+        CreateCheckConstraintOnline("c" * 63, "proposals", "slug <> '%' || E'\\n'"),
+        writes=WRITES,
     ),
     Example(
         "drop of a check", WITH_CHECK, DropCheckConstraintOnline("ck_value", "proposals", "value >= 0"), writes=WRITES
@@ -143,11 +162,14 @@ EXAMPLES = [
         "composite foreign key to itself",
         TREE,
         CreateForeignKeyOnline("fk_parent", "nodes", "nodes", ["tenant", "parent"], ["tenant", "id"]),
+        writes=NODES,
     ),
     Example(
         "foreign key of a partitioned table",
         PARTITIONED,
         CreateForeignKeyOnline("fk_kind", "events", "kinds", ["kind"], ["id"]),
+        writes=EVENTS,
+        scriptable=False,
     ),
     Example(
         "drop of a foreign key",
@@ -174,22 +196,26 @@ EXAMPLES = [
             deferrable=True,
             initially_deferred=True,
         ),
+        writes=WRITES,
     ),
     Example(
         "drop of a unique constraint",
         WITH_KEYS,
         DropUniqueConstraintOnline("uq_slug", "proposals", ["slug"], include=["value"]),
+        writes=WRITES,
     ),
     Example(
         "primary key",
         f"create table {LONG} (a int not null, b text not null); insert into {LONG} select g, 'x' from generate_series(1, 30) g",
         CreatePrimaryKeyOnline("p" * 63, LONG, ["b", "a"]),
     ),
-    Example("drop of a primary key", TREE, DropPrimaryKeyOnline("nodes_pkey", "nodes", ["tenant", "id"])),
+    Example("drop of a primary key", TREE, DropPrimaryKeyOnline("nodes_pkey", "nodes", ["tenant", "id"]), writes=NODES),
     Example("not null", PROPOSALS, SetNotNullOnline("proposals", "customer_id"), writes=WRITES),
-    Example("not null on quoted names", MIXED, SetNotNullOnline('Big "Deal"', "Région", schema="Sales Dept")),
-    Example("not null on a partitioned table", PARTITIONED, SetNotNullOnline("events", "kind")),
-    Example("not null on an inheritance parent", INHERITED, SetNotNullOnline("vehicles", "wheels")),
+    Example(
+        "not null on quoted names", MIXED, SetNotNullOnline('Big "Deal"', "Région", schema="Sales Dept"), writes=DEALS
+    ),
+    Example("not null on a partitioned table", PARTITIONED, SetNotNullOnline("events", "kind"), writes=EVENTS),
+    Example("not null on an inheritance parent", INHERITED, SetNotNullOnline("vehicles", "wheels"), writes=VEHICLES),
     Example("not null of 63 bytes", f"create table {LONG} ({'c' * 63} int)", SetNotNullOnline(LONG, "c" * 63)),
     Example("drop of not null", WITH_KEYS, DropNotNull("proposals", "value"), writes=WRITES),
 ]
