@@ -2,7 +2,7 @@
 """Alembic's ``op`` with pgopt's operations."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from alembic.op import *
 

@@ -56,7 +56,18 @@ def reads(statement: str) -> bool:
     words = QUOTED.sub("''", statement).lower()
     if re.fullmatch(r"show \w+", words.strip()):
         return True
-    called = set(re.findall(r"(\w+)\s*\(", words)) - {"select", "from", "join", "where", "and", "or", "not", "as", "on", "k"}
+    called = set(re.findall(r"(\w+)\s*\(", words)) - {
+        "select",
+        "from",
+        "join",
+        "where",
+        "and",
+        "or",
+        "not",
+        "as",
+        "on",
+        "k",
+    }
     return bool(
         re.match(r"\s*select\b", words)
         and all(map(HARMLESS.fullmatch, called))

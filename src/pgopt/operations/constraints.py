@@ -517,6 +517,7 @@ class SetNotNullOnline(StateOperation):
             yield from self._by_check(table, tables)
             return
         if _column(db, table, self.column).not_null and _is_proven(db, table, self.column):
+            yield from _drop_proof(db, table, tables, self.column)
             return
         yield from (self._by_not_valid if db.version >= 180000 else self._by_check)(table, tables)
 
@@ -539,7 +540,7 @@ class SetNotNullOnline(StateOperation):
         )
 
     def _by_check(self, table: Relation, tables: Sequence[Relation]) -> Iterator[Step]:
-        proof = name_of(table.name, self.column, "pgopt_not_null")
+        proof = _proof(table, self.column)
         drop = steps.drop(proof, tables)
         for step in (
             steps.add(
@@ -587,9 +588,7 @@ class DropNotNull(StateOperation):
         tables = steps.tree(db, table)
         if db.online:
             self._check(db, table)
-            proof = name_of(table.name, self.column, "pgopt_not_null")
-            if steps.has(db, name=proof, table=table):
-                yield steps.drop(proof, tables)
+            yield from _drop_proof(db, table, tables, self.column)
         yield _drop_not_null(table, tables, self.column)
 
     def _check(self, db: Catalog, table: Relation) -> None:
@@ -613,6 +612,18 @@ def name_of_not_null(table: str, column: str) -> str:
         else:
             second = second[:-1]
     return f"{first.decode(errors='ignore')}_{second.decode(errors='ignore')}_not_null"
+
+
+def _proof(table: Relation, column: str) -> str:
+    """Name the CHECK that spares SET NOT NULL its scan."""
+    return name_of(table.name, column, "pgopt_not_null")
+
+
+def _drop_proof(db: Catalog, table: Relation, tables: Sequence[Relation], column: str) -> Iterator[Step]:
+    """Drop the proof that an interrupted run has left."""
+    proof = _proof(table, column)
+    if steps.has(db, name=proof, table=table):
+        yield steps.drop(proof, tables)
 
 
 def _column(db: Catalog, table: Relation, name: str) -> Column:
