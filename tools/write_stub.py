@@ -16,7 +16,7 @@ HEAD = '''\
 """Alembic's ``op`` with pgopt's operations."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from alembic.op import *
 '''

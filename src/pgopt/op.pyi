@@ -2,7 +2,7 @@
 """Alembic's ``op`` with pgopt's operations."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from alembic.op import *
 
@@ -25,6 +25,51 @@ def backfill(
         op.backfill("tickets", set={"priority": "coalesce(priority, 'LOW')"}, where="priority is null")
 
     Values are SQL expressions of the row. ``key`` says by which columns to go, instead of the primary key.
+    """
+
+def create_check_constraint_online(
+    name: str,
+    table: str,
+    condition: Any,
+    *,
+    on_violation: Literal['drop', 'keep'] = 'drop',
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Add a CHECK while the table is in use.
+
+    It holds for new rows at once (ACCESS EXCLUSIVE for an instant), then the rows that are there are checked under SHARE
+    UPDATE EXCLUSIVE, which nobody but other DDL waits for. Where some violate it, the error says how many and shows some
+    by key, and the constraint is gone again, or kept for new rows with ``on_violation="keep"``; mend them and run again::
+
+        op.create_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
+    """
+
+def create_foreign_key_online(
+    name: str,
+    table: str,
+    referent: str,
+    columns: Sequence[str],
+    referent_columns: Sequence[str],
+    *,
+    ondelete: str = 'NO ACTION',
+    onupdate: str = 'NO ACTION',
+    match: str = 'SIMPLE',
+    deferrable: bool = False,
+    initially_deferred: bool = False,
+    schema: str | None = None,
+    referent_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Add a foreign key while both tables are in use.
+
+    It holds for new rows at once (SHARE ROW EXCLUSIVE on both tables for an instant), then the rows that are there are
+    checked under SHARE UPDATE EXCLUSIVE. Rows that refer to nothing are counted and shown, and the constraint is gone
+    again. Before PostgreSQL 18 a partitioned table gets it partition by partition, then adopts them::
+
+        op.create_foreign_key_online(
+            "fk_tickets_organization", "tickets", "organizations", ["organization_id"], ["id"], ondelete="CASCADE",
+        )
     """
 
 def create_index_concurrently(
@@ -61,6 +106,78 @@ def create_index_concurrently(
     The name may be ``None``: it is then made of the table's and the columns'.
     """
 
+def create_primary_key_online(
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    *,
+    include: Sequence[str] = (),
+    deferrable: bool = False,
+    initially_deferred: bool = False,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Add a primary key while the table is in use, as `create_unique_constraint_online`.
+
+    Its columns must be NOT NULL already (`set_not_null_online`), so that dropping the key gives back what was there::
+
+        op.create_primary_key_online("events_pkey", "events", ["id"])
+    """
+
+def create_unique_constraint_online(
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    *,
+    include: Sequence[str] = (),
+    deferrable: bool = False,
+    initially_deferred: bool = False,
+    schema: str | None = None,
+    nulls_not_distinct: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Add a unique constraint while the table is in use.
+
+    The index is built concurrently, then made the constraint's (ACCESS EXCLUSIVE for an instant). Where keys are there more
+    than once, the error says how many and shows some, and nothing is left behind::
+
+        op.create_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
+    """
+
+def drop_check_constraint_online(
+    name: str,
+    table: str,
+    condition: Any = None,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop a CHECK; ACCESS EXCLUSIVE for an instant. With the condition it can be undone::
+
+    op.drop_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
+    """
+
+def drop_foreign_key_online(
+    name: str,
+    table: str,
+    referent: str | None = None,
+    columns: Sequence[str] = (),
+    referent_columns: Sequence[str] = (),
+    *,
+    ondelete: str = 'NO ACTION',
+    onupdate: str = 'NO ACTION',
+    match: str = 'SIMPLE',
+    deferrable: bool = False,
+    initially_deferred: bool = False,
+    schema: str | None = None,
+    referent_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop a foreign key; ACCESS EXCLUSIVE on both tables for an instant. With its definition it can be undone::
+
+    op.drop_foreign_key_online("fk_tickets_organization", "tickets", "organizations", ["organization_id"], ["id"])
+    """
+
 def drop_index_concurrently(
     name: str | None,
     table: str,
@@ -87,6 +204,51 @@ def drop_index_concurrently(
     to it::
 
         op.drop_index_concurrently("ix_tickets_status", "tickets", ["status"])
+    """
+
+def drop_not_null(
+    table: str,
+    column: str,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Allow NULL in a column; ACCESS EXCLUSIVE for an instant::
+
+    op.drop_not_null("tickets", "organization_id")
+    """
+
+def drop_primary_key_online(
+    name: str,
+    table: str,
+    columns: Sequence[str] = (),
+    *,
+    include: Sequence[str] = (),
+    deferrable: bool = False,
+    initially_deferred: bool = False,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop a primary key; ACCESS EXCLUSIVE for an instant. With the columns it can be undone::
+
+    op.drop_primary_key_online("events_pkey", "events", ["id"])
+    """
+
+def drop_unique_constraint_online(
+    name: str,
+    table: str,
+    columns: Sequence[str] = (),
+    *,
+    include: Sequence[str] = (),
+    deferrable: bool = False,
+    initially_deferred: bool = False,
+    schema: str | None = None,
+    nulls_not_distinct: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop a unique constraint; ACCESS EXCLUSIVE for an instant. With the columns it can be undone::
+
+    op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
 
 def install_pgopt(
@@ -159,6 +321,22 @@ def replace_index_concurrently(
         )
 
     Where the old index has more than columns, ``old`` is a mapping: ``{"columns": ["status"], "where": "..."}``.
+    """
+
+def set_not_null_online(
+    table: str,
+    column: str,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Forbid NULL in a column while the table is in use.
+
+    It holds for new rows at once (ACCESS EXCLUSIVE for an instant), then the rows that are there are checked under SHARE
+    UPDATE EXCLUSIVE: by NOT NULL ... NOT VALID on PostgreSQL 18, and by a CHECK before it, which is the proof that spares
+    SET NOT NULL its scan. The dump is the one that a plain SET NOT NULL gives::
+
+        op.set_not_null_online("tickets", "organization_id")
     """
 
 def uninstall_pgopt(

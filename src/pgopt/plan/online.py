@@ -16,7 +16,13 @@ from pgopt.plan.batches import BatchRun
 from pgopt.plan.step import BatchStep, Step
 from pgopt.server import locks
 from pgopt.server.catalog import Catalog
-from pgopt.server.session import DEADLOCK_DETECTED, LOCK_NOT_AVAILABLE, QUERY_CANCELED, server_error
+from pgopt.server.session import (
+    DEADLOCK_DETECTED,
+    LOCK_NOT_AVAILABLE,
+    QUERY_CANCELED,
+    is_integrity_violation,
+    server_error,
+)
 from pgopt.server.watch import watched
 
 if TYPE_CHECKING:
@@ -73,18 +79,34 @@ class OnlineRunner:
         started = time.monotonic()
         self.report(events.StepStarted(step.label))
         try:
-            if isinstance(step, BatchStep):
-                with self.tracing(self.session, step):
-                    BatchRun(self.session, self.settings, self.journal, self.report, step).run()
-            else:
-                self._clear(step)
-                (self._short if step.transaction else self._concurrent)(step)
+            self._carry_out(step)
         except BaseException:
             # a bar must be gone from the screen before the error is printed
             self.report(events.StepFailed(step.label))
             raise
         self.report(events.StepFinished(step.label, time.monotonic() - started))
         return True
+
+    def _carry_out(self, step: Step | BatchStep) -> None:
+        if isinstance(step, BatchStep):
+            with self.tracing(self.session, step):
+                BatchRun(self.session, self.settings, self.journal, self.report, step).run()
+            return
+        self._clear(step)
+        try:
+            (self._short if step.transaction else self._concurrent)(step)
+        except DBAPIError as error:
+            self._explain(step, error)
+            raise
+
+    def _explain(self, step: Step, error: DBAPIError) -> None:
+        """Say which rows the server means, and leave nothing of the plan behind."""
+        if step.explain is None or not self.session.alive or not is_integrity_violation(error):
+            return
+        reason = step.explain(self.db)
+        for each in step.give_up:
+            self._step(each)
+        raise StatementFailed(f"{server_error(error).sentence}: {reason}") from error
 
     def _clear(self, step: Step) -> None:
         for clearing in step.clear(self.db) if step.clear else ():

@@ -36,6 +36,10 @@ class Step:
     """Whether it is done already."""
     clear: Cleaning | None = None
     """What removes a half-done state before it begins, or after it failed."""
+    explain: Callable[[Catalog], str] | None = None
+    """What stands against it in the data, said when the server has refused the statement."""
+    give_up: Sequence[Step] = ()
+    """What takes earlier steps of the plan back when this one fails for such a reason."""
 
     @property
     def statements(self) -> Sequence[Composable]:

@@ -82,6 +82,26 @@ class Column:
     identity: str
 
 
+@dataclass(frozen=True)
+class Constraint:
+    """A constraint of a table."""
+
+    oid: int
+    name: str
+    kind: str
+    valid: bool
+    definition: str
+    deferrable: bool
+    deferred: bool
+    inherited: bool
+    columns: Sequence[str] | None
+    referent: int | None
+    referent_columns: Sequence[str] | None
+    on_delete: str
+    on_update: str
+    match: str
+
+
 class Catalog:
     """What there is in the database."""
 
@@ -187,6 +207,45 @@ class Catalog:
         found: Sequence[str] | None = self.session.value(query("key", table=literal(table.oid)))
         return found
 
+    def constraint(self, table: Relation, name: str) -> Constraint | None:
+        """Look a constraint of a table up."""
+        row = self.session.row(
+            query("constraint", table=literal(table.oid), which=sql("c.conname = {}", literal(name)))
+        )
+        return row and Constraint(*row)
+
+    def not_null(self, table: Relation, column: str) -> Constraint | None:
+        """Look the NOT NULL constraint of a column up, which has a name from PostgreSQL 18 on."""
+        which = sql(
+            "c.contype = 'n' and c.conkey = array[(select attnum from pg_attribute where attrelid = {} and attname = {})]",
+            literal(table.oid),
+            literal(column),
+        )
+        row = self.session.row(query("constraint", table=literal(table.oid), which=which))
+        return row and Constraint(*row)
+
+    def constraint_definition(self, table: Relation, constraint: Composable) -> str:
+        """Give a constraint as the server writes it, read against an empty copy of the table that is rolled back."""
+        with self.session.rolled_back():
+            self.session.run(
+                sql("create temp table pgopt_probe (like {} including generated)", table.ident),
+                sql("alter table pg_temp.pgopt_probe add constraint pgopt_probe_it {}", constraint),
+            )
+            return str(
+                self.session.value(
+                    "select pg_get_constraintdef(oid) from pg_constraint"
+                    " where conrelid = 'pg_temp.pgopt_probe'::regclass and conname = 'pgopt_probe_it'"
+                )
+            )
+
+    def has_index_on(self, table: Relation, columns: Sequence[str]) -> bool:
+        """Whether a full index of a table begins with these columns, in whatever order."""
+        return bool(self.session.value(query("has_index_on", table=literal(table.oid), columns=literal(list(columns)))))
+
+    def descendants(self, table: Relation) -> Sequence[Relation]:
+        """Give all partitions and inheritance children of a table, at any depth."""
+        return [Relation(*row) for row in self.session.rows(query("descendants", root=literal(table.oid)))]
+
     def index_shape(self, oid: int) -> Any:
         """Describe an index as the server understands it, without the names of table and index."""
         return self.session.value(query("index_shape", index=literal(oid)))
@@ -263,6 +322,15 @@ class Unseen(Catalog):
         return None
 
     def partitions(self, table: Relation) -> Sequence[Relation]:  # noqa: ARG002, D102
+        return []
+
+    def constraint(self, table: Relation, name: str) -> Constraint | None:  # noqa: ARG002, D102
+        return None
+
+    def not_null(self, table: Relation, column: str) -> Constraint | None:  # noqa: ARG002, D102
+        return None
+
+    def descendants(self, table: Relation) -> Sequence[Relation]:  # noqa: ARG002, D102
         return []
 
     @property

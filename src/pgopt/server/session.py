@@ -200,3 +200,8 @@ def server_error(error: DBAPIError) -> ServerError:
         return ServerError(code, diag.message_primary, diag.message_detail, diag.message_hint)
     message = getattr(cause, "message", None) or str(cause)
     return ServerError(code, message, getattr(cause, "detail", None), getattr(cause, "hint", None))
+
+
+def is_integrity_violation(error: DBAPIError) -> bool:
+    """Whether rows break a constraint."""
+    return (server_error(error).code or "").startswith("23")

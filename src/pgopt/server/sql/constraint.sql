@@ -1,0 +1,21 @@
+select c.oid::int8,
+       c.conname,
+       c.contype::text,
+       c.convalidated,
+       regexp_replace(pg_get_constraintdef(c.oid), ' NOT VALID$', ''),
+       c.condeferrable,
+       c.condeferred,
+       c.coninhcount > 0,
+       (select array_agg(a.attname::text order by k.position)
+        from unnest(c.conkey) with ordinality k (attnum, position)
+        join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.attnum),
+       nullif(c.confrelid, 0)::int8,
+       (select array_agg(a.attname::text order by k.position)
+        from unnest(c.confkey) with ordinality k (attnum, position)
+        join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.attnum),
+       c.confdeltype::text,
+       c.confupdtype::text,
+       c.confmatchtype::text
+from pg_constraint c
+where c.conrelid = {table} and {which}
+order by c.conname
