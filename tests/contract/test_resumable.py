@@ -45,6 +45,9 @@ STASH = "stash"
 
 State = list[tuple[str, str, str]]
 
+# one of these tests fails, restores and runs again hundreds of times
+pytestmark = pytest.mark.timeout(1800)
+
 named = pytest.mark.parametrize("example", NAMED, ids=str, indirect=True)
 # Ctrl-C closes the connection after a statement: that is what a backend does that is terminated before the next
 MOST = [failure for failure in Failure if failure is not Failure.INTERRUPTED]
