@@ -262,6 +262,13 @@ def part_name(of: IndexOperation, part: Relation) -> str:
     return name_of(part.name, of.key)
 
 
+def names_not_ours(db: Catalog, of: IndexOperation, root: Relation) -> list[str]:
+    """Give the names, in the index's tree, that building it again would not give."""
+    index = db.index(of.key, root.schema)
+    ours = {(part.schema, part_name(of, part)) for part in db.partitions(root)}
+    return [part.name for part in db.index_tree(index)[1:] if (part.schema, part.name) not in ours] if index else []
+
+
 def drop_from_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[Step]:
     """Drop what an interrupted build left on partitions, then the index of the parent with its parts."""
     parts = db.partitions(root)

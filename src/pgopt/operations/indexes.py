@@ -134,11 +134,16 @@ class DropIndexConcurrently(IndexOperation):
         return _other(CreateIndexConcurrently, self)
 
     def notes(self, db: Catalog) -> Sequence[str]:
-        if db.table(self.table, self.schema).partitioned:
-            return [
-                f"{self.table} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant"
-            ]
-        return ()
+        table = db.table(self.table, self.schema)
+        if not table.partitioned:
+            return ()
+        said = [f"{self.table} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant"]
+        if other := steps.names_not_ours(db, self, table):
+            said.append(
+                f"these indexes of its partitions would come back under pgopt's own names: {', '.join(other[:5])}"
+                + f" and {len(other) - 5} more" * (len(other) > 5)
+            )
+        return said
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
