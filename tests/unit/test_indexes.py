@@ -15,6 +15,7 @@ from pgopt.operations import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.plan.events import Note
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -275,3 +276,12 @@ def test_derived_name_is_stable() -> None:
     wanted = CreateIndexConcurrently(None, "t", ["a", "lower(b)"], where="c is null")
     assert CreateIndexConcurrently(None, "t", ["a", "lower(b)"], where="c is null") == wanted
     assert DropIndexConcurrently(None, "t", ["a", "lower(b)"], where="c is null").name == wanted.name
+
+
+def test_drop_says_which_names_would_not_come_back(database: Database) -> None:
+    database.run(
+        "create table q (a int) partition by range (a); create table q1 partition of q for values from (0) to (9)"
+    )
+    database.run("create index ix_q on q (a)")
+    events = database.perform(DropIndexConcurrently("ix_q", "q", ["a"]))
+    assert any("q1_a_idx" in event.text for event in events if isinstance(event, Note))
