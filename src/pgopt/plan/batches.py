@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from pgopt.errors import LockNotAcquired, NotInstalled
 from pgopt.plan import events
 from pgopt.server import locks
 from pgopt.server.keys import KeyRange, edge_of, end_of
-from pgopt.server.quoting import ident, literal, sql, verbatim
+from pgopt.server.quoting import ident, literal, render, sql, verbatim
 from pgopt.server.session import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
@@ -128,6 +129,13 @@ class BatchRun:
         return said.code in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, SERIALIZATION_FAILURE)
 
 
+def _name(step: BatchStep) -> str:
+    """Tell a step from others of its revision on the same table: by what it does, and by which key."""
+    statement = render(step.statement(verbatim("true")))
+    digest = hashlib.blake2b(statement.encode(), digest_size=8).hexdigest()
+    return f"{step.label} ({', '.join(step.key)}) {digest}"
+
+
 class _Memory:
     """The row of `pgopt.progress` that belongs to a step."""
 
@@ -138,7 +146,7 @@ class _Memory:
             journal.chain,
             revision.id if revision else "",
             revision.direction if revision else "",
-            f"{step.label} ({', '.join(step.key)})",
+            _name(step),
         )
         self.last: Sequence[str] | None = None
         self.keys = 0
