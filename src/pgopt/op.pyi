@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from alembic.op import *
 
+from pgopt.copy.by import Partitioning
+
 def backfill(
     table: str,
     set: Mapping[str, Any],
@@ -251,6 +253,20 @@ def drop_unique_constraint_online(
     op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
 
+def finalize_partitioning(
+    table: str,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Let go of the old table that `partition_table` has kept for the way back, and of the log that kept it up.
+
+    Takes ACCESS EXCLUSIVE on the table and its partitions for an instant. `unpartition_table` still works afterwards, and
+    copies then::
+
+        op.finalize_partitioning("audit_logs")
+    """
+
 def install_pgopt(
     version: int,
     *,
@@ -262,6 +278,35 @@ def install_pgopt(
     there before::
 
         op.install_pgopt(version=1)
+    """
+
+def partition_table(
+    table: str,
+    by: Partitioning,
+    *,
+    method: Literal['attach', 'copy'] = 'copy',
+    premake: int = 3,
+    start: str | None = None,
+    default: bool = False,
+    widen_keys: bool = False,
+    incoming: Literal['refuse', 'drop'] = 'refuse',
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Convert a table into a partitioned one while it is read and written.
+
+    With ``method="copy"`` its rows are copied to partitions while triggers note what changes meanwhile, then the copy takes
+    the table's place in one short transaction (ACCESS EXCLUSIVE), with all that belongs to it: keys, indexes, foreign keys,
+    triggers, policies, grants, comments, sequences, views. The old table is kept up beside it for the way back, until
+    `finalize_partitioning`. With ``method="attach"`` nothing is copied: the table becomes the first partition, and new rows go
+    to new ones. Needs `install_pgopt`::
+
+        op.partition_table("audit_logs", by=Monthly("created_at"), premake=3)
+
+    Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
+    partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
+    partition. ``incoming="drop"`` drops the foreign keys that refer to a key without the column, and gives them back on the
+    way back.
     """
 
 def reindex_concurrently(
@@ -345,4 +390,26 @@ def uninstall_pgopt(
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Take the `pgopt` schema back to what it was before `install_pgopt` with this version.
+    """
+
+def unpartition_table(
+    table: str,
+    by: Partitioning | None = None,
+    *,
+    method: Literal['attach', 'copy'] = 'copy',
+    premake: int = 3,
+    start: str | None = None,
+    default: bool = False,
+    widen_keys: bool = False,
+    incoming: Literal['refuse', 'drop'] = 'refuse',
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a partitioned table plain again while it is read and written; no row is lost.
+
+    As long as the old table is kept beside it, that is one short swap (ACCESS EXCLUSIVE). Afterwards the rows are copied, as
+    by `partition_table`. Keys and names are what they were; where rows that came since do not allow that (an old key is there
+    twice) it refuses with examples. With the arguments of `partition_table` it can be undone::
+
+        op.unpartition_table("audit_logs")
     """

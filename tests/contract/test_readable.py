@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import pgopt
 from pgopt import operations
 from pgopt.operations import CreateIndexConcurrently, Operation, StateOperation
 from pgopt.server.catalog import Catalog
@@ -31,8 +32,8 @@ NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=
 
 
 def read(text: str) -> Operation:
-    """Evaluate what `from pgopt.operations import *` can read."""
-    found = eval(text, {name: getattr(operations, name) for name in operations.__all__})
+    """Evaluate it where all public names are there."""
+    found = eval(text, {name: getattr(module, name) for module in (pgopt, operations) for name in module.__all__})
     assert isinstance(found, Operation)
     return found
 

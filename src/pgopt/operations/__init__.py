@@ -23,6 +23,7 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.support import InstallPgopt, UninstallPgopt
 
 __all__ = [
@@ -39,13 +40,16 @@ __all__ = [
     "DropNotNull",
     "DropPrimaryKeyOnline",
     "DropUniqueConstraintOnline",
+    "FinalizePartitioning",
     "InstallPgopt",
     "Operation",
+    "PartitionTable",
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",
     "SetNotNullOnline",
     "StateOperation",
     "UninstallPgopt",
+    "UnpartitionTable",
     "registry",
 ]

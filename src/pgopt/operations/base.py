@@ -14,7 +14,7 @@ from pgopt.operations.expressions import text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgopt.plan.step import BatchStep, Plan, Step
+    from pgopt.plan.step import AnyStep, Plan
     from pgopt.server.catalog import Catalog
 
 OperationT = TypeVar("OperationT", bound="type[Operation]")
@@ -54,7 +54,7 @@ class Operation(MigrateOperation):
         """Refuse arguments that cannot be right, whatever the database."""
 
     @abstractmethod
-    def plan(self, db: Catalog) -> Iterator[Step | BatchStep]:
+    def plan(self, db: Catalog) -> Iterator[AnyStep]:
         """Give the steps that carry the operation out on the database as it is now."""
 
     def notes(self, db: Catalog) -> Sequence[str]:  # noqa: ARG002

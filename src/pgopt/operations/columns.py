@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import Action, operation
 from pgopt.plan.step import BatchStep
+from pgopt.server.catalog import above
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 
@@ -59,7 +60,7 @@ class Backfill(Action):
                 locks=[
                     Lock(Mode.ROW_EXCLUSIVE, table.name, table.schema),
                     # to see that the rows still belong there
-                    *(Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in _above(table, [root, *parts])),
+                    *(Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in above(table, [root, *parts])),
                 ],
             )
 
@@ -94,14 +95,6 @@ class Backfill(Action):
 
     def _key_columns(self, db: Catalog, table: Relation) -> Sequence[str]:
         return self.key or db.key_of(table) or ()
-
-
-def _above(part: Relation, tree: Sequence[Relation]) -> Iterator[Relation]:
-    """Give the parents of a partition up to the root."""
-    known = {each.oid: each for each in tree}
-    while part.parent is not None and (parent := known.get(part.parent)) is not None:
-        yield parent
-        part = parent
 
 
 def _expression(value: Any) -> Composable:

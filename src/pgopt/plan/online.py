@@ -12,8 +12,8 @@ from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import LockNotAcquired, StatementFailed
 from pgopt.plan import events
-from pgopt.plan.batches import BatchRun
-from pgopt.plan.step import BatchStep, Step
+from pgopt.plan.batches import BatchRun, DrainRun
+from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server import locks
 from pgopt.server.catalog import Catalog
 from pgopt.server.session import (
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from pgopt.plan.events import Report
     from pgopt.plan.journal import Journal
     from pgopt.plan.settings import Settings
-    from pgopt.plan.step import Plan
+    from pgopt.plan.step import AnyStep, Plan
     from pgopt.server.session import Session
     from pgopt.server.watch import Sight
 
-    Tracing = Callable[[Session, Step | BatchStep], AbstractContextManager[object]]
+    Tracing = Callable[[Session, AnyStep], AbstractContextManager[object]]
 
 CONCURRENT_ATTEMPTS = 3
 
@@ -72,8 +72,8 @@ class OnlineRunner:
         self.report(events.OperationFinished(plan.title, time.monotonic() - started, any(changed)))
         return any(changed)
 
-    def _step(self, step: Step | BatchStep) -> bool:
-        if isinstance(step, Step) and step.done is not None and step.done(self.db):
+    def _step(self, step: AnyStep) -> bool:
+        if not isinstance(step, BatchStep) and step.done is not None and step.done(self.db):
             self.report(events.StepSkipped(step.label))
             return False
         started = time.monotonic()
@@ -87,7 +87,11 @@ class OnlineRunner:
         self.report(events.StepFinished(step.label, time.monotonic() - started))
         return True
 
-    def _carry_out(self, step: Step | BatchStep) -> None:
+    def _carry_out(self, step: AnyStep) -> None:
+        if isinstance(step, DrainStep):
+            with self.tracing(self.session, step):
+                DrainRun(self.session, self.settings, self.report, step).run()
+            return
         if isinstance(step, BatchStep):
             with self.tracing(self.session, step):
                 BatchRun(self.session, self.settings, self.journal, self.report, step).run()
@@ -118,6 +122,8 @@ class OnlineRunner:
         attempts = len(self._ladder)
         pauses = locks.waits(attempts, first=0.2, longest=self.settings.lock_wait)
         for attempt, timeout in enumerate(self._ladder, 1):
+            for each in step.before:
+                self._step(each)
             try:
                 self._attempt(step, timeout)
             except (DBAPIError, _OutOfTime) as error:
@@ -135,11 +141,12 @@ class OnlineRunner:
         limits = {"lock_timeout": _ms(timeout), "statement_timeout": "0", **self._no_transaction_timeout()}
         with self.session.transaction(limits), self.tracing(self.session, step):
             if len(step.locks) <= 1:
-                self.session.run(*step.statements)
+                for statement in step.compose(self.db):
+                    self.session.run(statement)
                 return
             until = time.monotonic() + timeout
             self._lock_all(step.locks, until)
-            for statement in step.statements:
+            for statement in step.compose(self.db):
                 # locks of indexes cannot be taken before; what is left of the time holds for them
                 self.session.set({"lock_timeout": _ms(until - time.monotonic())}, local=True)
                 self.session.run(statement)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import PgoptError
-from pgopt.plan.step import BatchStep
+from pgopt.plan.step import BatchStep, DrainStep
 from pgopt.server.catalog import Catalog
 from pgopt.server.locks import Mode
 from pgopt.server.queries import query
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
 
     from pgopt.plan.run import Plannable
-    from pgopt.plan.step import Step
+    from pgopt.plan.step import AnyStep, Step
     from pgopt.server.locks import Lock
 
 LIMITS = (
@@ -191,10 +191,12 @@ class Preview:
         return text
 
 
-def _view(step: Step | BatchStep, db: Catalog, *, sure: bool) -> StepView:
+def _view(step: AnyStep, db: Catalog, *, sure: bool) -> StepView:
     locks = [str(lock) for lock in step.locks]
+    if isinstance(step, DrainStep):
+        return StepView(step.label, [render(step.take(1000))], locks, "nobody", done=None)
     if isinstance(step, BatchStep):
-        statement = render(step.statement(verbatim(f"<a range of {', '.join(step.key)}>")))
+        statement = render(step.statement(verbatim(f"<a range of {', '.join(step.key) or 'pages'}>")))
         return StepView(step.label, [statement], locks, "writers of the rows of one batch, for an instant", done=False)
     done = _done(step, db, sure=sure)
     return StepView(

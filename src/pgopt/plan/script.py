@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgopt.errors import NeedsDatabase, PgoptError
-from pgopt.plan.step import BatchStep
-from pgopt.server.catalog import Unseen
+from pgopt.plan.step import BatchStep, DrainStep, Step
+from pgopt.server.catalog import UNSEEN, Unseen
 from pgopt.server.locks import lock_tables
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from pgopt.plan.run import Plannable
     from pgopt.plan.settings import Settings
-    from pgopt.plan.step import Step
+    from pgopt.plan.step import AnyStep
     from pgopt.server.catalog import Relation
 
 STOP = "\\set ON_ERROR_STOP on"
@@ -47,7 +47,9 @@ def write(context: MigrationContext, operation: Plannable, settings: Settings) -
         context.impl.emit_begin()
 
 
-def _lines(step: Step | BatchStep, settings: Settings) -> Iterator[Composable]:
+def _lines(step: AnyStep, settings: Settings) -> Iterator[Composable]:
+    if isinstance(step, DrainStep) or (isinstance(step, Step) and callable(step.sql)):
+        raise NeedsDatabase(UNSEEN)
     if isinstance(step, BatchStep):
         yield _loop(step, settings)
     elif step.transaction:

@@ -1,3 +1,9 @@
+drop function pgopt.partition_name(text, text);
+drop function pgopt.periods(jsonb, text, text);
+drop function pgopt.key_at(jsonb, timestamp);
+drop function pgopt.moment_of(jsonb, text);
+drop table pgopt.copy;
+drop table pgopt.partitioned;
 drop table pgopt.undo;
 drop table pgopt.progress;
 drop table pgopt.run;

@@ -10,7 +10,7 @@ from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, render, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from psycopg.sql import Composable
@@ -53,6 +53,14 @@ class Relation:
 
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}" if self.schema else self.name
+
+
+def above(part: Relation, tree: Sequence[Relation]) -> Iterator[Relation]:
+    """Give the parents of a partition up to the root."""
+    known = {each.oid: each for each in tree}
+    while part.parent is not None and (parent := known.get(part.parent)) is not None:
+        yield parent
+        part = parent
 
 
 @dataclass(frozen=True)
@@ -246,6 +254,18 @@ class Catalog:
         """Give all partitions and inheritance children of a table, at any depth."""
         return [Relation(*row) for row in self.session.rows(query("descendants", root=literal(table.oid)))]
 
+    def indexes_on(self, *tables: Relation) -> Sequence[Relation]:
+        """Give the indexes of some tables."""
+        oids = [table.oid for table in tables]
+        rows = self.session.rows(
+            sql(
+                "select c.oid::int8, n.nspname, c.relname, c.relkind::text from pg_index i join pg_class c on c.oid = i.indexrelid"
+                " join pg_namespace n on n.oid = c.relnamespace where i.indrelid = any({}::oid[]) order by c.oid",
+                literal(oids),
+            )
+        )
+        return [Relation(*row) for row in rows]
+
     def index_shape(self, oid: int) -> Any:
         """Describe an index as the server understands it, without the names of table and index."""
         return self.session.value(query("index_shape", index=literal(oid)))
@@ -305,6 +325,9 @@ class _UnseenTable(Relation):
         return False
 
 
+UNSEEN = "it must see the database, so it cannot be written by --sql: run it online"
+
+
 class Unseen(Catalog):
     """The catalog behind a script, which nobody can see: it answers as for a fresh run on ordinary tables."""
 
@@ -336,7 +359,7 @@ class Unseen(Catalog):
     @property
     def session(self) -> Session:  # type: ignore[override]
         """Refuse: there is no server."""
-        raise NeedsDatabase("it must see the database, so it cannot be written by --sql: run it online")
+        raise NeedsDatabase(UNSEEN)
 
 
 def _oid(name: str, schema: str | None) -> Composable:

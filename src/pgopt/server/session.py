@@ -68,6 +68,11 @@ class Session:
         self.changes += 1
         return self._send(statement).rowcount
 
+    def change(self, query: Composable) -> Any:
+        """Send a query that changes something, and give the first value of its first row."""
+        self.changes += 1
+        return self.value(query)
+
     def rows(self, query: Composable | str) -> Sequence[Any]:
         """Send a query and give all its rows."""
         return self._send(query).fetchall()
