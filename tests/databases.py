@@ -63,13 +63,17 @@ class Database:
         )
 
     def contents(self) -> dict[str, list[str]]:
-        """All rows of all tables but pgopt's, as sorted text."""
+        """All rows of all tables but pgopt's, as sorted text; those of partitions as rows of the whole."""
         tables = self.rows(
-            "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-            " where c.relkind = 'r' and n.nspname not in ('pgopt', 'pg_catalog', 'information_schema')"
+            "select case when c.relkind = 'r' then 'only ' else '' end || format('%I.%I', n.nspname, c.relname)"
+            " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where c.relkind in ('r', 'p') and not c.relispartition and c.relname !~ '_pgopt_plain$' and n.nspname not in ('pgopt', 'pg_catalog', 'information_schema')"
             " and n.nspname !~ '^pg_t' order by 1"
         )
-        return {table: names(self.rows(f"select t::text from only {table} t order by 1")) for (table,) in tables}
+        return {
+            table.removeprefix("only "): names(self.rows(f"select t::text from {table} t order by 1"))
+            for (table,) in tables
+        }
 
     def psql(self, script: str) -> str:
         """Let psql run a script."""

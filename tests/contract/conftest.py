@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from pytest_postgresql import factories
 
-from pgopt.operations import StateOperation
 from tests.contract import killpoints
 from tests.contract.examples import EXAMPLES, Example
 from tests.databases import Database
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from psycopg import Connection
 
-    from pgopt.operations import Operation
     from tests.servers import Server
 
 
@@ -57,12 +55,6 @@ def twin(prepared: Database, another: Database) -> Database:
 def over(wanted: Callable[[Example], bool]) -> pytest.MarkDecorator:
     """Run a test over the examples of one kind alone."""
     return pytest.mark.parametrize("example", [each for each in EXAMPLES if wanted(each)], ids=str, indirect=True)
-
-
-def inverse(example: Example) -> Operation:
-    """The operation that takes the example's back."""
-    assert isinstance(example.operation, StateOperation)
-    return example.operation.reverse()
 
 
 def prepare(database: Database, example: Example) -> None:

@@ -18,7 +18,7 @@ from pgopt.operations import (
     ReplaceIndexConcurrently,
 )
 from pgopt.plan.events import Retrying
-from tests.contract.conftest import inverse, over
+from tests.contract.conftest import over
 from tests.contract.ledger import Climber, Writer, at_work, expected, owners
 from tests.databases import wait_until
 
@@ -50,7 +50,7 @@ def test_writers_of_the_examples_see_no_error(prepared: Database, example: Examp
         prepared.perform(example.operation, settings=PATIENT)
         more()
         if example.reversible:
-            prepared.perform(inverse(example), settings=PATIENT)
+            prepared.perform(*example.inverse, settings=PATIENT)
 
 
 def repeated(writes: str) -> Callable[[Connection[Any], int], object]:

@@ -19,7 +19,6 @@ from pgopt.server.session import Session
 from tests.contract.conftest import differences, over, schema_of
 from tests.contract.examples import EXAMPLES
 from tests.contract.test_idempotent import versions
-from tests.contract.test_reversible import reverse
 
 if TYPE_CHECKING:
     from pgopt.plan.step import Plan
@@ -66,10 +65,11 @@ def test_repr_leaves_defaults_out(each: Example) -> None:
     assert len(call.args) + len(said) == len(fields(each.operation)) - len(defaults)
 
 
-@pytest.mark.parametrize("each", [each for each in EXAMPLES if each.reversible], ids=str)
+@pytest.mark.parametrize("each", [each for each in EXAMPLES if isinstance(each.operation, StateOperation)], ids=str)
 def test_inverse_of_the_inverse_is_the_operation(each: Example) -> None:
     assert isinstance(each.operation, StateOperation)
-    inverse = reverse(each)
+    inverse = each.operation.reverse()
+    assert isinstance(inverse, StateOperation)
     assert inverse != each.operation
     assert read(repr(inverse)) == inverse
     assert inverse.reverse() == each.operation

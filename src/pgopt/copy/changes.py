@@ -93,18 +93,16 @@ class Changes:
         """Whether the log is there."""
         return db.relation(self._name("log"), "pgopt") is not None
 
-    def is_noted(self, db: Catalog, table: Relation) -> bool:
-        """Whether a table's changes are noted in it."""
-        return bool(
-            db.session.value(
-                sql(
-                    "select exists (select from pg_trigger t join pg_proc f on f.oid = t.tgfoid"
-                    " where t.tgrelid = {} and t.tgname = 'pgopt_insert' and f.proname = {})",
-                    literal(table.oid),
-                    literal(self._name("note")),
-                )
+    def watched(self, db: Catalog) -> list[Relation]:
+        """Give the tables whose changes are noted in it."""
+        rows = db.session.rows(
+            sql(
+                "select t.tgrelid::int8 from pg_trigger t join pg_proc f on f.oid = t.tgfoid where t.tgname = 'pgopt_insert'"
+                " and f.pronamespace = to_regnamespace('pgopt') and f.proname = {} order by 1",
+                literal(self._name("note")),
             )
         )
+        return [db.by_oid(oid) for (oid,) in rows]
 
     def waiting(self, db: Catalog) -> bool:
         """Whether anything is in it."""

@@ -7,15 +7,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pgopt.copy.changes import Changes
+from pgopt.copy.move import Move, locks_on_parts, locks_on_views, rename_index
 from pgopt.copy.shape import (
     GONE,
-    PACKAGE,
     QUALIFIED,
     ForeignKey,
     Index,
     beside,
     foreign_keys_of,
     foreign_keys_to,
+    in_order,
     indexes_of,
     other,
     stored_columns,
@@ -24,7 +25,6 @@ from pgopt.copy.shape import (
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server.catalog import above
 from pgopt.server.locks import Lock, Mode
-from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
@@ -232,6 +232,10 @@ class Exchange:
             " nothing was swapped"
         )
 
+        bounds = _bounds(db, leaf)
+        # whether a hash is that of a partition, the server asks the parent
+        asked = above(leaf, tree(db, self.table)) if "satisfies_hash_partition" in render(bounds) else ()
+
         def statement(rows: Composable) -> Composable:
             return sql(
                 _COMPARE,
@@ -251,9 +255,7 @@ class Exchange:
             leaf,
             self.key,
             statement,
-            locks=[
-                Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in (leaf, *above(leaf, tree(db, self.table)))
-            ],
+            locks=[Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in (leaf, *asked)],
         )
 
     def _leaves(self, db: Catalog) -> list[Relation]:
@@ -283,21 +285,16 @@ class Exchange:
 
     def swap_locks(self, db: Catalog) -> list[Lock]:
         """Give what is locked: views first, as those who read them do."""
-        views = [Lock(Mode.ACCESS_EXCLUSIVE, name, schema, is_view=True) for name, schema in views_on(db, self.table)]
         referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
         referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
         there = db.relation(self.target, self.table.schema)
         roots = [self.table, *([there] if there else [])]
-        tables = sorted({*tree(db, self.table), *roots, *referents, *referencing}, key=lambda each: each.oid)
+        tables = in_order([*tree(db, self.table), *roots, *referents, *referencing])
         return [
-            *views,
+            *locks_on_views(db, self.table),
             *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tables),
             *self.also,
-            *(
-                Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema, is_index=True)
-                for each in db.indexes_on(*roots)
-            ),
-            *(Lock(mode, name, schema, is_index=True) for mode, name, schema in _sequences(db, self.table)),
+            *locks_on_parts(db, *roots),
         ]
 
     def _swap(self, db: Catalog, then: Callable[[Catalog], Iterable[Composable]]) -> Iterator[Composable]:
@@ -321,35 +318,17 @@ class Exchange:
         yield from self.finish(db)
 
     def _take_place(self, db: Catalog, target: Relation) -> Iterator[Composable]:
-        """Rename the two so that one takes the other's place, and move what belongs to it."""
-        source, session = self.table, db.session
-        gone = literal(render(ident(source.schema, self.aside)))
-        belongings = session.rows(query("belongings", PACKAGE, table=literal(source.oid), aside=gone))
-        # what a new table has got by default privileges, or an old one has kept
-        own = literal(render(target.ident))
-        strangers = session.rows(query("belongings", PACKAGE, table=literal(target.oid), aside=own))
-        foreign_keys = [key for key in foreign_keys_of(db, source) if key.name not in self.leave]
-        indexes, sequences = indexes_of(db, source), _identities(db, source)
-        aside = ident(source.schema, self.aside)
-        yield sql("alter table {} rename to {}", source.ident, ident(self.aside))
-        for take in [row[0] for row in (*strangers, *belongings) if row[0] is not None]:
-            yield verbatim(take)
+        move = Move(db, self.table, target, self.aside)
+        foreign_keys = [key for key in move.foreign_keys if key.name not in self.leave]
+        yield from move.take()
         for key in foreign_keys:
-            yield sql("alter table {} drop constraint {}", aside, ident(key.name))
-        for index in indexes:
-            yield _rename_index(source, index.name, beside(index.name, self.aside_form))
-            yield _rename_index(source, beside(index.name, self.form), index.name)
-        yield sql("alter table {} rename to {}", target.ident, ident(source.name))
-        for give in [row[1] for row in belongings if row[1] is not None]:
-            yield verbatim(give)
-        for sequence, value, called in sequences:
-            yield sql("select setval({}, {}, {})", *map(literal, (sequence, value, called)))
+            yield sql("alter table {} drop constraint {}", move.aside, ident(key.name))
+        for index in move.indexes:
+            yield rename_index(self.table, index.name, beside(index.name, self.aside_form))
+            yield rename_index(self.table, beside(index.name, self.form), index.name)
+        yield from move.give()
         for key in foreign_keys:
-            yield from _add_foreign_key(db, key, source, target)
-
-
-def _rename_index(table: Relation, name: str, new: str) -> Composable:
-    return sql("alter index {} rename to {}", ident(table.schema, name), ident(new))
+            yield from _add_foreign_key(db, key, self.table, target)
 
 
 def _add_foreign_key(db: Catalog, key: ForeignKey, source: Relation, target: Relation) -> Iterator[Composable]:
@@ -358,47 +337,6 @@ def _add_foreign_key(db: Catalog, key: ForeignKey, source: Relation, target: Rel
     tables = [leaf.ident for leaf in leaves] if target.partitioned and db.version < 180000 else [source.ident]
     for table in tables:
         yield sql("alter table {} add constraint {} {} not valid", table, ident(key.name), verbatim(key.definition))
-
-
-def _sequences(db: Catalog, table: Relation) -> list[tuple[Mode, str, str]]:
-    """Give the sequences of a table with the lock that it takes to move them: an identity's is dropped and made anew."""
-    rows = db.session.rows(
-        sql(
-            "select d.deptype = 'i', s.relname, n.nspname from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'"
-            " join pg_namespace n on n.oid = s.relnamespace where d.classid = 'pg_class'::regclass"
-            " and d.refclassid = 'pg_class'::regclass and d.refobjid = {} and d.deptype in ('a', 'i')",
-            literal(table.oid),
-        )
-    )
-    return [
-        (Mode.ACCESS_EXCLUSIVE if dropped else Mode.SHARE_ROW_EXCLUSIVE, name, schema) for dropped, name, schema in rows
-    ]
-
-
-def _identities(db: Catalog, table: Relation) -> list[tuple[str, int, bool]]:
-    rows = db.session.rows(
-        sql(
-            "select s.oid::regclass::text from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'"
-            " where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = {}"
-            " and d.deptype = 'i'",
-            literal(table.oid),
-        )
-    )
-    return [(name, *db.session.row(sql("select last_value, is_called from {}", verbatim(name)))) for (name,) in rows]
-
-
-def views_on(db: Catalog, table: Relation) -> list[tuple[str, str]]:
-    """Give the views that read a table, by name and schema."""
-    rows = db.session.rows(
-        sql(
-            "select distinct v.relname, n.nspname, v.oid from pg_depend d join pg_rewrite r on r.oid = d.objid"
-            " join pg_class v on v.oid = r.ev_class and v.relkind = 'v' join pg_namespace n on n.oid = v.relnamespace"
-            " where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = {}"
-            " order by v.oid",
-            literal(table.oid),
-        )
-    )
-    return [(name, schema) for name, schema, _ in rows]
 
 
 def _bounds(db: Catalog, leaf: Relation) -> Composable:

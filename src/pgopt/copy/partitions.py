@@ -17,12 +17,14 @@ from pgopt.copy.shape import (
     Index,
     beside,
     foreign_keys_to,
+    in_order,
     indexes_of,
     like,
     tree,
 )
 from pgopt.errors import InvalidOperation
 from pgopt.plan.step import Step
+from pgopt.server.catalog import Relation
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.copy.exchange import Exchange
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
 
 MOST = 1000
 """More partitions than that slow every plan of a query down, and are a mistake more often than a wish."""
@@ -185,6 +187,7 @@ class Layout:
         )
 
     def _make(self, db: Catalog) -> Iterator[Composable]:
+        self._refuse_unlisted(db, self.table)
         bounds = list(self._bounds(db, *self._ends(db, self.table)))
         yield like(self.table, self.parent, sql("partition by {}", self.by.clause()))
         yield from self._owned_by(db, ident(self.table.schema, self.parent))
@@ -196,23 +199,39 @@ class Layout:
 
     def make_room(self) -> Step:
         """Make partitions for rows that came meanwhile and have none yet."""
-        return Step(f"make room for new rows of {self.table}", self._make_room, done=self._has_room)
+        # a list has room for what is in it, and no more can be made
+        done = (lambda _: True) if isinstance(self.by, ListOf) else self._has_room
+        return Step(f"make room for new rows of {self.table}", self._make_room, done=done)
 
     def close(self, db: Catalog) -> Iterator[Composable]:
         """Take the default away again, unless it is wanted."""
         if self.default or isinstance(self.by, Hash):
             return
         if not self._has_room(db):
-            raise InvalidOperation(
-                f"rows of {self.table} came that have no partition: run again, or say default=True, which takes them"
-            )
+            self._refuse_unlisted(db, db.table(self._name(db, "default"), self.table.schema))
+            yield from self._make_room(db)
         yield sql("drop table {}", self._default(db))
 
     def _default(self, db: Catalog) -> Composable:
         return ident(self.table.schema, self._name(db, "default"))
 
+    def _refuse_unlisted(self, db: Catalog, table: Relation) -> None:
+        """Refuse rows that are in none of the lists."""
+        if not isinstance(self.by, ListOf) or self.default:
+            return
+        column = ident(self.by.column)
+        listed = joined(literal(value) for values in self.by.values.values() for value in values)
+        found = db.session.rows(
+            sql("select distinct {} from {} where {} not in ({}) limit 5", column, table.ident, column, listed)
+        )
+        if found:
+            raise InvalidOperation(
+                f"rows of {self.table} have a {self.by.column} that is in no list ({', '.join(str(row[0]) for row in found)}): add it"
+                " to one, or say default=True"
+            )
+
     def _has_room(self, db: Catalog) -> bool:
-        if self.default or isinstance(self.by, Hash | ListOf):
+        if self.default or isinstance(self.by, Hash):
             return True
         if db.relation(self._name(db, "default"), self.table.schema) is None:
             return True
@@ -292,6 +311,9 @@ class Layout:
             verbatim(f" with ({', '.join(storage)})" if storage else ""),
         )
         yield from self._owned_by(db, table)
+        back = Changes(self.table.schema, self.table.name, PLAIN)
+        if back.exists(db):
+            yield from back.watch(Relation(0, self.table.schema, name, "r"))
 
     def _owned_by(self, db: Catalog, table: Composable) -> Iterator[Composable]:
         owner = db.session.value(
@@ -415,7 +437,7 @@ def clean_up(name: str, schema: str | None, *, only: str | None = None) -> Step:
 
     def left(db: Catalog) -> list[str]:
         table = db.table(name, schema)
-        forms = [GONE, *([PARTED] if not table.partitioned else [PLAIN] if not is_kept_up(db, table) else [])]
+        forms = [GONE, *([PLAIN] if not is_kept_up(db, table) else [])] if table.partitioned else [GONE, PLAIN, PARTED]
         return [form for form in forms if only in (None, form) and _is_beside(db, table, form)]
 
     def steps(db: Catalog) -> Iterator[Step]:
@@ -445,12 +467,14 @@ def _drop(db: Catalog, table: Relation, form: str) -> Step:
 
     there = db.relation(name, table.schema)
     dropped = tree(db, there) if there else []
-    watched = tree(db, table) if changes.exists(db) else []
     return Step(
         f"drop {name}",
         statements,
         locks=[
-            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in (*watched, *dropped)),
+            *(
+                Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema)
+                for each in in_order([*changes.watched(db), *dropped])
+            ),
             *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(*dropped)),
         ],
     )

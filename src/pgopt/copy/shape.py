@@ -9,7 +9,7 @@ from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, name_of, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from psycopg.sql import Composable
 
@@ -147,3 +147,8 @@ def _closing(text: str) -> int:
 def tree(db: Catalog, table: Relation) -> list[Relation]:
     """Give a table and its partitions."""
     return [table, *(db.descendants(table) if table.partitioned else [])]
+
+
+def in_order(relations: Iterable[Relation]) -> list[Relation]:
+    """Give relations once each, in the order in which everybody of us locks them."""
+    return sorted({each.oid: each for each in relations}.values(), key=lambda each: each.oid)

@@ -19,4 +19,6 @@ def query(name: str, /, package: str = "pgopt.server", **values: Composable) -> 
 
 @cache
 def _text(package: str, name: str) -> str:
-    return (resources.files(package) / "sql" / f"{name}.sql").read_text()
+    text = (resources.files(package) / "sql" / f"{name}.sql").read_text()
+    # comments are for us; the server's log need not repeat them
+    return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("--"))
