@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.copy.exchange import Exchange
     from pgopt.server.catalog import Catalog
 
 MOST = 1000
@@ -188,14 +187,14 @@ class Layout:
 
     def _make(self, db: Catalog) -> Iterator[Composable]:
         self._refuse_unlisted(db, self.table)
-        bounds = list(self._bounds(db, *self._ends(db, self.table)))
+        bounds = list(self._bounds(db, *self.ends(db, self.table)))
         yield like(self.table, self.parent, sql("partition by {}", self.by.clause()))
-        yield from self._owned_by(db, ident(self.table.schema, self.parent))
+        yield from self.owned_by(db, ident(self.table.schema, self.parent))
         if not isinstance(self.by, Hash):
             # while rows are copied, none may be refused
-            yield from self._partition(db, self._name(db, "default"), verbatim("default"))
+            yield from self.add_default(db)
         for name, bound in bounds:
-            yield from self._partition(db, name, bound)
+            yield from self.add(db, name, bound)
 
     def make_room(self) -> Step:
         """Make partitions for rows that came meanwhile and have none yet."""
@@ -208,12 +207,12 @@ class Layout:
         if self.default or isinstance(self.by, Hash):
             return
         if not self._has_room(db):
-            self._refuse_unlisted(db, db.table(self._name(db, "default"), self.table.schema))
+            self._refuse_unlisted(db, db.table(self.name(db, "default"), self.table.schema))
             yield from self._make_room(db)
         yield sql("drop table {}", self._default(db))
 
     def _default(self, db: Catalog) -> Composable:
-        return ident(self.table.schema, self._name(db, "default"))
+        return ident(self.table.schema, self.name(db, "default"))
 
     def _refuse_unlisted(self, db: Catalog, table: Relation) -> None:
         """Refuse rows that are in none of the lists."""
@@ -233,24 +232,44 @@ class Layout:
     def _has_room(self, db: Catalog) -> bool:
         if self.default or isinstance(self.by, Hash):
             return True
-        if db.relation(self._name(db, "default"), self.table.schema) is None:
+        if db.relation(self.name(db, "default"), self.table.schema) is None:
             return True
         return not db.session.value(sql("select exists (select from {})", self._default(db)))
 
     def _make_room(self, db: Catalog) -> Iterator[Composable]:
         default, parent = self._default(db), ident(self.table.schema, self.parent)
-        there = db.table(self._name(db, "default"), self.table.schema)
+        there = db.table(self.name(db, "default"), self.table.schema)
         known = {each.name for each in db.descendants(db.table(self.parent, self.table.schema))}
-        bounds = [each for each in self._bounds(db, *self._ends(db, there)) if each[0] not in known]
+        bounds = [each for each in self._bounds(db, *self.ends(db, there)) if each[0] not in known]
         columns = joined(ident(each.name) for each in db.columns(there) if not each.generated)
         yield sql("alter table {} detach partition {}", parent, default)
         for name, bound in bounds:
-            yield from self._partition(db, name, bound)
+            yield from self.add(db, name, bound)
         yield sql("insert into {} ({}) overriding system value select {} from {}", parent, columns, columns, default)
         yield sql("truncate {}", default)
         yield sql("alter table {} attach partition {} default", parent, default)
 
-    def _ends(self, db: Catalog, table: Relation) -> tuple[str | None, str | None]:
+    def add_default(self, db: Catalog) -> Iterator[Composable]:
+        """Make the partition of what no other one holds."""
+        yield from self.add(db, self.name(db, "default"), verbatim("default"))
+
+    def after(self, db: Catalog, bound: str | None) -> Iterator[tuple[str, Composable]]:
+        """Give the partitions that follow a first one, by name and bounds."""
+        if isinstance(self.by, ListOf):
+            yield from list(self._bounds(db, None, None))[1:]
+            return
+        rows = db.session.rows(
+            sql(
+                "select * from pgopt.periods({by}, {bound}, pgopt.later({by}, {bound}, {ahead}))",
+                by=literal(json.dumps(self.said)),
+                bound=literal(bound),
+                ahead=literal(max(self.premake, 1) - 1),
+            )
+        )
+        for suffix, lower, upper in rows:
+            yield self.name(db, suffix), range_of(lower, upper)
+
+    def ends(self, db: Catalog, table: Relation) -> tuple[str | None, str | None]:
         """Give the least and the greatest key that are there."""
         if isinstance(self.by, Hash | ListOf):
             return None, None
@@ -267,10 +286,10 @@ class Layout:
     def _bounds(self, db: Catalog, first: str | None, last: str | None) -> Iterator[tuple[str, Composable]]:
         if isinstance(self.by, ListOf):
             for name, values in self.by.values.items():
-                yield self._name(db, name), list_of(values)
+                yield self.name(db, name), list_of(values)
         elif isinstance(self.by, Hash):
             for number in range(self.by.partitions):
-                yield self._name(db, f"h{number}"), remainder_of(self.by.partitions, number)
+                yield self.name(db, f"h{number}"), remainder_of(self.by.partitions, number)
         else:
             yield from self._ranges(db, first, last)
 
@@ -293,14 +312,16 @@ class Layout:
                 " rows share one, or a longer period"
             )
         for suffix, lower, upper in rows:
-            yield self._name(db, suffix), range_of(lower, upper)
+            yield self.name(db, suffix), range_of(lower, upper)
 
-    def _name(self, db: Catalog, suffix: str) -> str:
+    def name(self, db: Catalog, suffix: str) -> str:
+        """Name a partition."""
         return str(
             db.session.value(sql("select pgopt.partition_name({}, {})", literal(self.table.name), literal(suffix)))
         )
 
-    def _partition(self, db: Catalog, name: str, bound: Composable) -> Iterator[Composable]:
+    def add(self, db: Catalog, name: str, bound: Composable) -> Iterator[Composable]:
+        """Make a partition, with the owner and the storage parameters of the table."""
         storage = storage_of(db, self.table)
         table = ident(self.table.schema, name)
         yield sql(
@@ -310,12 +331,13 @@ class Layout:
             bound,
             verbatim(f" with ({', '.join(storage)})" if storage else ""),
         )
-        yield from self._owned_by(db, table)
+        yield from self.owned_by(db, table)
         back = Changes(self.table.schema, self.table.name, PLAIN)
         if back.exists(db):
             yield from back.watch(Relation(0, self.table.schema, name, "r"))
 
-    def _owned_by(self, db: Catalog, table: Composable) -> Iterator[Composable]:
+    def owned_by(self, db: Catalog, table: Composable) -> Iterator[Composable]:
+        """Give a table to the owner of the one that it is made for."""
         owner = db.session.value(
             sql("select pg_get_userbyid(relowner) from pg_class where oid = {}", literal(self.table.oid))
         )
@@ -400,11 +422,13 @@ def make_plain(table: Relation, memory: Memory) -> Step:
     return Step(f"make {name}", statements, locks=locks, done=lambda db: db.relation(name, table.schema) is not None)
 
 
-def refuse_duplicates(db: Catalog, table: Relation, memory: Memory, exchange: Exchange) -> None:
+def refuse_duplicates(db: Catalog, table: Relation, memory: Memory) -> None:
     """Refuse a way back to keys that are there more than once by now."""
     # the old table has the rows that nobody has touched since, and its keys hold for them
-    among = exchange.changes.keys_in(exchange.key) if is_kept_up(db, table) else verbatim("true")
-    column = render(ident(exchange.column)), exchange.column
+    changes = Changes(table.schema, table.name, PLAIN)
+    among = changes.keys_in(memory.key(db, table)) if is_kept_up(db, table) else verbatim("true")
+    added = memory.by["column"]
+    column = render(ident(added)), added
     for index in indexes_of(db, table):
         if index.name not in memory.was["keys"]:
             continue
@@ -412,7 +436,7 @@ def refuse_duplicates(db: Catalog, table: Relation, memory: Memory, exchange: Ex
         found = _duplicates(db, table, keys, among, index)
         if found:
             raise InvalidOperation(
-                f"{table} cannot go back to its key {index.name} without {exchange.column}: there more than once are by now"
+                f"{table} cannot go back to its key {index.name} without {added}: there more than once are by now"
                 f" ({', '.join(keys)}: {', '.join(found)}); mend them and run again"
             )
 

@@ -67,6 +67,26 @@ class Index:
         unique = verbatim("unique " if self.unique else "")
         return sql("create {}index {} on {} {}", unique, ident(name), table, verbatim(self.tail))
 
+    def create_concurrently(self, name: str, table: Composable) -> Composable:
+        """Make it while the table is in use; without the constraint, which `use` makes of it."""
+        unique = verbatim("unique " if self.unique else "")
+        return sql("create {}index concurrently {} on {} {}", unique, ident(name), table, verbatim(self.tail))
+
+    def use(self, name: str, new_name: str, table: Relation) -> Composable:
+        """Let an index be what this is under another name, with its constraint where it has one."""
+        if self.constraint is None:
+            return sql("alter index {} rename to {}", ident(table.schema, name), ident(new_name))
+        kind = "primary key" if self.constraint.startswith("PRIMARY KEY") else "unique"
+        timing = " ".join(word for word in ("DEFERRABLE", "INITIALLY DEFERRED") if f" {word}" in self.constraint[-30:])
+        return sql(
+            "alter table {} add constraint {} {} using index {} {}",
+            table.ident,
+            ident(new_name),
+            verbatim(kind),
+            ident(name),
+            verbatim(timing),
+        )
+
 
 def indexes_of(db: Catalog, table: Relation) -> list[Index]:
     """Give the indexes of a table, the primary key first."""

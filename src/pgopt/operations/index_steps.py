@@ -116,9 +116,14 @@ def refuse_to_drop(
 
 def build(of: IndexOperation, name: str, table: Relation) -> Step:
     """Build an index concurrently under a name."""
+    return build_by(create_statement(of, ident(name), table.ident, concurrently=True), name, table)
+
+
+def build_by(statement: Composable, name: str, table: Relation) -> Step:
+    """Build an index concurrently by a statement."""
     return Step(
         f"build {name} on {table}",
-        create_statement(of, ident(name), table.ident, concurrently=True),
+        statement,
         locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, table.name, table.schema)],
         transaction=False,
         done=partial(_is_valid, name=name, schema=table.schema),

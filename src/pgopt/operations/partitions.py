@@ -14,6 +14,8 @@ from pgopt.copy.exchange import Exchange
 from pgopt.copy.partitions import Memory
 from pgopt.copy.shape import GONE, PARTED, PLAIN, beside, foreign_keys_to, indexes_of
 from pgopt.errors import InvalidOperation, NotInstalled, NotReversible
+from pgopt.operations import attach
+from pgopt.operations.attach import Attachment, Detachment
 from pgopt.operations.base import Action, StateOperation, operation
 from pgopt.plan.batches import INSTALL
 from pgopt.server.locks import Lock, Mode
@@ -108,7 +110,10 @@ class PartitionTable(PartitionOperation):
         table = db.table(self.table, self.schema)
         _check_installed(db)
         if table.partitioned:
-            self._check_equal(db, table)
+            memory = self._check_equal(db, table)
+            if memory.attached and memory.plain is not None:
+                partition, names = db.by_oid(memory.plain), [each.name for each in indexes_of(db, table)]
+                yield from attach.drop_spare_indexes(db, partition, names, PARTED)
         else:
             self._check(db, table)
         yield partitions.clean_up(self.table, self.schema, only=GONE)
@@ -117,11 +122,12 @@ class PartitionTable(PartitionOperation):
         yield partitions.clean_up(self.table, self.schema)
         yield from partitions.settle_foreign_keys(self.table, self.schema)
 
-    def _check_equal(self, db: Catalog, table: Relation) -> None:
+    def _check_equal(self, db: Catalog, table: Relation) -> Memory:
         memory = Memory.of(db, table)
         if memory is None or memory.by != self._said(db, table):
             how = db.session.value(sql("select pg_get_partkeydef({})", literal(table.oid)))
             raise InvalidOperation(f"{table} is partitioned already, by {how}: unpartition it first")
+        return memory
 
     def _check(self, db: Catalog, table: Relation) -> None:
         obstacles = list(partitions.obstacles(db, table, self.by.column))
@@ -137,14 +143,17 @@ class PartitionTable(PartitionOperation):
         return said
 
     def _convert(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
-        key = db.key_of(table)
-        if key is None:
+        key = db.key_of(table) or ()
+        if not key and self.method == "copy":
             raise InvalidOperation(
                 f"{table} has no primary key and no unique index without NULLs, by which its rows are told apart: add one first"
             )
         said = self._said(db, table)
         layout = partitions.Layout(table, self.by, said, self.premake, self.start, default=self.default)
         memory = Memory(said, self.premake, partitions.was(db, table, self.by.column))
+        if self.method == "attach":
+            yield from Attachment.of(db, layout, memory, Memory.of(db, table)).steps(db)
+            return
         exchange = Exchange(
             table,
             PARTED,
@@ -186,11 +195,18 @@ class UnpartitionTable(PartitionOperation):
         _check_installed(db)
         if table.partitioned:
             yield from self._convert(db, table)
+        else:
+            yield attach.drop_proof(table)
+            yield from attach.drop_spare_indexes(db, table, [each.name for each in indexes_of(db, table)], PLAIN)
         yield from partitions.settle_foreign_keys(self.table, self.schema)
         yield partitions.clean_up(self.table, self.schema)
 
     def _convert(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
         memory = Memory.of(db, table) or Memory.native(db, table)
+        if (detachment := Detachment.of(db, table, memory)) is not None:
+            partitions.refuse_duplicates(db, table, memory)
+            yield from detachment.steps(db)
+            return
         key = memory.key(db, table)
         exchange = Exchange(
             table,
@@ -202,7 +218,7 @@ class UnpartitionTable(PartitionOperation):
             also=[Lock(Mode.SHARE_ROW_EXCLUSIVE, key["table"], key["schema"]) for key in memory.was["incoming"]],
             keep=False,
         )
-        partitions.refuse_duplicates(db, table, memory, exchange)
+        partitions.refuse_duplicates(db, table, memory)
         if not partitions.is_kept_up(db, table):
             yield partitions.make_plain(table, memory)
             yield from exchange.copy(db)

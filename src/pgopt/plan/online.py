@@ -122,6 +122,8 @@ class OnlineRunner:
         attempts = len(self._ladder)
         pauses = locks.waits(attempts, first=0.2, longest=self.settings.lock_wait)
         for attempt, timeout in enumerate(self._ladder, 1):
+            if attempt == attempts:
+                self._clear_the_way(step)
             for each in step.before:
                 self._step(each)
             try:
@@ -144,12 +146,27 @@ class OnlineRunner:
                 for statement in step.compose(self.db):
                     self.session.run(statement)
                 return
-            until = time.monotonic() + timeout
+            # who holds some locks and waits for others must not wait so long that somebody becomes the victim of a deadlock
+            until = time.monotonic() + min(timeout, self._deadlock_timeout * 0.8)
             self._lock_all(step.locks, until)
             for statement in step.compose(self.db):
                 # locks of indexes cannot be taken before; what is left of the time holds for them
                 self.session.set({"lock_timeout": _ms(until - time.monotonic())}, local=True)
                 self.session.run(statement)
+
+    def _clear_the_way(self, step: Step) -> None:
+        """Wait for each lock alone, holding nothing, for so long that an autovacuum gives way."""
+        if len(step.locks) <= 1:
+            return
+        for each in step.locks:
+            if each.is_index or each.is_view:
+                continue
+            try:
+                with self.session.transaction({"lock_timeout": _ms(self._ladder[-1]), "statement_timeout": "0"}):
+                    self.session.run(*locks.lock_tables([each]))
+            except DBAPIError as error:
+                if not self.session.alive or not _lost_to_others(error):
+                    raise
 
     def _lock_all(self, wanted: Sequence[locks.Lock], until: float) -> None:
         """Take all locks in the time that is left: lock_timeout counts for each anew, statement_timeout for all."""
@@ -171,9 +188,12 @@ class OnlineRunner:
         """
         attempts, longest = max(1, self.settings.lock_attempts), self.settings.lock_timeout
         rungs = [min(longest, 0.1 * 1.25**attempt) for attempt in range(attempts)]
-        deadlock = self.session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)")
-        rungs[-1] = max(longest, float(deadlock) * 1.5)
+        rungs[-1] = max(longest, self._deadlock_timeout * 1.5)
         return rungs
+
+    @cached_property
+    def _deadlock_timeout(self) -> float:
+        return float(self.session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)"))
 
     # -- steps that cannot run in a transaction ----------------------------------------------------------------------
 

@@ -125,6 +125,42 @@ end
 $$;
 comment on function pgopt.periods is 'the partitions that hold the keys from the first to the last, with their bounds';
 
+create function pgopt.later(by jsonb, value text, periods integer) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if by ->> 'kind' = 'int' then
+        return trim_scale(value::numeric + periods * (by ->> 'step')::numeric);
+    end if;
+    return pgopt.key_at(by, pgopt.moment_of(by, value) + periods * (by ->> 'step')::interval);
+end
+$$;
+comment on function pgopt.later is 'the partition key so many periods after a value';
+
+create function pgopt.precedes(by jsonb, one text, other text) returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if by ->> 'kind' = 'int' then
+        return one::numeric <= other::numeric;
+    end if;
+    return pgopt.moment_of(by, one) <= pgopt.moment_of(by, other);
+end
+$$;
+comment on function pgopt.precedes is 'whether a value of the partition key comes before another, or is the same';
+
+create function pgopt.today(by jsonb, last text) returns text
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if by ->> 'kind' = 'int' then
+        return coalesce(last, '0');
+    end if;
+    return pgopt.key_at(by, now() at time zone (by ->> 'timezone'));
+end
+$$;
+comment on function pgopt.today is 'where the partition key has come to: to now, or to the greatest number';
+
 create function pgopt.partition_name(name text, suffix text) returns text
 language plpgsql immutable set search_path = pg_catalog, pg_temp
 as $$

@@ -95,7 +95,7 @@ SMALL = """
 create table small (id int primary key, at date not null);
 insert into small select g, date '2026-10-01' + g from generate_series(1, 60) g;
 """
-SMALL_WRITES = "insert into small values ({n} + 1000, '2026-11-05'); update small set at = at + 1 where id = {n} % 50"
+SMALL_WRITES = "insert into small values ({n} + 1000, '2026-11-05'); update small set at = date '2026-10-20' + {n} % 40 where id = {n} % 50"
 
 REFERRED = """
 create table teams (id int primary key, since date not null, name text);
@@ -227,6 +227,46 @@ EXAMPLES = [
         before=(*INSTALLED, PartitionTable("small", Monthly("at"), widen_keys=True)),
         back=(UnpartitionTable("small"), PartitionTable("small", Monthly("at"), widen_keys=True)),
         writes=SMALL_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach by month",
+        LOGS,
+        PartitionTable("logs", Monthly("created_at"), method="attach"),
+        before=INSTALLED,
+        writes=LOG_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table with everything",
+        RICH,
+        PartitionTable("Logs", Monthly("createdAt"), method="attach", widen_keys=True, schema="S x"),
+        before=INSTALLED,
+        writes=RICH_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach by numbers, with a default",
+        ORDERS,
+        PartitionTable("orders", IntRange("id", step=5000), method="attach", default=True),
+        before=INSTALLED,
+        writes=ORDER_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach by list",
+        ORDERS,
+        PartitionTable("orders", ListOf("region", {"old": ["DE", "FR", "US"], "new": ["IT"]}), method="attach"),
+        before=INSTALLED,
+        writes=ORDER_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table that others refer to",
+        REFERRED,
+        PartitionTable("teams", Yearly("since"), method="attach", widen_keys=True, incoming="drop", default=True),
+        before=INSTALLED,
+        writes="insert into teams values (1000 + {n}, '2026-03-01', 'x'); insert into players values (1000 + {n}, 1000 + {n})",
         scriptable=False,
     ),
 ]
