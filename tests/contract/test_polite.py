@@ -348,7 +348,7 @@ def test_the_time_holds_for_all_locks_of_a_step_together(tables: Database, engin
             cursor.execute("select pg_sleep(0.05)")
 
     event.listen(engine, "before_cursor_execute", note)
-    with run_on(engine, lock_timeout=20, lock_attempts=1) as run:
+    with run_on(engine, lock_timeout=20, lock_attempts=2) as run:
         run.carry_out(step)
     assert [what for what, _ in given] == ["lock table", "lock table", "alter inde", "alter inde"]
     left = [seconds for _, seconds in given]
