@@ -152,9 +152,12 @@ def drop_check_constraint_online(
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a CHECK; ACCESS EXCLUSIVE for an instant. With the condition it can be undone::
+    """Drop a CHECK.
 
-    op.drop_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
+    Takes ACCESS EXCLUSIVE for an instant. With the condition it can be undone; the CHECK that is there must then be equal
+    to it::
+
+        op.drop_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
     """
 
 def drop_foreign_key_online(
@@ -173,9 +176,12 @@ def drop_foreign_key_online(
     referent_schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a foreign key; ACCESS EXCLUSIVE on both tables for an instant. With its definition it can be undone::
+    """Drop a foreign key.
 
-    op.drop_foreign_key_online("fk_tickets_organization", "tickets", "organizations", ["organization_id"], ["id"])
+    Takes ACCESS EXCLUSIVE on both tables for an instant. With its definition, as for `create_foreign_key_online`, it can be
+    undone; the foreign key that is there must then be equal to it::
+
+        op.drop_foreign_key_online("fk_tickets_organization", "tickets", "organizations", ["organization_id"], ["id"])
     """
 
 def drop_index_concurrently(
@@ -213,9 +219,11 @@ def drop_not_null(
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Allow NULL in a column; ACCESS EXCLUSIVE for an instant::
+    """Allow NULL in a column.
 
-    op.drop_not_null("tickets", "organization_id")
+    Takes ACCESS EXCLUSIVE for an instant::
+
+        op.drop_not_null("tickets", "organization_id")
     """
 
 def drop_primary_key_online(
@@ -229,9 +237,11 @@ def drop_primary_key_online(
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a primary key; ACCESS EXCLUSIVE for an instant. With the columns it can be undone::
+    """Drop a primary key with its index; its columns stay NOT NULL.
 
-    op.drop_primary_key_online("events_pkey", "events", ["id"])
+    Takes ACCESS EXCLUSIVE for an instant. With the columns it can be undone; the key that is there must then have them::
+
+        op.drop_primary_key_online("events_pkey", "events", ["id"])
     """
 
 def drop_unique_constraint_online(
@@ -246,9 +256,12 @@ def drop_unique_constraint_online(
     nulls_not_distinct: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a unique constraint; ACCESS EXCLUSIVE for an instant. With the columns it can be undone::
+    """Drop a unique constraint with its index.
 
-    op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
+    Takes ACCESS EXCLUSIVE for an instant. With the columns, and what else `create_unique_constraint_online` would say, it
+    can be undone; the constraint that is there must then be equal to it::
+
+        op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
 
 def install_pgopt(

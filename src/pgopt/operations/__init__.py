@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from pgopt.operations.base import Action, Operation, StateOperation, registry
+from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
 from pgopt.operations.columns import Backfill
-from pgopt.operations.constraints import (
-    CreateCheckConstraintOnline,
-    CreateForeignKeyOnline,
-    CreatePrimaryKeyOnline,
-    CreateUniqueConstraintOnline,
-    DropCheckConstraintOnline,
-    DropForeignKeyOnline,
-    DropNotNull,
-    DropPrimaryKeyOnline,
-    DropUniqueConstraintOnline,
-    SetNotNullOnline,
-)
+from pgopt.operations.foreign_keys import CreateForeignKeyOnline, DropForeignKeyOnline
 from pgopt.operations.indexes import (
     CreateIndexConcurrently,
     DropIndexConcurrently,
@@ -23,6 +13,13 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.keys import (
+    CreatePrimaryKeyOnline,
+    CreateUniqueConstraintOnline,
+    DropPrimaryKeyOnline,
+    DropUniqueConstraintOnline,
+)
+from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.support import InstallPgopt, UninstallPgopt
 
 __all__ = [

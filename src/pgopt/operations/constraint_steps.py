@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Constraint, Relation
+    from pgopt.operations.foreign_keys import ForeignKeyOperation
+    from pgopt.operations.keys import KeyOperation
+    from pgopt.server.catalog import Catalog, Relation
 
 EXAMPLES = 5
 
@@ -28,6 +31,28 @@ def on_all(mode: Mode, tables: Sequence[Relation]) -> list[Lock]:
 def tree(db: Catalog, table: Relation) -> list[Relation]:
     """Give a table with its partitions and inheritance children, which share its constraints."""
     return [table, *db.descendants(table)]
+
+
+def with_partitions(db: Catalog, table: Relation) -> list[Relation]:
+    """Give a table, with its partitions where it has some."""
+    return [table, *db.partitions(table)] if table.partitioned else [table]
+
+
+def unless(step: Step, done: Callable[[Catalog], bool]) -> Step:
+    """Let a step be done also where this is so."""
+    return replace(step, done=lambda db: done(db) or (step.done is not None and step.done(db)))
+
+
+def check_timing(of: KeyOperation | ForeignKeyOperation) -> None:
+    """Refuse what no server would take."""
+    if of.initially_deferred and not of.deferrable:
+        raise InvalidOperation(f"{of.name} is initially_deferred, and so must be deferrable")
+
+
+def timing(of: KeyOperation | ForeignKeyOperation) -> Composable:
+    """Say when a constraint is checked."""
+    later = " deferrable initially deferred" if of.initially_deferred else " deferrable"
+    return verbatim(later if of.deferrable else "")
 
 
 def add(name: str, what: Composable, tables: Sequence[Relation], locks: Sequence[Lock]) -> Step:
@@ -80,12 +105,13 @@ def is_valid(db: Catalog, *, name: str, table: Relation) -> bool:
     return constraint is not None and constraint.valid
 
 
-def refuse_other(name: str, table: Relation, there: Constraint, wanted: str) -> None:
-    """Refuse a constraint of that name that is another one."""
-    if there.definition != wanted:
+def same_or_refuse(db: Catalog, name: str, table: Relation, wanted: Composable) -> None:
+    """Take an equal constraint for the operation's own, and refuse another one of that name."""
+    there = db.constraint(table, name)
+    if there is not None and there.definition != (definition := db.constraint_definition(table, wanted)):
         raise InvalidOperation(
             f"there is a constraint {name} on {table} already, and it is another one:\n  there is  {there.definition}\n"
-            f"  wanted is {wanted}"
+            f"  wanted is {definition}"
         )
 
 

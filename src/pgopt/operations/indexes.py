@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations import index_steps as steps
-from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.operations.base import Action, StateOperation, operation, other
 from pgopt.plan.step import Step
 from pgopt.server.catalog import Relation
 from pgopt.server.locks import Lock, Mode
@@ -61,14 +61,8 @@ class IndexOperation(StateOperation):
         return self.name
 
 
-IndexOperationT = TypeVar("IndexOperationT", bound=IndexOperation)
-
 _DEFINITION = frozenset(each.name for each in fields(IndexOperation)) - {"name", "table", "schema", "settings"}
 _BARE = {each.name: each.default for each in fields(IndexOperation) if each.name in _DEFINITION}
-
-
-def _other(kind: type[IndexOperationT], of: IndexOperation) -> IndexOperationT:
-    return kind(**{each.name: getattr(of, each.name) for each in fields(IndexOperation)})
 
 
 @operation("create_index_concurrently")
@@ -99,7 +93,7 @@ class CreateIndexConcurrently(IndexOperation):
             raise InvalidOperation(f"index {self.name} on {self.table} has no columns")
 
     def reverse(self) -> DropIndexConcurrently:
-        return _other(DropIndexConcurrently, self)
+        return other(DropIndexConcurrently, self)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
@@ -131,7 +125,7 @@ class DropIndexConcurrently(IndexOperation):
             raise NotReversible(
                 f"{self.title}: say the columns of the index (and where=, include= …), so that it can be made again"
             )
-        return _other(CreateIndexConcurrently, self)
+        return other(CreateIndexConcurrently, self)
 
     def notes(self, db: Catalog) -> Sequence[str]:
         table = db.table(self.table, self.schema)

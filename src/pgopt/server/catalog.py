@@ -152,9 +152,13 @@ class Catalog:
         found = (self.index(name, schema) for schema, name in names)
         return [index for index in found if index is not None]
 
+    def descendants(self, table: Relation) -> Sequence[Relation]:
+        """Give all partitions and inheritance children of a table, at any depth, parents before their children."""
+        return [Relation(*row) for row in self.session.rows(query("descendants", root=literal(table.oid)))]
+
     def partitions(self, table: Relation) -> Sequence[Relation]:
-        """Give all below a partitioned table, parents before their children."""
-        return [Relation(*row) for row in self.session.rows(query("partitions", root=literal(table.oid)))]
+        """Give all below a partitioned table or index, parents before their children."""
+        return self.descendants(table) if table.partitioned else []
 
     def index_tree(self, index: Relation) -> Sequence[Relation]:
         """Give a partitioned index and all attached below it."""
@@ -202,6 +206,13 @@ class Catalog:
         """Give the columns of a table in their order."""
         return [Column(*row) for row in self.session.rows(query("columns", table=literal(table.oid)))]
 
+    def column(self, table: Relation, name: str) -> Column:
+        """Look up a column that must be there."""
+        there = {column.name: column for column in self.columns(table)}
+        if name not in there:
+            raise InvalidOperation(f"{table} has no column {name!r}: it has {', '.join(there)}")
+        return there[name]
+
     def key_of(self, table: Relation) -> Sequence[str] | None:
         """Give the columns that tell rows apart: the primary key, or a unique index without NULLs."""
         found: Sequence[str] | None = self.session.value(query("key", table=literal(table.oid)))
@@ -241,10 +252,6 @@ class Catalog:
     def has_index_on(self, table: Relation, columns: Sequence[str]) -> bool:
         """Whether a full index of a table begins with these columns, in whatever order."""
         return bool(self.session.value(query("has_index_on", table=literal(table.oid), columns=literal(list(columns)))))
-
-    def descendants(self, table: Relation) -> Sequence[Relation]:
-        """Give all partitions and inheritance children of a table, at any depth."""
-        return [Relation(*row) for row in self.session.rows(query("descendants", root=literal(table.oid)))]
 
     def index_shape(self, oid: int) -> Any:
         """Describe an index as the server understands it, without the names of table and index."""
