@@ -139,7 +139,8 @@ def create_unique_constraint_online(
     """Add a unique constraint while the table is in use.
 
     The index is built concurrently, then made the constraint's (ACCESS EXCLUSIVE for an instant). Where keys are there more
-    than once, the error says how many and shows some, and nothing is left behind::
+    than once, the error says how many and shows some, and nothing is left behind. On a partitioned table, at any depth, the
+    columns must contain those of the partition key; each partition gets its constraint so, then the parent adopts it::
 
         op.create_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
@@ -239,7 +240,8 @@ def drop_primary_key_online(
 ) -> None:
     """Drop a primary key with its index; its columns stay NOT NULL.
 
-    Takes ACCESS EXCLUSIVE for an instant. With the columns it can be undone; the key that is there must then have them::
+    Takes ACCESS EXCLUSIVE for an instant, on a partitioned table on all partitions. With the columns it can be undone; the
+    key that is there must then have them::
 
         op.drop_primary_key_online("events_pkey", "events", ["id"])
     """
@@ -258,8 +260,8 @@ def drop_unique_constraint_online(
 ) -> None:
     """Drop a unique constraint with its index.
 
-    Takes ACCESS EXCLUSIVE for an instant. With the columns, and what else `create_unique_constraint_online` would say, it
-    can be undone; the constraint that is there must then be equal to it::
+    Takes ACCESS EXCLUSIVE for an instant, on a partitioned table on all partitions. With the columns, and what else
+    `create_unique_constraint_online` would say, it can be undone; the constraint that is there must then be equal to it::
 
         op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """

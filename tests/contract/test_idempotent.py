@@ -23,7 +23,7 @@ HARMLESS = re.compile(
     r"any|array_agg|cardinality|coalesce|count|current_database|current_setting|exists|extract|format_type|generate_series|in"
     r"|jsonb_agg|jsonb_build_array|jsonb_build_object|max|min|nullif|obj_description|pg_advisory_unlock|pg_backend_pid"
     r"|pg_blocking_pids|pg_current_xact_id_if_assigned|pg_get_constraintdef|pg_get_expr|pg_get_indexdef"
-    r"|pg_try_advisory_lock|regexp_replace|set_config|string_agg|to_regclass|unnest"
+    r"|pg_describe_object|pg_try_advisory_lock|regexp_replace|set_config|string_agg|to_jsonb|to_regclass|unnest"
 )
 WRITING_WORDS = frozenset(["into", "for", "insert", "update", "delete", "merge", "create", "call"])
 PROBE = re.compile(

@@ -13,7 +13,7 @@ from pgopt.server.locks import Mode
 from pgopt.server.quoting import check_name, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from psycopg.sql import Composable
 
@@ -48,7 +48,7 @@ class CreateCheckConstraintOnline(StateOperation):
         return other(DropCheckConstraintOnline, self)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table = db.table(self.table, self.schema)
+        table = steps.table_of(db, self.table, self.schema)
         steps.same_or_refuse(db, self.name, table, _check(self.condition))
         tables = steps.tree(db, table)
         yield steps.add(self.name, _check(self.condition), tables, steps.on_all(Mode.ACCESS_EXCLUSIVE, tables))
@@ -56,7 +56,7 @@ class CreateCheckConstraintOnline(StateOperation):
         yield steps.validate(
             self.name,
             tables,
-            partial(steps.violating_rows, table=table, condition=violated),
+            partial(steps.violating_rows, tables=tables, condition=violated),
             give_up=[steps.drop(self.name, tables)] if self.on_violation == "drop" else [],
         )
 
@@ -82,11 +82,18 @@ class DropCheckConstraintOnline(StateOperation):
             raise NotReversible(f"{self.title}: say the condition, so that it can be made again")
         return other(CreateCheckConstraintOnline, self)
 
+    def notes(self, db: Catalog) -> Sequence[str]:
+        table = steps.table_of(db, self.table, self.schema)
+        return () if self.condition is None else steps.note_not_valid(db, self.name, table)
+
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table = db.table(self.table, self.schema)
+        table = steps.table_of(db, self.table, self.schema)
+        tables = steps.tree(db, table)
         if self.condition is not None:
             steps.same_or_refuse(db, self.name, table, _check(self.condition))
-        yield steps.drop(self.name, steps.tree(db, table))
+            for each in tables:
+                steps.refuse_to_lose(db, self.name, each)
+        yield steps.drop(self.name, tables)
 
 
 def _check(condition: str) -> Composable:

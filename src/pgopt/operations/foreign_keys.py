@@ -12,14 +12,14 @@ from pgopt.operations import constraint_steps as steps
 from pgopt.operations.base import StateOperation, operation, other
 from pgopt.plan.step import Step
 from pgopt.server.locks import Mode
-from pgopt.server.quoting import check_name, ident, joined, sql, verbatim
+from pgopt.server.quoting import check_name, ident, joined, render, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog, Constraint, Relation
 
 
 ACTIONS = {"NO ACTION": "a", "RESTRICT": "r", "CASCADE": "c", "SET NULL": "n", "SET DEFAULT": "d"}
@@ -71,22 +71,24 @@ class ForeignKeyOperation(StateOperation):
     def same_or_refuse(self, db: Catalog, table: Relation, referent: Relation) -> None:
         """Take an equal foreign key for the operation's own, and refuse another one of that name."""
         there = db.constraint(table, self.name)
-        if there is None:
-            return
-        has = (there.kind, there.columns, there.referent, there.referent_columns, there.on_delete, there.on_update)
-        wants = (
-            "f",
-            list(self.columns),
-            referent.oid,
-            list(self.referent_columns),
+        if there is not None and not self.is_same(there, referent):
+            raise InvalidOperation(
+                f"there is a constraint {self.name} on {table} already, and it is another one:\n"
+                f"  there is  {there.definition}\n  wanted is {render(self.definition(referent))}"
+            )
+
+    def is_same(self, there: Constraint, referent: Relation) -> bool:
+        """Whether a constraint is what the operation says."""
+        relation = (there.kind, there.columns, there.referent, there.referent_columns)
+        actions = (there.on_delete, there.on_update, there.match, there.deferrable, there.deferred, there.special)
+        return relation == ("f", list(self.columns), referent.oid, list(self.referent_columns)) and actions == (
             ACTIONS[self.ondelete.upper()],
             ACTIONS[self.onupdate.upper()],
+            MATCHES[self.match.upper()],
+            self.deferrable,
+            self.initially_deferred,
+            False,
         )
-        timing = (there.match, there.deferrable, there.deferred)
-        if has != wants or timing != (MATCHES[self.match.upper()], self.deferrable, self.initially_deferred):
-            raise InvalidOperation(
-                f"there is a constraint {self.name} on {table} already, and it is another one:\n  there is  {there.definition}"
-            )
 
 
 @operation("create_foreign_key_online")
@@ -115,7 +117,7 @@ class CreateForeignKeyOnline(ForeignKeyOperation):
         return other(DropForeignKeyOnline, self)
 
     def notes(self, db: Catalog) -> Sequence[str]:
-        table = db.table(self.table, self.schema)
+        table = steps.table_of(db, self.table, self.schema)
         if not db.online or db.has_index_on(table, self.columns):
             return ()
         return [
@@ -126,17 +128,34 @@ class CreateForeignKeyOnline(ForeignKeyOperation):
         ]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table, referent = db.table(self.table, self.schema), db.table(self.referent, self.referent_schema)
+        table = steps.table_of(db, self.table, self.schema)
+        referent = steps.table_of(db, self.referent, self.referent_schema)
+        tables = steps.with_partitions(db, table)
         self.same_or_refuse(db, table, referent)
+        for part in tables[1:]:
+            self._check_part(db, part, referent)
         if table.partitioned and db.version < 180000:
-            yield from self._by_partition(db, table, referent)
+            yield from self._by_partition(db, tables, referent)
         else:
-            yield from self._on(steps.with_partitions(db, table), referent, db)
+            yield from self._on(db, tables, referent, [_drop(db, self.name, tables, referent)])
 
-    def _on(self, tables: Sequence[Relation], referent: Relation, db: Catalog) -> Iterator[Step]:
-        referents = [each for each in steps.with_partitions(db, referent) if each not in tables]
+    def _check_part(self, db: Catalog, part: Relation, referent: Relation) -> None:
+        """Refuse what would not come back when the foreign key of the parent is dropped with its parts."""
+        if part.kind == "f":
+            raise InvalidOperation(f"partition {part} is a foreign table, which can have no foreign key")
+        self.same_or_refuse(db, part, referent)
+        for there in db.foreign_keys(part):
+            if there.name != self.name and not there.inherited and self.is_same(there, referent):
+                raise InvalidOperation(
+                    f"partition {part} has the equal foreign key {there.name}, which would become a part of {self.name}:"
+                    " drop that first"
+                )
+
+    def _on(
+        self, db: Catalog, tables: Sequence[Relation], referent: Relation, give_up: Sequence[Step]
+    ) -> Iterator[Step]:
+        referents = _others(db, referent, tables)
         both = sorted([*tables, *referents], key=lambda each: each.oid)
-        give_up = steps.drop(self.name, tables, also=steps.on_all(Mode.ACCESS_EXCLUSIVE, referents))
         yield steps.add(self.name, self.definition(referent), tables, steps.on_all(Mode.SHARE_ROW_EXCLUSIVE, both))
         yield steps.validate(
             self.name,
@@ -147,23 +166,35 @@ class CreateForeignKeyOnline(ForeignKeyOperation):
                 columns=self.columns,
                 referent=referent,
                 referent_columns=self.referent_columns,
+                full=self.match.upper() == "FULL",
             ),
-            also=steps.on_all(Mode.ROW_SHARE, referents),
-            give_up=[give_up],
+            also=[
+                *steps.on_all(Mode.ROW_SHARE, referents[:1]),
+                # their rows are looked up, and not locked
+                *steps.on_all(Mode.ACCESS_SHARE, referents[1:]),
+            ],
+            give_up=give_up,
         )
 
-    def _by_partition(self, db: Catalog, table: Relation, referent: Relation) -> Iterator[Step]:
+    def _by_partition(self, db: Catalog, tables: Sequence[Relation], referent: Relation) -> Iterator[Step]:
         """Before 18 NOT VALID is refused on the parent; valid ones on the partitions are adopted by it without a scan."""
-        parts = db.descendants(table)
-        for part in parts:
-            if part.kind == "r":
-                yield from self._on([part], referent, db)
+        table, leaves = tables[0], [part for part in tables if part.kind == "r"]
+        give_up = [_drop(db, self.name, [part], referent) for part in leaves]
+        for part in leaves:
+            yield from self._on(db, [part], referent, give_up)
+        referents = steps.with_partitions(db, referent)
+        # what a partition's own triggers did for the partitions of the other table is dropped
+        adopted = leaves if referent.partitioned else []
         yield Step(
             f"add {self.name} to {table}, which adopts those of its partitions",
             sql("alter table {} add constraint {} {}", table.ident, ident(self.name), self.definition(referent)),
             locks=[
-                *steps.on_all(Mode.SHARE_ROW_EXCLUSIVE, [table, *parts]),
-                *steps.on_all(Mode.ACCESS_EXCLUSIVE, steps.with_partitions(db, referent)),
+                *steps.on_all(
+                    Mode.SHARE_ROW_EXCLUSIVE, [each for each in tables if each not in (*adopted, *referents)]
+                ),
+                *steps.on_all(
+                    Mode.ACCESS_EXCLUSIVE, [*(each for each in adopted if each not in referents), *referents]
+                ),
             ],
             done=partial(steps.has, name=self.name, table=table),
         )
@@ -184,20 +215,38 @@ class DropForeignKeyOnline(ForeignKeyOperation):
             raise NotReversible(f"{self.title}: say what it refers to, and the columns, so that it can be made again")
         return other(CreateForeignKeyOnline, self)
 
-    def plan(self, db: Catalog) -> Iterator[Step]:
-        table = db.table(self.table, self.schema)
-        if self.referent is not None and self.columns:
-            self.same_or_refuse(db, table, db.table(self.referent, self.referent_schema))
-        tables = steps.with_partitions(db, table)
-        if not steps.has(db, name=self.name, table=table):
-            tables = [part for part in tables if db.online and steps.has(db, name=self.name, table=part)] or tables[:1]
-            for part in tables:
-                yield self._drop(db, [part])
-        else:
-            yield self._drop(db, tables)
+    def notes(self, db: Catalog) -> Sequence[str]:
+        table = steps.table_of(db, self.table, self.schema)
+        return steps.note_not_valid(db, self.name, table) if self.columns else ()
 
-    def _drop(self, db: Catalog, tables: list[Relation]) -> Step:
-        there = db.constraint(tables[0], self.name)
-        referents = steps.with_partitions(db, db.by_oid(there.referent)) if there and there.referent else []
-        also = [each for each in referents if each not in tables]
-        return steps.drop(self.name, tables, also=steps.on_all(Mode.ACCESS_EXCLUSIVE, also))
+    def plan(self, db: Catalog) -> Iterator[Step]:
+        table = steps.table_of(db, self.table, self.schema)
+        tables = steps.with_partitions(db, table)
+        if self.referent is not None and self.columns:
+            referent = steps.table_of(db, self.referent, self.referent_schema)
+            for each in tables:
+                self.same_or_refuse(db, each, referent)
+                steps.refuse_to_lose(db, self.name, each)
+        there = db.constraint(table, self.name)
+        left = self._left_on(db, tables) if there is None else []
+        if there is not None or not left:
+            yield _drop(db, self.name, tables, db.by_oid(there.referent) if there and there.referent else None)
+        for part, theirs in left:
+            yield _drop(db, self.name, [part], theirs)
+
+    def _left_on(self, db: Catalog, tables: Sequence[Relation]) -> list[tuple[Relation, Relation]]:
+        """Give the partitions that an interrupted run has left it on: before 18 they get it one by one."""
+        if db.version >= 180000:
+            return []
+        found = [(part, db.constraint(part, self.name)) for part in tables[1:]]
+        return [(part, db.by_oid(there.referent)) for part, there in found if there and there.referent]
+
+
+def _drop(db: Catalog, name: str, tables: Sequence[Relation], referent: Relation | None) -> Step:
+    others = _others(db, referent, tables) if referent else []
+    return steps.drop(name, tables, also=steps.on_all(Mode.ACCESS_EXCLUSIVE, others))
+
+
+def _others(db: Catalog, referent: Relation, tables: Sequence[Relation]) -> list[Relation]:
+    """Give what is referred to, with its partitions, as far as it is not what refers."""
+    return [each for each in steps.with_partitions(db, referent) if each not in tables]

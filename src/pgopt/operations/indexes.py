@@ -99,7 +99,7 @@ class CreateIndexConcurrently(IndexOperation):
         table = db.table(self.table, self.schema)
         steps.same_or_refuse(db, self, table)
         if table.partitioned:
-            yield from steps.build_on_tree(db, self, table)
+            yield from steps.build_on_tree(db, steps.IndexParts(self), table)
         else:
             yield steps.build(self, self.key, table)
         if self.comment is not None:
@@ -131,13 +131,10 @@ class DropIndexConcurrently(IndexOperation):
         table = db.table(self.table, self.schema)
         if not table.partitioned:
             return ()
-        said = [f"{self.table} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant"]
-        if other := steps.names_not_ours(db, self, table):
-            said.append(
-                f"these indexes of its partitions would come back under pgopt's own names: {', '.join(other[:5])}"
-                + f" and {len(other) - 5} more" * (len(other) > 5)
-            )
-        return said
+        return [
+            f"{self.table} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant",
+            *steps.note_names(steps.names_not_ours(db, self.key, table), "indexes"),
+        ]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)

@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from dataclasses import KW_ONLY, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 
 from pgopt.errors import InvalidOperation, NotReversible
-from pgopt.operations import constraint_steps as steps
-from pgopt.operations import index_steps
+from pgopt.operations import constraint_steps, index_steps
+from pgopt.operations import key_steps as steps
 from pgopt.operations.base import StateOperation, operation, other
 from pgopt.operations.indexes import CreateIndexConcurrently
-from pgopt.plan.step import Step
-from pgopt.server.locks import Lock, Mode
-from pgopt.server.quoting import check_name, ident, joined, sql, verbatim
+from pgopt.server.quoting import check_name, ident, joined, render, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from psycopg.sql import Composable
 
+    from pgopt.plan.step import Step
     from pgopt.server.catalog import Catalog, Relation
 
 
 @dataclass(frozen=True, repr=False)
 class KeyOperation(StateOperation):
     """A unique constraint or primary key by its name, table and columns."""
+
+    kind: ClassVar[LiteralString]
 
     name: str
     table: str
@@ -39,114 +39,127 @@ class KeyOperation(StateOperation):
 
     def check(self) -> None:
         check_name(self.name, f"a constraint of {self.table}")
-        if isinstance(self.columns, str):
-            raise InvalidOperation(f"columns={self.columns!r} of {self.name} is one text: write a list of columns")
-        steps.check_timing(self)
+        for what in ("columns", "include"):
+            if isinstance(getattr(self, what), str):
+                raise InvalidOperation(
+                    f"{what}={getattr(self, what)!r} of {self.name} is one text: write a list of columns"
+                )
+        constraint_steps.check_timing(self)
 
-    def definition(self, words: Composable) -> Composable:
-        """Write the constraint with its columns."""
+    @property
+    def words(self) -> LiteralString:
+        """What stands before the columns."""
+        return self.kind
+
+    @property
+    def definition(self) -> Composable:
+        """The constraint with its columns."""
         include = sql(" include ({})", joined(map(ident, self.include))) if self.include else verbatim("")
-        return sql("{} ({}){}{}", words, joined(map(ident, self.columns)), include, steps.timing(self))
+        columns = joined(map(ident, self.columns))
+        return sql("{} ({}){}{}", verbatim(self.words), columns, include, constraint_steps.timing(self))
 
-    def build(self, table: Relation) -> Step:
-        """Build the index concurrently, under the constraint's name."""
-        if table.partitioned:
-            raise InvalidOperation(f"{table} is partitioned: create a unique index with its partition key instead")
-        unique = CreateIndexConcurrently(
-            self.name,
-            self.table,
-            self.columns,
-            unique=True,
-            include=self.include,
-            schema=self.schema,
-            **self.index_options(),
-        )
-        step = steps.unless(
-            index_steps.build(unique, self.name, table), partial(steps.has, name=self.name, table=table)
-        )
-        return replace(step, explain=partial(steps.duplicates, table=table, columns=self.columns))
-
-    def index_options(self) -> dict[str, Any]:
-        """Give what else the index says."""
-        return {}
-
-    def use(self, words: Composable, table: Relation) -> Step:
-        """Make the index the constraint's."""
-        return Step(
-            f"make the index {self.name} the constraint's",
-            sql(
-                "alter table {} add constraint {} {} using index {}{}",
-                table.ident,
-                ident(self.name),
-                words,
-                ident(self.name),
-                steps.timing(self),
-            ),
-            locks=[Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema)],
-            done=partial(steps.has, name=self.name, table=table),
+    def index(self, name: str, table: Relation, **more: Any) -> CreateIndexConcurrently:
+        """Give the index that becomes the constraint's."""
+        columns, include = ([render(ident(column)) for column in columns] for columns in (self.columns, self.include))
+        return CreateIndexConcurrently(
+            name, table.name, columns, unique=True, include=include, schema=table.schema, **more
         )
 
+    def create(self, db: Catalog) -> Iterator[Step]:
+        """Give the steps that add the constraint."""
+        table = constraint_steps.table_of(db, self.table, self.schema)
+        constraint_steps.same_or_refuse(db, self.name, table, self.definition)
+        yield from steps.create(db, self, table)
 
-UNIQUE = "unique"
-PRIMARY_KEY = "primary key"
+    def drop(self, db: Catalog) -> Iterator[Step]:
+        """Give the steps that drop the constraint, or what an interrupted run has left of it."""
+        table = constraint_steps.table_of(db, self.table, self.schema)
+        if self.columns:
+            constraint_steps.same_or_refuse(db, self.name, table, self.definition)
+        if db.online:
+            steps.refuse_to_drop(db, self, table)
+        yield from steps.drop(db, self, table)
+
+    def names_to_lose(self, db: Catalog) -> Sequence[str]:
+        """Say which names of partitions' constraints would not come back."""
+        table = constraint_steps.table_of(db, self.table, self.schema)
+        if not self.columns or not table.partitioned:
+            return ()
+        return index_steps.note_names(index_steps.names_not_ours(db, self.name, table), "constraints")
+
+    def refuse_without_columns(self) -> None:
+        """Refuse to be undone where nobody has said how."""
+        if not self.columns:
+            raise NotReversible(f"{self.title}: say the columns, so that it can be made again")
+
+
+@dataclass(frozen=True, repr=False)
+class UniqueOperation(KeyOperation):
+    """A unique constraint."""
+
+    kind = "unique"
+
+    nulls_not_distinct: bool = field(default=False, kw_only=True)
+
+    @property
+    def words(self) -> LiteralString:
+        return "unique nulls not distinct" if self.nulls_not_distinct else "unique"
+
+    def index(self, name: str, table: Relation, **more: Any) -> CreateIndexConcurrently:
+        """Give the index that becomes the constraint's."""
+        return super().index(name, table, nulls_not_distinct=self.nulls_not_distinct, **more)
 
 
 @operation("create_unique_constraint_online")
-class CreateUniqueConstraintOnline(KeyOperation):
+class CreateUniqueConstraintOnline(UniqueOperation):
     """Add a unique constraint while the table is in use.
 
     The index is built concurrently, then made the constraint's (ACCESS EXCLUSIVE for an instant). Where keys are there more
-    than once, the error says how many and shows some, and nothing is left behind::
+    than once, the error says how many and shows some, and nothing is left behind. On a partitioned table, at any depth, the
+    columns must contain those of the partition key; each partition gets its constraint so, then the parent adopts it::
 
         op.create_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
 
     columns: Sequence[str] = field()
-    nulls_not_distinct: bool = field(default=False, kw_only=True)
 
     def reverse(self) -> DropUniqueConstraintOnline:
         return other(DropUniqueConstraintOnline, self)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table = db.table(self.table, self.schema)
-        steps.same_or_refuse(db, self.name, table, self.definition(_unique(self)))
-        yield self.build(table)
-        yield self.use(verbatim(UNIQUE), table)
-
-    def index_options(self) -> dict[str, Any]:
-        return {"nulls_not_distinct": self.nulls_not_distinct}
+        yield from self.create(db)
 
 
 @operation("drop_unique_constraint_online")
-class DropUniqueConstraintOnline(KeyOperation):
+class DropUniqueConstraintOnline(UniqueOperation):
     """Drop a unique constraint with its index.
 
-    Takes ACCESS EXCLUSIVE for an instant. With the columns, and what else `create_unique_constraint_online` would say, it
-    can be undone; the constraint that is there must then be equal to it::
+    Takes ACCESS EXCLUSIVE for an instant, on a partitioned table on all partitions. With the columns, and what else
+    `create_unique_constraint_online` would say, it can be undone; the constraint that is there must then be equal to it::
 
         op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
 
-    nulls_not_distinct: bool = field(default=False, kw_only=True)
-
     def reverse(self) -> CreateUniqueConstraintOnline:
-        if not self.columns:
-            raise NotReversible(f"{self.title}: say the columns, so that it can be made again")
+        self.refuse_without_columns()
         return other(CreateUniqueConstraintOnline, self)
 
+    def notes(self, db: Catalog) -> Sequence[str]:
+        return self.names_to_lose(db)
+
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table = db.table(self.table, self.schema)
-        if self.columns:
-            steps.same_or_refuse(db, self.name, table, self.definition(_unique(self)))
-        yield from _drop_key(self, db, table)
+        yield from self.drop(db)
 
 
-def _unique(of: CreateUniqueConstraintOnline | DropUniqueConstraintOnline) -> Composable:
-    return verbatim(UNIQUE + (" nulls not distinct" if of.nulls_not_distinct else ""))
+@dataclass(frozen=True, repr=False)
+class PrimaryKeyOperation(KeyOperation):
+    """A primary key."""
+
+    kind = "primary key"
 
 
 @operation("create_primary_key_online")
-class CreatePrimaryKeyOnline(KeyOperation):
+class CreatePrimaryKeyOnline(PrimaryKeyOperation):
     """Add a primary key while the table is in use, as `create_unique_constraint_online`.
 
     Its columns must be NOT NULL already (`set_not_null_online`), so that dropping the key gives back what was there::
@@ -160,47 +173,29 @@ class CreatePrimaryKeyOnline(KeyOperation):
         return other(DropPrimaryKeyOnline, self)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table = db.table(self.table, self.schema)
-        steps.same_or_refuse(db, self.name, table, self.definition(verbatim(PRIMARY_KEY)))
         if db.online:
-            _refuse_nullable(db, table, self.columns)
-        yield self.build(table)
-        yield self.use(verbatim(PRIMARY_KEY), table)
+            table = constraint_steps.table_of(db, self.table, self.schema)
+            steps.refuse_nullable(db, table, self.columns)
+            steps.refuse_second(db, table, self.name)
+        yield from self.create(db)
 
 
 @operation("drop_primary_key_online")
-class DropPrimaryKeyOnline(KeyOperation):
+class DropPrimaryKeyOnline(PrimaryKeyOperation):
     """Drop a primary key with its index; its columns stay NOT NULL.
 
-    Takes ACCESS EXCLUSIVE for an instant. With the columns it can be undone; the key that is there must then have them::
+    Takes ACCESS EXCLUSIVE for an instant, on a partitioned table on all partitions. With the columns it can be undone; the
+    key that is there must then have them::
 
         op.drop_primary_key_online("events_pkey", "events", ["id"])
     """
 
     def reverse(self) -> CreatePrimaryKeyOnline:
-        if not self.columns:
-            raise NotReversible(f"{self.title}: say the columns, so that it can be made again")
+        self.refuse_without_columns()
         return other(CreatePrimaryKeyOnline, self)
 
+    def notes(self, db: Catalog) -> Sequence[str]:
+        return self.names_to_lose(db)
+
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table = db.table(self.table, self.schema)
-        if self.columns:
-            steps.same_or_refuse(db, self.name, table, self.definition(verbatim(PRIMARY_KEY)))
-        yield from _drop_key(self, db, table)
-
-
-def _refuse_nullable(db: Catalog, table: Relation, columns: Sequence[str]) -> None:
-    for name in columns:
-        if not db.column(table, name).not_null:
-            raise InvalidOperation(
-                f"column {name!r} of {table} may be NULL: op.set_not_null_online({table.name!r}, {name!r}) first"
-            )
-
-
-def _drop_key(of: KeyOperation, db: Catalog, table: Relation) -> Iterator[Step]:
-    """Drop a key with its index, or the index that an interrupted run has left."""
-    if not steps.has(db, name=of.name, table=table) and db.index(of.name, table.schema) is not None:
-        yield index_steps.drop(of.name, table)
-    else:
-        index = Lock(Mode.ACCESS_EXCLUSIVE, of.name, table.schema, is_index=True)
-        yield steps.drop(of.name, [table], also=[index])
+        yield from self.drop(db)

@@ -50,12 +50,12 @@ class SetNotNullOnline(NotNullOperation):
         return other(DropNotNull, self)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table = db.table(self.table, self.schema)
+        table = steps.table_of(db, self.table, self.schema)
         tables = steps.tree(db, table)
         if not db.online:
             yield from self._by_check(table, tables)
             return
-        if db.column(table, self.column).not_null and _is_proven(db, table, self.column):
+        if steps.is_never_null(db, table, self.column):
             yield from _drop_proof(db, table, tables, self.column)
             return
         yield from (self._by_not_valid if db.version >= 180000 else self._by_check)(table, tables)
@@ -73,8 +73,8 @@ class SetNotNullOnline(NotNullOperation):
             # VALIDATE CONSTRAINT wants the name, and the server chose it
             _validate_not_null(table, self.column),
             locks=steps.on_all(Mode.SHARE_UPDATE_EXCLUSIVE, tables),
-            done=partial(_is_proven, table=table, column=self.column),
-            explain=partial(self._nulls, table=table),
+            done=partial(steps.is_never_null, table=table, column=self.column),
+            explain=partial(self._nulls, tables=tables),
             give_up=[_drop_not_null(table, tables, self.column)],
         )
 
@@ -88,19 +88,19 @@ class SetNotNullOnline(NotNullOperation):
                 tables,
                 steps.on_all(Mode.ACCESS_EXCLUSIVE, tables),
             ),
-            steps.validate(proof, tables, partial(self._nulls, table=table), give_up=[drop]),
+            steps.validate(proof, tables, partial(self._nulls, tables=tables), give_up=[drop]),
             Step(
                 f"forbid NULL in {self.column} of {table}",
                 sql("alter table {} alter column {} set not null", table.ident, ident(self.column)),
                 locks=steps.on_all(Mode.ACCESS_EXCLUSIVE, tables),
             ),
         ):
-            yield steps.unless(step, lambda db: db.column(table, self.column).not_null)
+            yield step.unless(lambda db: db.column(table, self.column).not_null)
         yield drop
 
-    def _nulls(self, db: Catalog, *, table: Relation) -> str:
+    def _nulls(self, db: Catalog, *, tables: Sequence[Relation]) -> str:
         condition = sql("{} is null", ident(self.column))
-        return steps.violating_rows(db, table=table, condition=condition, do=f"have NULL in {self.column}")
+        return steps.violating_rows(db, tables=tables, condition=condition, do=f"have NULL in {self.column}")
 
 
 @operation("drop_not_null")
@@ -116,34 +116,55 @@ class DropNotNull(NotNullOperation):
         return other(SetNotNullOnline, self)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table = db.table(self.table, self.schema)
+        table = steps.table_of(db, self.table, self.schema)
         tables = steps.tree(db, table)
         if db.online:
-            self._check(db, table)
+            for each in tables:
+                self._check(db, each)
             yield from _drop_proof(db, table, tables, self.column)
         yield _drop_not_null(table, tables, self.column)
+
+    def notes(self, db: Catalog) -> Sequence[str]:
+        table = steps.table_of(db, self.table, self.schema)
+        named = db.not_null(table, self.column)
+        return steps.note_not_valid(db, named.name, table) if named else ()
 
     def _check(self, db: Catalog, table: Relation) -> None:
         db.column(table, self.column)
         named = db.not_null(table, self.column)
-        usual = name_of_not_null(table.name, self.column)
-        if named is not None and not named.name.startswith(usual):
+        if named is None:
+            return
+        steps.refuse_to_lose(db, named.name, table)
+        if named.definition.endswith(" NO INHERIT"):
+            raise InvalidOperation(
+                f"NOT NULL of column {self.column!r} of {table} is NO INHERIT, which would not come back:"
+                f" ALTER TABLE ... ALTER CONSTRAINT {named.name} INHERIT first"
+            )
+        # that of a partition or a child has the name that its parent's has
+        if not named.inherited and not _is_usual_name(named.name, table.name, self.column):
+            usual = name_of_not_null(table.name, self.column)
             raise InvalidOperation(
                 f"NOT NULL of column {self.column!r} of {table} has the name {named.name!r}, which would not come back:"
                 f" rename that constraint to {usual!r} first"
             )
 
 
-def name_of_not_null(table: str, column: str) -> str:
+def _is_usual_name(name: str, table: str, column: str) -> bool:
+    """Whether a name is the server's own choice: it counts on where one is taken."""
+    number = name[len(name.rstrip("0123456789")) :]
+    return name == name_of_not_null(table, column, number)
+
+
+def name_of_not_null(table: str, column: str, number: str = "") -> str:
     """Give the name that the server gives to a NOT NULL constraint, cut as it cuts."""
-    room = NAME_BYTES - len("__not_null")
+    room = NAME_BYTES - len(f"__not_null{number}")
     first, second = table.encode(), column.encode()
     while len(first) + len(second) > room:
         if len(first) > len(second):
             first = first[:-1]
         else:
             second = second[:-1]
-    return f"{first.decode(errors='ignore')}_{second.decode(errors='ignore')}_not_null"
+    return f"{first.decode(errors='ignore')}_{second.decode(errors='ignore')}_not_null{number}"
 
 
 def _proof(table: Relation, column: str) -> str:
@@ -156,12 +177,6 @@ def _drop_proof(db: Catalog, table: Relation, tables: Sequence[Relation], column
     proof = _proof(table, column)
     if steps.has(db, name=proof, table=table):
         yield steps.drop(proof, tables)
-
-
-def _is_proven(db: Catalog, table: Relation, column: str) -> bool:
-    """Whether NOT NULL holds for all rows; up to 17 it always does where it is there."""
-    named = db.not_null(table, column)
-    return named.valid if named is not None else db.version < 180000 and db.column(table, column).not_null
 
 
 def _drop_not_null(table: Relation, tables: Sequence[Relation], column: str) -> Step:

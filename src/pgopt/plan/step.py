@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -45,6 +45,10 @@ class Step:
     def statements(self) -> Sequence[Composable]:
         """The statements in their order."""
         return self.sql if isinstance(self.sql, Sequence) else [self.sql]
+
+    def unless(self, done: Question) -> Step:
+        """Give the same step, done also where this is so."""
+        return replace(self, done=lambda db: done(db) or (self.done is not None and self.done(db)))
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,9 @@ class IndexInfo(Relation):
     built_by: int | None = None
     referenced_by: str | None = None
     statistics: bool = False
+    unique: bool = False
+    storage: str | None = None
+    tablespace: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,9 @@ class Constraint:
     on_delete: str
     on_update: str
     match: str
+    comment: str | None
+    special: bool
+    """Whether it has what no operation can say: SET NULL of some columns, PERIOD, NOT ENFORCED."""
 
 
 class Catalog:
@@ -220,10 +226,7 @@ class Catalog:
 
     def constraint(self, table: Relation, name: str) -> Constraint | None:
         """Look a constraint of a table up."""
-        row = self.session.row(
-            query("constraint", table=literal(table.oid), which=sql("c.conname = {}", literal(name)))
-        )
-        return row and Constraint(*row)
+        return self._constraint(table, sql("c.conname = {}", literal(name)))
 
     def not_null(self, table: Relation, column: str) -> Constraint | None:
         """Look the NOT NULL constraint of a column up, which has a name from PostgreSQL 18 on."""
@@ -232,8 +235,19 @@ class Catalog:
             literal(table.oid),
             literal(column),
         )
-        row = self.session.row(query("constraint", table=literal(table.oid), which=which))
-        return row and Constraint(*row)
+        return self._constraint(table, which)
+
+    def primary_key(self, table: Relation) -> Constraint | None:
+        """Look up the primary key of a table."""
+        return self._constraint(table, sql("c.contype = 'p'"))
+
+    def foreign_keys(self, table: Relation) -> Sequence[Constraint]:
+        """Give the foreign keys of a table."""
+        return self._constraints(table, sql("c.contype = 'f'"))
+
+    def partition_key(self, table: Relation) -> Sequence[str | None]:
+        """Give the columns by which a table is partitioned, with nothing for an expression."""
+        return [name for (name,) in self.session.rows(query("partition_key", table=literal(table.oid)))]
 
     def constraint_definition(self, table: Relation, constraint: Composable) -> str:
         """Give a constraint as the server writes it, read against an empty copy of the table that is rolled back."""
@@ -286,6 +300,13 @@ class Catalog:
     def _index(self, statement: Composable) -> IndexInfo | None:
         row = self._row(statement)
         return row and IndexInfo(*row)
+
+    def _constraint(self, table: Relation, which: Composable) -> Constraint | None:
+        return next(iter(self._constraints(table, which)), None)
+
+    def _constraints(self, table: Relation, which: Composable) -> Sequence[Constraint]:
+        rows = self.session.rows(query("constraint", table=literal(table.oid), which=which))
+        return [Constraint(*row) for row in rows]
 
     def _row(self, statement: Composable) -> Any:
         text = render(statement)

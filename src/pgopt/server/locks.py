@@ -6,7 +6,7 @@ import hashlib
 import random
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,8 @@ class Lock:
     name: str
     schema: str | None = None
     is_index: bool = False
+    is_foreign: bool = field(default=False, compare=False)
+    """Whether it is on a foreign table, which LOCK TABLE refuses: the statement takes it."""
 
     def __str__(self) -> str:
         return f"{self.mode.words} on {self.name}"
@@ -170,7 +172,7 @@ def one_a_line(blockers: Sequence[Blocker]) -> str:
 
 def lock_tables(locks: Sequence[Lock]) -> Iterator[Composable]:
     """Give the LOCK TABLE statements for these, one for each run of locks of one mode."""
-    tables = [lock for lock in locks if not lock.is_index]
+    tables = [lock for lock in locks if not lock.is_index and not lock.is_foreign]
     for mode, group in groupby(tables, key=lambda lock: lock.mode):
         names = joined(sql("only {}", lock.ident) for lock in group)
         yield sql("lock table {} in {} mode", names, verbatim(mode.words.lower()))

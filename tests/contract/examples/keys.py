@@ -1,0 +1,128 @@
+"""Unique constraints and primary keys, on tables as people have them."""
+
+from __future__ import annotations
+
+from pgopt.operations import (
+    CreatePrimaryKeyOnline,
+    CreateUniqueConstraintOnline,
+    DropPrimaryKeyOnline,
+    DropUniqueConstraintOnline,
+)
+from tests.contract.examples.base import Example
+from tests.contract.examples.constraints import LONG, NODES, PROPOSALS, TREE, WITH_KEYS, WRITES
+
+EVENTS = """
+create table events (id int not null, at date not null, kind int not null) partition by range (at);
+create table events_2025 partition of events for values from ('2025-01-01') to ('2026-01-01');
+create table events_2026 partition of events for values from ('2026-01-01') to ('2027-01-01') partition by list (kind);
+create table events_2026_a partition of events_2026 for values in (1, 2, 3);
+create table events_2026_b partition of events_2026 default;
+insert into events select g, date '2025-01-01' + g, 1 + g % 9 from generate_series(1, 700) g;
+"""
+EVENT_WRITES = """
+insert into events values (1000 + {n}, date '2025-01-01' + {n} % 700, 1 + {n} % 9);
+update events set kind = 1 + (kind + 1) % 9 where id = {n} % 90;
+delete from events where id = {n} % 50
+"""
+
+SALES = '''
+create schema "Sales Dept";
+create table "Sales Dept"."Big ""Deal""" ("is ok" int not null, "Région" text) partition by list ("is ok");
+create table "Sales Dept"."deals of 1" partition of "Sales Dept"."Big ""Deal""" for values in (1);
+create table public."deals of 1" partition of "Sales Dept"."Big ""Deal""" for values in (2);
+insert into "Sales Dept"."Big ""Deal""" select 1 + g % 2, 'r' || g from generate_series(1, 50) g;
+'''
+
+EXAMPLES = [
+    Example(
+        "unique constraint",
+        PROPOSALS,
+        CreateUniqueConstraintOnline("uq_slug", "proposals", ["slug"]),
+        writes=WRITES,
+        named=True,
+    ),
+    Example(
+        "unique constraint with all options",
+        PROPOSALS,
+        CreateUniqueConstraintOnline(
+            "uq",
+            "proposals",
+            ["customer_id", "slug"],
+            include=["value"],
+            nulls_not_distinct=True,
+            deferrable=True,
+            initially_deferred=True,
+        ),
+        writes=WRITES,
+    ),
+    Example(
+        "drop of a unique constraint",
+        WITH_KEYS,
+        DropUniqueConstraintOnline("uq_slug", "proposals", ["slug"], include=["value"]),
+        writes=WRITES,
+    ),
+    Example(
+        "primary key",
+        f"create table {LONG} (a int not null, b text not null); insert into {LONG} select g, 'x' from generate_series(1, 30) g",
+        CreatePrimaryKeyOnline("p" * 63, LONG, ["b", "a"]),
+    ),
+    Example("drop of a primary key", TREE, DropPrimaryKeyOnline("nodes_pkey", "nodes", ["tenant", "id"]), writes=NODES),
+    Example(
+        "unique constraint of columns with spaces",
+        'create table t ("is ok" int, "a ""b"" desc" int); insert into t select g, g from generate_series(1, 30) g',
+        CreateUniqueConstraintOnline("uq", "t", ["is ok"], include=['a "b" desc']),
+        writes="insert into t values ({n} + 100, 1)",
+    ),
+    Example(
+        "primary key of a partitioned table",
+        EVENTS,
+        CreatePrimaryKeyOnline("events_pkey", "events", ["id", "at", "kind"]),
+        writes=EVENT_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "unique constraint of a partitioned table, with all options",
+        SALES,
+        CreateUniqueConstraintOnline(
+            'the "Key"',
+            'Big "Deal"',
+            ["Région", "is ok"],
+            nulls_not_distinct=True,
+            deferrable=True,
+            initially_deferred=True,
+            schema="Sales Dept",
+        ),
+        writes='''insert into "Sales Dept"."Big ""Deal""" values (1 + {n} % 2, 'n{n}')''',
+        scriptable=False,
+    ),
+    Example(
+        "unique constraint of a partitioned table, names of 63 bytes",
+        f"create table {LONG} (a int, b int) partition by list (a);"
+        f" create table {LONG[:-2]}_1 partition of {LONG} for values in (1);"
+        f" create table {LONG[:-2]}_2 partition of {LONG} for values in (2);",
+        CreateUniqueConstraintOnline("u" * 63, LONG, ["b", "a"], include=[]),
+        writes=f"insert into {LONG} values (1 + {{n}} % 2, {{n}})",
+        scriptable=False,
+    ),
+    Example(
+        "primary key of a partitioned table without partitions",
+        "create table logs (at date not null) partition by range (at)",
+        CreatePrimaryKeyOnline("logs_pkey", "logs", ["at"]),
+        scriptable=False,
+    ),
+    Example(
+        "drop of a primary key from partitions",
+        EVENTS
+        + """
+            alter table events add constraint pk primary key (id, at, kind);
+            alter index events_2025_pkey rename to events_2025_pk;
+            alter index events_2026_pkey rename to events_2026_pk;
+            alter index events_2026_a_pkey rename to events_2026_a_pk;
+            alter index events_2026_b_pkey rename to events_2026_b_pk;
+        """,
+        DropPrimaryKeyOnline("pk", "events", ["id", "at", "kind"]),
+        writes=EVENT_WRITES,
+        scriptable=False,
+    ),
+]
