@@ -338,6 +338,25 @@ def replace_index_concurrently(
     Where the old index has more than columns, ``old`` is a mapping: ``{"columns": ["status"], "where": "..."}``.
     """
 
+def replace_primary_key_online(
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    *,
+    old: Sequence[str],
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give a primary key other columns under its name, with never a moment without a key.
+
+    The new unique index is built concurrently beside the key; then, in one short transaction (ACCESS EXCLUSIVE for an
+    instant), the old key goes and the new index becomes the key's. Comments, storage parameters, tablespace, the cluster
+    mark and the replica identity stay. Foreign keys that refer to the old key, and views that rest on it, are an error
+    that names them. ``old`` is what the key is now; undone, it is the key again, unless it has duplicates by then::
+
+        op.replace_primary_key_online("tickets_pkey", "tickets", ["id", "created_at"], old=["id"])
+    """
+
 def set_not_null_online(
     table: str,
     column: str,

@@ -19,9 +19,11 @@ from pgopt.operations import (
     DropPrimaryKeyOnline,
     DropUniqueConstraintOnline,
     Operation,
+    ReplacePrimaryKeyOnline,
     SetNotNullOnline,
 )
 from pgopt.plan.events import Event, Note, StepStarted
+from tests.contract.examples.keys import KEPT, KEPT_OPERATION
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -55,6 +57,12 @@ alter table refers add constraint fk_d foreign key (d) references keyed (d);
 alter table refers add constraint fk_some foreign key (id, name) references kinds (id, name) on delete set null (name);
 alter table refers add constraint fk_kind foreign key (kind) references kinds (id);
 comment on constraint fk_kind on refers is 'keep me';
+
+create table sold (day int, item int, primary key (day, item));
+insert into sold values (1, 1), (1, 2);
+create table ref (id int primary key, a int not null, b int);
+create view ref_view as select id, a, b from ref group by id;
+create table ref_by (id int references ref);
 
 -- partitions
 create table parts (id int not null, at date not null, kind int not null) partition by range (at);
@@ -228,6 +236,34 @@ REFUSED: dict[str, tuple[Operation, str]] = {
         CreatePrimaryKeyOnline("pk", "own", ["id", "kind"]),
         "public.own_1 has the primary key own_key already: drop or replace that",
     ),
+    "replace of a key that is another": (
+        ReplacePrimaryKeyOnline("kinds_pkey", "kinds", ["name"], old=["id", "name"]),
+        r"(?s)there is a constraint kinds_pkey on public.kinds already, and it is another one:.*PRIMARY KEY \(id\)",
+    ),
+    "replace of a key that has another name": (
+        ReplacePrimaryKeyOnline("pk", "kinds", ["name"], old=["id"]),
+        "public.kinds has no primary key pk to replace: its primary key is kinds_pkey",
+    ),
+    "replace of a key that is not there": (
+        ReplacePrimaryKeyOnline("pk", "t", ["id"], old=["b"]),
+        "public.t has no primary key pk to replace: op.create_primary_key_online adds one",
+    ),
+    "replace by a key of what may be NULL": (
+        ReplacePrimaryKeyOnline("keyed_pkey", "keyed", ["id", "b"], old=["id"]),
+        "column 'b' of public.keyed may be NULL",
+    ),
+    "replace by a key with duplicates": (
+        ReplacePrimaryKeyOnline("sold_pkey", "sold", ["day"], old=["day", "item"]),
+        r"1 keys of public.sold are there more than once \(day: 1 \(2 times\)\); mend them and run again",
+    ),
+    "replace of a key that others rest on": (
+        ReplacePrimaryKeyOnline("ref_pkey", "ref", ["id", "a"], old=["id"]),
+        "public.ref rest constraint ref_by_id_fkey on table ref_by, rule _RETURN on view ref_view: drop them first",
+    ),
+    "replace of the key of a partitioned table": (
+        ReplacePrimaryKeyOnline("pk", "parts", ["id"], old=["at"]),
+        "public.parts is partitioned",
+    ),
     "not null where there are some": (
         SetNotNullOnline("t", "a"),
         "2 rows of public.t have NULL in a",
@@ -369,3 +405,17 @@ def test_partitions_that_come_between_have_the_key_too(database: Database) -> No
         "select inhrelid::regclass::text from pg_inherits where inhparent = 'parts_pkey'::regclass order by 1"
     ) == [("parts_1_parts_pkey",), ("parts_2_parts_pkey",), ("parts_3_pkey",)]
     assert database.value("select bool_and(indisvalid) from pg_index where indexrelid::regclass::text ~ '^parts'")
+
+
+def test_a_replaced_key_keeps_what_hangs_on_it(database: Database) -> None:
+    database.run(KEPT)
+    database.perform(KEPT_OPERATION)
+    dump = database.dump()
+    for kept in (
+        'ADD CONSTRAINT "the ""Key""" PRIMARY KEY ("Région") WITH (fillfactor=\'60\', deduplicate_items=off)',
+        'CLUSTER ON "the ""Key"""',
+        'REPLICA IDENTITY USING INDEX "the ""Key"""',
+        "IS 'the key'",
+        "IS 'its index'",
+    ):
+        assert kept in dump

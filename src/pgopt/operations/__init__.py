@@ -18,6 +18,7 @@ from pgopt.operations.keys import (
     CreateUniqueConstraintOnline,
     DropPrimaryKeyOnline,
     DropUniqueConstraintOnline,
+    ReplacePrimaryKeyOnline,
 )
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.support import InstallPgopt, UninstallPgopt
@@ -41,6 +42,7 @@ __all__ = [
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",
+    "ReplacePrimaryKeyOnline",
     "SetNotNullOnline",
     "StateOperation",
     "UninstallPgopt",

@@ -64,6 +64,12 @@ def is_same(db: Catalog, of: IndexOperation, index: IndexInfo, table: Relation) 
     return bool(db.index_shape(index.oid) == wanted)
 
 
+def is_there(db: Catalog, of: IndexOperation, name: str, table: Relation) -> bool:
+    """Whether the index is there under a name, and valid."""
+    index = db.index(name, table.schema)
+    return index is not None and index.valid and is_same(db, of, index, table)
+
+
 def same_or_refuse(db: Catalog, of: IndexOperation, table: Relation) -> None:
     """Take an equal index for the operation's own, and refuse another one of that name."""
     index = db.index(of.key, table.schema)

@@ -198,7 +198,7 @@ class ReplaceIndexConcurrently(IndexOperation):
                 f" another name, then drop {self.key}"
             )
         new, old = name_of(self.key, "pgopt_new"), name_of(self.key, "pgopt_old")
-        if self._is_there(db, self.key, table):
+        if steps.is_there(db, self, self.key, table):
             yield steps.drop(new, table)
             if self.comment is not None:
                 yield steps.comment(self, self.key, table)
@@ -206,7 +206,7 @@ class ReplaceIndexConcurrently(IndexOperation):
             self._check_replaced(db, table)
             if db.index(old, table.schema):
                 yield steps.drop(old, table)
-            if db.index(new, table.schema) and not self._is_there(db, new, table):
+            if db.index(new, table.schema) and not steps.is_there(db, self, new, table):
                 yield steps.drop(new, table)
             yield steps.build(self, new, table)
             if self.comment is not None:
@@ -224,10 +224,6 @@ class ReplaceIndexConcurrently(IndexOperation):
                 f"old= of index {self.name} says {unknown[0]!r}: it can say {', '.join(sorted(_DEFINITION))}"
             )
         return {**_BARE, **given}
-
-    def _is_there(self, db: Catalog, name: str, table: Relation) -> bool:
-        index = db.index(name, table.schema)
-        return index is not None and index.valid and steps.is_same(db, self, index, table)
 
     def _check_replaced(self, db: Catalog, table: Relation) -> None:
         index = db.index(self.key, table.schema)

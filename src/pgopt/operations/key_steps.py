@@ -10,13 +10,16 @@ from pgopt.errors import InvalidOperation
 from pgopt.operations import constraint_steps, index_steps
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
-from pgopt.server.quoting import ident, sql, verbatim
+from pgopt.server.quoting import ident, literal, name_of, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from psycopg.sql import Composable
 
     from pgopt.operations.keys import KeyOperation
-    from pgopt.server.catalog import Catalog, IndexInfo, Relation
+    from pgopt.server.catalog import Catalog, Constraint, IndexInfo, Relation
 
 
 def create(db: Catalog, of: KeyOperation, table: Relation) -> Iterator[Step]:
@@ -79,6 +82,85 @@ def _drop_constraint(db: Catalog, name: str, tables: Sequence[Relation]) -> Step
     own = Lock(Mode.ACCESS_EXCLUSIVE, name, tables[0].schema, is_index=True)
     parts = [Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in indexes[1:]]
     return constraint_steps.drop(name, tables, also=[own, *parts])
+
+
+# -- one key for another -------------------------------------------------------------------------------------------------
+
+
+def replace_key(db: Catalog, new: KeyOperation, old: KeyOperation, table: Relation) -> Iterator[Step]:
+    """Build the new key's index beside the old key, then let it take the old one's place in one transaction."""
+    name = name_of(new.name, "pgopt_new")
+    wanted = db.constraint_definition(table, new.definition)
+    there = _replaced(db, new, table)
+    if there.definition == wanted:
+        yield index_steps.drop(name, table)
+        return
+    constraint_steps.same_or_refuse(db, old.name, table, old.definition)
+    refuse_nullable(db, table, new.columns)
+    _refuse_to_strand(db, there, table)
+    now = db.index(new.name, table.schema)
+    index = new.index(name, table, **_kept(now))
+    if not index_steps.is_there(db, index, name, table):
+        yield index_steps.drop(name, table)
+    yield replace(
+        index_steps.build(index, name, table),
+        explain=partial(constraint_steps.duplicates, table=table, columns=new.columns),
+    )
+    yield _swap(new, name, table, there, now, wanted)
+
+
+def _replaced(db: Catalog, of: KeyOperation, table: Relation) -> Constraint:
+    there = db.primary_key(table)
+    if there is None or there.name != of.name:
+        has = f"its primary key is {there.name}" if there else "op.create_primary_key_online adds one"
+        raise InvalidOperation(f"{table} has no primary key {of.name} to replace: {has}")
+    return there
+
+
+def _kept(index: IndexInfo | None) -> dict[str, Any]:
+    """Give what the new index takes over from the old one."""
+    if index is None:
+        return {}
+    storage = dict(option.split("=", 1) for option in index.storage.split(", ")) if index.storage else None
+    return {"storage": storage, "tablespace": index.tablespace}
+
+
+def _swap(of: KeyOperation, new: str, table: Relation, there: Constraint, index: IndexInfo | None, wanted: str) -> Step:
+    name = ident(of.name)
+    renamed = Mode.SHARE if index is not None and index.replica_identity else Mode.SHARE_UPDATE_EXCLUSIVE
+    return Step(
+        f"swap the primary key {of.name} of {table} for the new one",
+        [
+            sql("alter table {} drop constraint {}", table.ident, name),
+            sql("alter table {} add constraint {} primary key using index {}", table.ident, name, ident(new)),
+            *_restored(of.name, table, there, index),
+        ],
+        locks=[
+            Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema),
+            Lock(Mode.ACCESS_EXCLUSIVE, of.name, table.schema, is_index=True),
+            Lock(renamed, new, table.schema, is_index=True),
+        ],
+        done=lambda db: (now := db.constraint(table, of.name)) is not None and now.definition == wanted,
+    )
+
+
+def _restored(name: str, table: Relation, there: Constraint, index: IndexInfo | None) -> Iterator[Composable]:
+    """Give back what the old key had."""
+    if there.comment is not None:
+        yield sql("comment on constraint {} on {} is {}", ident(name), table.ident, literal(there.comment))
+    if index is None:
+        return
+    if index.comment is not None:
+        yield sql("comment on index {} is {}", ident(table.schema, name), literal(index.comment))
+    if index.clustered:
+        yield sql("alter table {} cluster on {}", table.ident, ident(name))
+    if index.replica_identity:
+        yield sql("alter table {} replica identity using index {}", table.ident, ident(name))
+
+
+def _refuse_to_strand(db: Catalog, key: Constraint, table: Relation) -> None:
+    if others := db.resting_on(key):
+        raise InvalidOperation(f"on the primary key {key.name} of {table} rest {', '.join(others)}: drop them first")
 
 
 # -- partitioned tables --------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 
 from pgopt.errors import InvalidOperation, NotReversible
@@ -199,3 +199,42 @@ class DropPrimaryKeyOnline(PrimaryKeyOperation):
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         yield from self.drop(db)
+
+
+@operation("replace_primary_key_online")
+class ReplacePrimaryKeyOnline(StateOperation):
+    """Give a primary key other columns under its name, with never a moment without a key.
+
+    The new unique index is built concurrently beside the key; then, in one short transaction (ACCESS EXCLUSIVE for an
+    instant), the old key goes and the new index becomes the key's. Comments, storage parameters, tablespace, the cluster
+    mark and the replica identity stay. Foreign keys that refer to the old key, and views that rest on it, are an error
+    that names them. ``old`` is what the key is now; undone, it is the key again, unless it has duplicates by then::
+
+        op.replace_primary_key_online("tickets_pkey", "tickets", ["id", "created_at"], old=["id"])
+    """
+
+    name: str
+    table: str
+    columns: Sequence[str]
+    _: KW_ONLY
+    old: Sequence[str]
+    schema: str | None = None
+
+    def check(self) -> None:
+        for each in self._key(self.columns), self._key(self.old):
+            if not each.columns:
+                raise InvalidOperation(f"{self.title}: write a list of columns, and old= with those of the key now")
+        if self.columns == self.old:
+            raise InvalidOperation(f"{self.title}: old= has the same columns")
+
+    def reverse(self) -> ReplacePrimaryKeyOnline:
+        return replace(self, columns=self.old, old=self.columns)
+
+    def plan(self, db: Catalog) -> Iterator[Step]:
+        table = constraint_steps.table_of(db, self.table, self.schema)
+        if table.partitioned:
+            raise InvalidOperation(f"{table} is partitioned: drop its primary key and create the other one")
+        yield from steps.replace_key(db, self._key(self.columns), self._key(self.old), table)
+
+    def _key(self, columns: Sequence[str]) -> CreatePrimaryKeyOnline:
+        return CreatePrimaryKeyOnline(self.name, self.table, columns, schema=self.schema)

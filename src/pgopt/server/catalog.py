@@ -241,6 +241,11 @@ class Catalog:
         """Look up the primary key of a table."""
         return self._constraint(table, sql("c.contype = 'p'"))
 
+    def resting_on(self, constraint: Constraint) -> Sequence[str]:
+        """Describe what rests on a key: foreign keys on its index, views on itself."""
+        rows = self.session.rows(query("resting_on", constraint=literal(constraint.oid)))
+        return [description for (description,) in rows]
+
     def foreign_keys(self, table: Relation) -> Sequence[Constraint]:
         """Give the foreign keys of a table."""
         return self._constraints(table, sql("c.contype = 'f'"))

@@ -7,6 +7,7 @@ from pgopt.operations import (
     CreateUniqueConstraintOnline,
     DropPrimaryKeyOnline,
     DropUniqueConstraintOnline,
+    ReplacePrimaryKeyOnline,
 )
 from tests.contract.examples.base import Example
 from tests.contract.examples.constraints import LONG, NODES, PROPOSALS, TREE, WITH_KEYS, WRITES
@@ -32,6 +33,21 @@ create table "Sales Dept"."deals of 1" partition of "Sales Dept"."Big ""Deal""" 
 create table public."deals of 1" partition of "Sales Dept"."Big ""Deal""" for values in (2);
 insert into "Sales Dept"."Big ""Deal""" select 1 + g % 2, 'r' || g from generate_series(1, 50) g;
 '''
+
+KEPT = '''
+create schema "Sales Dept";
+create table "Sales Dept"."Big ""Deal""" ("is ok" int not null, "Région" text not null,
+    constraint "the ""Key""" primary key ("is ok", "Région") with (fillfactor = 60, deduplicate_items = off));
+insert into "Sales Dept"."Big ""Deal""" select g, 'r' || g from generate_series(1, 50) g;
+comment on constraint "the ""Key""" on "Sales Dept"."Big ""Deal""" is 'the key';
+comment on index "Sales Dept"."the ""Key""" is 'its index';
+alter table "Sales Dept"."Big ""Deal""" cluster on "the ""Key""";
+alter table "Sales Dept"."Big ""Deal""" replica identity using index "the ""Key""";
+'''
+
+KEPT_OPERATION = ReplacePrimaryKeyOnline(
+    'the "Key"', 'Big "Deal"', ["Région"], old=["is ok", "Région"], schema="Sales Dept"
+)
 
 EXAMPLES = [
     Example(
@@ -123,6 +139,29 @@ EXAMPLES = [
         """,
         DropPrimaryKeyOnline("pk", "events", ["id", "at", "kind"]),
         writes=EVENT_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "replaced primary key",
+        PROPOSALS,
+        ReplacePrimaryKeyOnline("proposals_pkey", "proposals", ["id", "created_at"], old=["id"]),
+        writes=WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "replaced primary key with all that hangs on it",
+        KEPT,
+        KEPT_OPERATION,
+        writes='''insert into "Sales Dept"."Big ""Deal""" values ({n} + 500, 'n{n}')''',
+        scriptable=False,
+    ),
+    Example(
+        "replaced primary key of 63 bytes",
+        f"create table {LONG} (a int not null, b int not null, constraint {'k' * 63} primary key (a));"
+        f" insert into {LONG} select g, g from generate_series(1, 40) g",
+        ReplacePrimaryKeyOnline("k" * 63, LONG, ["b", "a"], old=["a"]),
+        writes=f"insert into {LONG} values ({{n}} + 100, 1)",
         scriptable=False,
     ),
 ]
