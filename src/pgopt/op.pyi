@@ -119,7 +119,9 @@ def create_primary_key_online(
 ) -> None:
     """Add a primary key while the table is in use, as `create_unique_constraint_online`.
 
-    Its columns must be NOT NULL already (`set_not_null_online`), so that dropping the key gives back what was there::
+    Its columns must be NOT NULL already (`set_not_null_online`), so that dropping the key gives back what was there. On a
+    partitioned table PostgreSQL 18 makes that NOT NULL the partitions' own, as pg_restore does: they keep it when the
+    parent's is dropped::
 
         op.create_primary_key_online("events_pkey", "events", ["id"])
     """

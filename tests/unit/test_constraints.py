@@ -419,3 +419,22 @@ def test_a_replaced_key_keeps_what_hangs_on_it(database: Database) -> None:
         "IS 'its index'",
     ):
         assert kept in dump
+
+
+def test_not_null_that_a_key_has_made_the_partitions_own_is_told(database: Database, major: int) -> None:
+    if major < 18:
+        return  # NOT NULL has no owner yet
+    database.run(
+        "create table parts (id int not null) partition by list (id);"
+        "create table parts_1 partition of parts for values in (1)"
+    )
+    before = database.dump()
+    key = CreatePrimaryKeyOnline("parts_pkey", "parts", ["id"])
+    told = [event.text for event in database.perform(key) if isinstance(event, Note)]
+    assert told == [
+        "NOT NULL of the key's columns becomes the partitions' own: they keep it when that of the parent is dropped"
+    ]
+    database.perform(key.reverse())
+    assert database.dump() == before
+    told = [event.text for event in database.perform(DropNotNull("parts", "id")) if isinstance(event, Note)]
+    assert told == ["NOT NULL of column 'id' stays where it is their own: public.parts_1"]

@@ -162,7 +162,9 @@ class PrimaryKeyOperation(KeyOperation):
 class CreatePrimaryKeyOnline(PrimaryKeyOperation):
     """Add a primary key while the table is in use, as `create_unique_constraint_online`.
 
-    Its columns must be NOT NULL already (`set_not_null_online`), so that dropping the key gives back what was there::
+    Its columns must be NOT NULL already (`set_not_null_online`), so that dropping the key gives back what was there. On a
+    partitioned table PostgreSQL 18 makes that NOT NULL the partitions' own, as pg_restore does: they keep it when the
+    parent's is dropped::
 
         op.create_primary_key_online("events_pkey", "events", ["id"])
     """
@@ -171,6 +173,14 @@ class CreatePrimaryKeyOnline(PrimaryKeyOperation):
 
     def reverse(self) -> DropPrimaryKeyOnline:
         return other(DropPrimaryKeyOnline, self)
+
+    def notes(self, db: Catalog) -> Sequence[str]:
+        table = constraint_steps.table_of(db, self.table, self.schema)
+        if not table.partitioned or db.version < 180000:
+            return ()
+        return [
+            "NOT NULL of the key's columns becomes the partitions' own: they keep it when that of the parent is dropped"
+        ]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         if db.online:

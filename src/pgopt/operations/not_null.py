@@ -127,7 +127,14 @@ class DropNotNull(NotNullOperation):
     def notes(self, db: Catalog) -> Sequence[str]:
         table = steps.table_of(db, self.table, self.schema)
         named = db.not_null(table, self.column)
-        return steps.note_not_valid(db, named.name, table) if named else ()
+        if named is None:
+            return ()
+        return [*steps.note_not_valid(db, named.name, table), *self._own(db, db.descendants(table))]
+
+    def _own(self, db: Catalog, children: Sequence[Relation]) -> Iterator[str]:
+        found = ((child, db.not_null(child, self.column)) for child in children)
+        if own := [str(child) for child, named in found if named and named.local]:
+            yield f"NOT NULL of column {self.column!r} stays where it is their own: {', '.join(own)}"
 
     def _check(self, db: Catalog, table: Relation) -> None:
         db.column(table, self.column)

@@ -97,6 +97,7 @@ class Constraint:
     deferrable: bool
     deferred: bool
     inherited: bool
+    local: bool
     columns: Sequence[str] | None
     referent: int | None
     referent_columns: Sequence[str] | None

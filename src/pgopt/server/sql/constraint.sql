@@ -6,6 +6,7 @@ select c.oid::int8,
        c.condeferrable,
        c.condeferred,
        c.coninhcount > 0,
+       c.conislocal,
        (select array_agg(a.attname::text order by k.position)
         from unnest(c.conkey) with ordinality k (attnum, position)
         join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.attnum),
