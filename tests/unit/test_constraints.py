@@ -73,6 +73,8 @@ insert into parts values (1, '2025-02-01', 1), (1, '2025-02-01', 1), (2, '2025-0
 create table own (id int not null, kind int not null) partition by list (kind);
 create table own_1 partition of own (constraint own_key primary key (id, kind)) for values in (1);
 alter table own_1 add constraint own_kind foreign key (kind) references kinds (id);
+create table whole (id int primary key) partition by list (id);
+create table whole_1 partition of whole for values in (1);
 create table computed (id int) partition by list ((id % 3));
 create foreign data wrapper nothing;
 create server nowhere foreign data wrapper nothing;
@@ -187,6 +189,10 @@ REFUSED: dict[str, tuple[Operation, str]] = {
     "second primary key": (
         CreatePrimaryKeyOnline("pk", "keyed", ["a"]),
         "public.keyed has the primary key keyed_pkey already: drop or replace that",
+    ),
+    "primary key of a partition that has its parent's": (
+        CreatePrimaryKeyOnline("mine", "whole_1", ["id"]),
+        "public.whole_1 has the primary key whole_1_pkey already",
     ),
     "drop of a primary key that is clustered on": (
         DropPrimaryKeyOnline("keyed_pkey", "keyed", ["id"]),

@@ -243,7 +243,7 @@ def refuse_nullable(db: Catalog, table: Relation, columns: Sequence[str]) -> Non
 def refuse_second(db: Catalog, table: Relation, name: str) -> None:
     """Refuse a primary key where there is one of another name."""
     there = db.primary_key(table)
-    if there is not None and there.name != name and not there.inherited:
+    if there is not None and there.name != name:
         raise InvalidOperation(f"{table} has the primary key {there.name} already: drop or replace that")
 
 
