@@ -121,7 +121,9 @@ def create_primary_key_online(
 ) -> None:
     """Add a primary key while the table is in use, as `create_unique_constraint_online`.
 
-    Its columns must be NOT NULL already (`set_not_null_online`), so that dropping the key gives back what was there::
+    Its columns must be NOT NULL already (`set_not_null_online`), so that dropping the key gives back what was there. On a
+    partitioned table PostgreSQL 18 makes that NOT NULL the partitions' own, as pg_restore does: they keep it when the
+    parent's is dropped::
 
         op.create_primary_key_online("events_pkey", "events", ["id"])
     """
@@ -141,7 +143,8 @@ def create_unique_constraint_online(
     """Add a unique constraint while the table is in use.
 
     The index is built concurrently, then made the constraint's (ACCESS EXCLUSIVE for an instant). Where keys are there more
-    than once, the error says how many and shows some, and nothing is left behind::
+    than once, the error says how many and shows some, and nothing is left behind. On a partitioned table, at any depth, the
+    columns must contain those of the partition key; each partition gets its constraint so, then the parent adopts it::
 
         op.create_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
@@ -154,9 +157,12 @@ def drop_check_constraint_online(
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a CHECK; ACCESS EXCLUSIVE for an instant. With the condition it can be undone::
+    """Drop a CHECK.
 
-    op.drop_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
+    Takes ACCESS EXCLUSIVE for an instant. With the condition it can be undone; the CHECK that is there must then be equal
+    to it::
+
+        op.drop_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
     """
 
 def drop_foreign_key_online(
@@ -175,9 +181,12 @@ def drop_foreign_key_online(
     referent_schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a foreign key; ACCESS EXCLUSIVE on both tables for an instant. With its definition it can be undone::
+    """Drop a foreign key.
 
-    op.drop_foreign_key_online("fk_tickets_organization", "tickets", "organizations", ["organization_id"], ["id"])
+    Takes ACCESS EXCLUSIVE on both tables for an instant. With its definition, as for `create_foreign_key_online`, it can be
+    undone; the foreign key that is there must then be equal to it::
+
+        op.drop_foreign_key_online("fk_tickets_organization", "tickets", "organizations", ["organization_id"], ["id"])
     """
 
 def drop_index_concurrently(
@@ -215,9 +224,11 @@ def drop_not_null(
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Allow NULL in a column; ACCESS EXCLUSIVE for an instant::
+    """Allow NULL in a column.
 
-    op.drop_not_null("tickets", "organization_id")
+    Takes ACCESS EXCLUSIVE for an instant::
+
+        op.drop_not_null("tickets", "organization_id")
     """
 
 def drop_primary_key_online(
@@ -231,9 +242,12 @@ def drop_primary_key_online(
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a primary key; ACCESS EXCLUSIVE for an instant. With the columns it can be undone::
+    """Drop a primary key with its index; its columns stay NOT NULL.
 
-    op.drop_primary_key_online("events_pkey", "events", ["id"])
+    Takes ACCESS EXCLUSIVE for an instant, on a partitioned table on all partitions. With the columns it can be undone; the
+    key that is there must then have them::
+
+        op.drop_primary_key_online("events_pkey", "events", ["id"])
     """
 
 def drop_unique_constraint_online(
@@ -248,9 +262,12 @@ def drop_unique_constraint_online(
     nulls_not_distinct: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a unique constraint; ACCESS EXCLUSIVE for an instant. With the columns it can be undone::
+    """Drop a unique constraint with its index.
 
-    op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
+    Takes ACCESS EXCLUSIVE for an instant, on a partitioned table on all partitions. With the columns, and what else
+    `create_unique_constraint_online` would say, it can be undone; the constraint that is there must then be equal to it::
+
+        op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
 
 def finalize_partitioning(
@@ -366,6 +383,25 @@ def replace_index_concurrently(
         )
 
     Where the old index has more than columns, ``old`` is a mapping: ``{"columns": ["status"], "where": "..."}``.
+    """
+
+def replace_primary_key_online(
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    *,
+    old: Sequence[str],
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give a primary key other columns under its name, with never a moment without a key.
+
+    The new unique index is built concurrently beside the key; then, in one short transaction (ACCESS EXCLUSIVE for an
+    instant), the old key goes and the new index becomes the key's. Comments, storage parameters, tablespace, the cluster
+    mark and the replica identity stay. Foreign keys that refer to the old key, and views that rest on it, are an error
+    that names them. ``old`` is what the key is now; undone, it is the key again, unless it has duplicates by then::
+
+        op.replace_primary_key_online("tickets_pkey", "tickets", ["id", "created_at"], old=["id"])
     """
 
 def set_not_null_online(

@@ -166,7 +166,7 @@ def _closing(text: str) -> int:
 
 def tree(db: Catalog, table: Relation) -> list[Relation]:
     """Give a table and its partitions."""
-    return [table, *(db.descendants(table) if table.partitioned else [])]
+    return [table, *db.partitions(table)]
 
 
 def in_order(relations: Iterable[Relation]) -> list[Relation]:

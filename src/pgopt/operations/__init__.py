@@ -3,19 +3,9 @@
 from __future__ import annotations
 
 from pgopt.operations.base import Action, Operation, StateOperation, registry
+from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
 from pgopt.operations.columns import Backfill
-from pgopt.operations.constraints import (
-    CreateCheckConstraintOnline,
-    CreateForeignKeyOnline,
-    CreatePrimaryKeyOnline,
-    CreateUniqueConstraintOnline,
-    DropCheckConstraintOnline,
-    DropForeignKeyOnline,
-    DropNotNull,
-    DropPrimaryKeyOnline,
-    DropUniqueConstraintOnline,
-    SetNotNullOnline,
-)
+from pgopt.operations.foreign_keys import CreateForeignKeyOnline, DropForeignKeyOnline
 from pgopt.operations.indexes import (
     CreateIndexConcurrently,
     DropIndexConcurrently,
@@ -23,6 +13,14 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.keys import (
+    CreatePrimaryKeyOnline,
+    CreateUniqueConstraintOnline,
+    DropPrimaryKeyOnline,
+    DropUniqueConstraintOnline,
+    ReplacePrimaryKeyOnline,
+)
+from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.support import InstallPgopt, UninstallPgopt
 
@@ -47,6 +45,7 @@ __all__ = [
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",
+    "ReplacePrimaryKeyOnline",
     "SetNotNullOnline",
     "StateOperation",
     "UninstallPgopt",

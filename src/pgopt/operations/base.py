@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pgopt.server.catalog import Catalog
 
 OperationT = TypeVar("OperationT", bound="type[Operation]")
+InverseT = TypeVar("InverseT", bound="StateOperation")
 
 registry: dict[str, type[Operation]] = {}
 """All operations by the name of their directive."""
@@ -107,6 +108,12 @@ class StateOperation(Operation):
 
 class Action(Operation):
     """Does something that may harmlessly be done again, and has no inverse."""
+
+
+def other(kind: type[InverseT], of: StateOperation) -> InverseT:
+    """Make an operation of another kind with the same arguments: `create_x` of `drop_x`."""
+    names = {each.name for each in fields(kind)}
+    return kind(**{each.name: getattr(of, each.name) for each in fields(of) if each.name in names})
 
 
 def _position(of: Operation, name: str) -> int:

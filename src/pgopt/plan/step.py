@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class Step:
     def compose(self, db: Catalog) -> Iterable[Composable]:
         """Give the statements one by one; each may be sent before the next is composed."""
         return self.sql(db) if callable(self.sql) else self.statements
+
+    def unless(self, done: Question) -> Step:
+        """Give the same step, done also where this is so."""
+        return replace(self, done=lambda db: done(db) or (self.done is not None and self.done(db)))
 
 
 @dataclass(frozen=True)

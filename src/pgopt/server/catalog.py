@@ -77,6 +77,9 @@ class IndexInfo(Relation):
     built_by: int | None = None
     referenced_by: str | None = None
     statistics: bool = False
+    unique: bool = False
+    storage: str | None = None
+    tablespace: str | None = None
 
 
 @dataclass(frozen=True)
@@ -102,12 +105,16 @@ class Constraint:
     deferrable: bool
     deferred: bool
     inherited: bool
+    local: bool
     columns: Sequence[str] | None
     referent: int | None
     referent_columns: Sequence[str] | None
     on_delete: str
     on_update: str
     match: str
+    comment: str | None
+    special: bool
+    """Whether it has what no operation can say: SET NULL of some columns, PERIOD, NOT ENFORCED."""
 
 
 class Catalog:
@@ -160,9 +167,13 @@ class Catalog:
         found = (self.index(name, schema) for schema, name in names)
         return [index for index in found if index is not None]
 
+    def descendants(self, table: Relation) -> Sequence[Relation]:
+        """Give all partitions and inheritance children of a table, at any depth, parents before their children."""
+        return [Relation(*row) for row in self.session.rows(query("descendants", root=literal(table.oid)))]
+
     def partitions(self, table: Relation) -> Sequence[Relation]:
-        """Give all below a partitioned table, parents before their children."""
-        return [Relation(*row) for row in self.session.rows(query("partitions", root=literal(table.oid)))]
+        """Give all below a partitioned table or index, parents before their children."""
+        return self.descendants(table) if table.partitioned else []
 
     def index_tree(self, index: Relation) -> Sequence[Relation]:
         """Give a partitioned index and all attached below it."""
@@ -210,6 +221,13 @@ class Catalog:
         """Give the columns of a table in their order."""
         return [Column(*row) for row in self.session.rows(query("columns", table=literal(table.oid)))]
 
+    def column(self, table: Relation, name: str) -> Column:
+        """Look up a column that must be there."""
+        there = {column.name: column for column in self.columns(table)}
+        if name not in there:
+            raise InvalidOperation(f"{table} has no column {name!r}: it has {', '.join(there)}")
+        return there[name]
+
     def key_of(self, table: Relation) -> Sequence[str] | None:
         """Give the columns that tell rows apart: the primary key, or a unique index without NULLs."""
         found: Sequence[str] | None = self.session.value(query("key", table=literal(table.oid)))
@@ -217,10 +235,7 @@ class Catalog:
 
     def constraint(self, table: Relation, name: str) -> Constraint | None:
         """Look a constraint of a table up."""
-        row = self.session.row(
-            query("constraint", table=literal(table.oid), which=sql("c.conname = {}", literal(name)))
-        )
-        return row and Constraint(*row)
+        return self._constraint(table, sql("c.conname = {}", literal(name)))
 
     def not_null(self, table: Relation, column: str) -> Constraint | None:
         """Look the NOT NULL constraint of a column up, which has a name from PostgreSQL 18 on."""
@@ -229,8 +244,24 @@ class Catalog:
             literal(table.oid),
             literal(column),
         )
-        row = self.session.row(query("constraint", table=literal(table.oid), which=which))
-        return row and Constraint(*row)
+        return self._constraint(table, which)
+
+    def primary_key(self, table: Relation) -> Constraint | None:
+        """Look up the primary key of a table."""
+        return self._constraint(table, sql("c.contype = 'p'"))
+
+    def resting_on(self, constraint: Constraint) -> Sequence[str]:
+        """Describe what rests on a key: foreign keys on its index, views on itself."""
+        rows = self.session.rows(query("resting_on", constraint=literal(constraint.oid)))
+        return [description for (description,) in rows]
+
+    def foreign_keys(self, table: Relation) -> Sequence[Constraint]:
+        """Give the foreign keys of a table."""
+        return self._constraints(table, sql("c.contype = 'f'"))
+
+    def partition_key(self, table: Relation) -> Sequence[str | None]:
+        """Give the columns by which a table is partitioned, with nothing for an expression."""
+        return [name for (name,) in self.session.rows(query("partition_key", table=literal(table.oid)))]
 
     def constraint_definition(self, table: Relation, constraint: Composable) -> str:
         """Give a constraint as the server writes it, read against an empty copy of the table that is rolled back."""
@@ -249,10 +280,6 @@ class Catalog:
     def has_index_on(self, table: Relation, columns: Sequence[str]) -> bool:
         """Whether a full index of a table begins with these columns, in whatever order."""
         return bool(self.session.value(query("has_index_on", table=literal(table.oid), columns=literal(list(columns)))))
-
-    def descendants(self, table: Relation) -> Sequence[Relation]:
-        """Give all partitions and inheritance children of a table, at any depth."""
-        return [Relation(*row) for row in self.session.rows(query("descendants", root=literal(table.oid)))]
 
     def indexes_on(self, *tables: Relation) -> Sequence[Relation]:
         """Give the indexes of some tables."""
@@ -299,6 +326,13 @@ class Catalog:
     def _index(self, statement: Composable) -> IndexInfo | None:
         row = self._row(statement)
         return row and IndexInfo(*row)
+
+    def _constraint(self, table: Relation, which: Composable) -> Constraint | None:
+        return next(iter(self._constraints(table, which)), None)
+
+    def _constraints(self, table: Relation, which: Composable) -> Sequence[Constraint]:
+        rows = self.session.rows(query("constraint", table=literal(table.oid), which=which))
+        return [Constraint(*row) for row in rows]
 
     def _row(self, statement: Composable) -> Any:
         text = render(statement)

@@ -87,6 +87,8 @@ class Lock:
     is_index: bool = False
     """Whether it is an index or a sequence, which cannot be locked before they are used."""
     is_view: bool = field(default=False, compare=False)
+    is_foreign: bool = field(default=False, compare=False)
+    """Whether it is on a foreign table, which LOCK TABLE refuses: the statement takes it."""
 
     def __str__(self) -> str:
         return f"{self.mode.words} on {self.name}"
@@ -172,7 +174,7 @@ def one_a_line(blockers: Sequence[Blocker]) -> str:
 
 def lock_tables(locks: Sequence[Lock]) -> Iterator[Composable]:
     """Give the LOCK TABLE statements for these, one for each run of locks of one mode."""
-    tables = [lock for lock in locks if not lock.is_index]
+    tables = [lock for lock in locks if not lock.is_index and not lock.is_foreign]
     for (mode, is_view), group in groupby(tables, key=lambda lock: (lock.mode, lock.is_view)):
         if is_view:
             yield from map(_lock_view, group)
