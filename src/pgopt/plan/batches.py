@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.errors import LockNotAcquired, NotInstalled
+from pgopt.errors import INSTALL, LockNotAcquired, NotInstalled
 from pgopt.plan import events
 from pgopt.server import locks
 from pgopt.server.keys import KeyRange, edge_of, end_of
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from pgopt.plan.settings import Settings
     from pgopt.plan.step import BatchStep
     from pgopt.server.session import Session
-
-INSTALL = "op.install_pgopt(version=1)"
 
 
 class BatchRun:

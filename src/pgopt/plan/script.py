@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgopt.errors import NeedsDatabase, PgoptError
+from pgopt.plan.journal import current_revision, memory_of
 from pgopt.plan.step import BatchStep
 from pgopt.server.catalog import Unseen
 from pgopt.server.locks import lock_tables
@@ -27,7 +28,7 @@ STOP = "\\set ON_ERROR_STOP on"
 def write(context: MigrationContext, operation: Plannable, settings: Settings) -> None:
     """Write what an operation does; psql runs it to the same result as the runner."""
     try:
-        db = Unseen()
+        db = Unseen(memory_of(current_revision(context)))
         plan = operation.make_plan(db)
         lines = [render(line) for step in plan.steps for line in _lines(step, settings)]
         lines = [*(render(_refuse_partitioned(table)) for table in db.assumed), *lines]
@@ -65,7 +66,7 @@ def _lines(step: Step | BatchStep, settings: Settings) -> Iterator[Composable]:
 
 _REFUSAL = """do {tag}
 begin
-    if exists (select from pg_class where oid = to_regclass({table}) and relkind = 'p') then
+    if exists (select from pg_class where oid = to_regclass({table}) and relkind in ('p', 'I')) then
         raise exception using message = {message};
     end if;
 end

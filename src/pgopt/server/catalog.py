@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pgopt.errors import InvalidOperation, NeedsDatabase
+from pgopt.errors import INSTALL, InvalidOperation, NeedsDatabase, NotInstalled
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, render, sql
+from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.server.session import Session
+    from pgopt.server.undo import Kept
 
 KINDS = {
     "r": "table",
@@ -107,8 +110,10 @@ class Catalog:
 
     online = True
 
-    def __init__(self, session: Session, *, remember: bool = False) -> None:
+    def __init__(self, session: Session, *, remember: bool = False, memory: Memory | None = None) -> None:
         self.session = session
+        self.memory = memory or Memory()
+        """Where what was there is written down, for the revision that is running."""
         self.remember = remember
         """Whether to ask the same thing twice only after we changed something."""
         self._answers: dict[str, Any] = {}
@@ -276,6 +281,18 @@ class Catalog:
         """Give the version of the pgopt schema that was there before one was installed."""
         return int(self.session.value(sql("select before from pgopt.version where version = {}", literal(version))))
 
+    def require_pgopt(self) -> None:
+        """Refuse where what is there cannot be written down; a script finds that out when it runs."""
+        if self.online and not self.installed():
+            raise NotInstalled(
+                f"what was there before is kept in the pgopt schema, for the way back: add `{INSTALL}` to a revision before"
+            )
+
+    def was(self, kept: Kept) -> Any:
+        """Give what was written down, or nothing."""
+        text = self.session.value(sql("select was::text from pgopt.undo where {}", kept.where))
+        return None if text is None else json.loads(text)
+
     def _index(self, statement: Composable) -> IndexInfo | None:
         row = self._row(statement)
         return row and IndexInfo(*row)
@@ -311,7 +328,8 @@ class Unseen(Catalog):
     online = False
     version = 0
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = memory or Memory()
         self.assumed: list[Relation] = []
         """The tables of which it was said unseen that they are not partitioned: the script must look."""
 
