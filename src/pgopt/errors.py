@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from alembic.util import CommandError
 
-
 INSTALL = "op.install_pgopt(version=1)"
 """What a revision says so that operations can remember."""
 

@@ -323,6 +323,22 @@ def replace_index_concurrently(
     Where the old index has more than columns, ``old`` is a mapping: ``{"columns": ["status"], "where": "..."}``.
     """
 
+def reset_storage_parameters(
+    name: str,
+    parameters: Mapping[str, Any] | Sequence[str],
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give back the storage parameters that `set_storage_parameters` has found, to each leaf its own.
+
+    Takes the locks that setting them took. What somebody has set beside them meanwhile stays. Where nothing was set in this
+    revision there is nothing to give back. With the values, as for `set_storage_parameters`, it can be undone; the names
+    alone will do without. Needs `install_pgopt`::
+
+        op.reset_storage_parameters("tickets", ["fillfactor", "autovacuum_vacuum_scale_factor"])
+    """
+
 def set_not_null_online(
     table: str,
     column: str,
@@ -337,6 +353,25 @@ def set_not_null_online(
     SET NOT NULL its scan. The dump is the one that a plain SET NOT NULL gives::
 
         op.set_not_null_online("tickets", "organization_id")
+    """
+
+def set_storage_parameters(
+    name: str,
+    parameters: Mapping[str, Any],
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Set storage parameters of a table, an index or a materialized view; ``None`` puts one back to its default.
+
+    Takes SHARE UPDATE EXCLUSIVE for an instant, which nobody but other DDL waits for; ACCESS EXCLUSIVE for those few that
+    PostgreSQL wants it for, such as ``user_catalog_table`` and most of the indexes'. On a partitioned table or index all
+    leaves are set; a partition made later has what its siblings have when partition maintenance makes it. Each leaf's own values are
+    written down and given back by `reset_storage_parameters`. Rows that are there are not rewritten. Needs `install_pgopt`::
+
+        op.set_storage_parameters(
+            "tickets", {"fillfactor": 85, "autovacuum_vacuum_scale_factor": 0.02, "toast.autovacuum_enabled": True}
+        )
     """
 
 def uninstall_pgopt(

@@ -23,6 +23,7 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.storage import ResetStorageParameters, SetStorageParameters
 from pgopt.operations.support import InstallPgopt, UninstallPgopt
 
 __all__ = [
@@ -44,7 +45,9 @@ __all__ = [
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",
+    "ResetStorageParameters",
     "SetNotNullOnline",
+    "SetStorageParameters",
     "StateOperation",
     "UninstallPgopt",
     "registry",

@@ -9,7 +9,7 @@ from pgopt.plan.journal import current_revision, memory_of
 from pgopt.plan.step import BatchStep
 from pgopt.server.catalog import Unseen
 from pgopt.server.locks import lock_tables
-from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
+from pgopt.server.quoting import dollars, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,7 +76,7 @@ end
 def _refuse_partitioned(table: Relation) -> Composable:
     """Stop the script at a partitioned table, whose partitions the plan has not seen."""
     name, message = render(table.ident), f"{table} is partitioned: run this revision online"
-    return sql(_REFUSAL, tag=verbatim(_unused_tag(message)), table=literal(name), message=literal(message))
+    return dollars(lambda tag: sql(_REFUSAL, tag=tag, table=literal(name), message=literal(message)))
 
 
 _LOOP = """do {tag}
@@ -119,20 +119,22 @@ def _loop(step: BatchStep, settings: Settings) -> Composable:
         edge=joined(edge),
     )
     statement = step.statement(condition)
-    return sql(
-        _LOOP,
-        tag=verbatim(_unused_tag(render(statement))),
-        variables=_variables(step, [*last, *edge, *end]),
-        key=joined(columns),
-        lasts=joined(last),
-        edges=joined(edge),
-        ends=joined(end),
-        table=step.table.ident,
-        descending=joined(sql("{} desc", column) for column in columns),
-        offset=literal(settings.batch_rows - 1),
-        take_end=_assign(edge, end),
-        statement=statement,
-        take_edge=_assign(last, edge),
+    return dollars(
+        lambda tag: sql(
+            _LOOP,
+            tag=tag,
+            variables=_variables(step, [*last, *edge, *end]),
+            key=joined(columns),
+            lasts=joined(last),
+            edges=joined(edge),
+            ends=joined(end),
+            table=step.table.ident,
+            descending=joined(sql("{} desc", column) for column in columns),
+            offset=literal(settings.batch_rows - 1),
+            take_end=_assign(edge, end),
+            statement=statement,
+            take_edge=_assign(last, edge),
+        )
     )
 
 
@@ -143,12 +145,3 @@ def _variables(step: BatchStep, variables: Sequence[Composable]) -> Composable:
 
 def _assign(targets: Sequence[Composable], values: Sequence[Composable]) -> Composable:
     return joined((sql("{} := {};", target, value) for target, value in zip(targets, values, strict=True)), " ")
-
-
-def _unused_tag(text: str) -> str:
-    tag = "$pgopt$"
-    number = 0
-    while tag in text:
-        number += 1
-        tag = f"$pgopt{number}$"
-    return tag

@@ -12,7 +12,7 @@ from pgopt.server.quoting import ident, literal, render, sql
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from psycopg.sql import Composable
@@ -103,6 +103,15 @@ class Constraint:
     on_delete: str
     on_update: str
     match: str
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What is set of a table, an index or a materialized view; of its TOAST table by names with ``toast.``."""
+
+    relation: Relation
+    parameters: Mapping[str, str]
+    has_toast: bool
 
 
 class Catalog:
@@ -251,6 +260,11 @@ class Catalog:
         """Give all partitions and inheritance children of a table, at any depth."""
         return [Relation(*row) for row in self.session.rows(query("descendants", root=literal(table.oid)))]
 
+    def storage(self, relation: Relation) -> Sequence[Storage]:
+        """Give what is set of a relation, or of each leaf of a partitioned one."""
+        rows = self.session.rows(query("storage", relation=literal(relation.oid)))
+        return [Storage(Relation(*row[:4]), _parameters(row[4], row[5]), row[6]) for row in rows]
+
     def index_shape(self, oid: int) -> Any:
         """Describe an index as the server understands it, without the names of table and index."""
         return self.session.value(query("index_shape", index=literal(oid)))
@@ -351,6 +365,9 @@ class Unseen(Catalog):
     def descendants(self, table: Relation) -> Sequence[Relation]:  # noqa: ARG002, D102
         return []
 
+    def storage(self, relation: Relation) -> Sequence[Storage]:  # noqa: D102
+        return [Storage(relation, {}, has_toast=True)]
+
     @property
     def session(self) -> Session:  # type: ignore[override]
         """Refuse: there is no server."""
@@ -363,3 +380,7 @@ def _oid(name: str, schema: str | None) -> Composable:
 
 def _regclass(name: str, schema: str | None) -> Composable:
     return literal(render(ident(schema, name)))
+
+
+def _parameters(own: Sequence[str] | None, toast: Sequence[str] | None) -> dict[str, str]:
+    return dict(text.split("=", 1) for text in [*(own or ()), *(f"toast.{each}" for each in toast or ())])
