@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pgopt.operations.base import Action, Operation, StateOperation, registry
-from pgopt.operations.columns import Backfill
+from pgopt.operations.columns import AddColumnOnline, Backfill, DropColumnOnline
 from pgopt.operations.constraints import (
     CreateCheckConstraintOnline,
     CreateForeignKeyOnline,
@@ -16,6 +16,7 @@ from pgopt.operations.constraints import (
     DropUniqueConstraintOnline,
     SetNotNullOnline,
 )
+from pgopt.operations.extensions import CreateExtension, DropExtension
 from pgopt.operations.indexes import (
     CreateIndexConcurrently,
     DropIndexConcurrently,
@@ -23,29 +24,45 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.statistics import (
+    Analyze,
+    CreateStatistics,
+    DropStatistics,
+    ResetColumnStatistics,
+    SetColumnStatistics,
+)
 from pgopt.operations.storage import ResetStorageParameters, SetStorageParameters
 from pgopt.operations.support import InstallPgopt, UninstallPgopt
 
 __all__ = [
     "Action",
+    "AddColumnOnline",
+    "Analyze",
     "Backfill",
     "CreateCheckConstraintOnline",
+    "CreateExtension",
     "CreateForeignKeyOnline",
     "CreateIndexConcurrently",
     "CreatePrimaryKeyOnline",
+    "CreateStatistics",
     "CreateUniqueConstraintOnline",
     "DropCheckConstraintOnline",
+    "DropColumnOnline",
+    "DropExtension",
     "DropForeignKeyOnline",
     "DropIndexConcurrently",
     "DropNotNull",
     "DropPrimaryKeyOnline",
+    "DropStatistics",
     "DropUniqueConstraintOnline",
     "InstallPgopt",
     "Operation",
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",
+    "ResetColumnStatistics",
     "ResetStorageParameters",
+    "SetColumnStatistics",
     "SetNotNullOnline",
     "SetStorageParameters",
     "StateOperation",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pgopt.errors import INSTALL, InvalidOperation, NeedsDatabase, NotInstalled
@@ -12,7 +12,7 @@ from pgopt.server.quoting import ident, literal, render, sql
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from psycopg.sql import Composable
@@ -86,6 +86,23 @@ class Column:
 
 
 @dataclass(frozen=True)
+class ColumnShape:
+    """What a column is, or would be."""
+
+    definition: str
+    """Type, collation, default and the like, as the server understands them."""
+    not_null: bool
+    generated: str
+    identity: str
+    serial: bool
+    constrained: bool
+    rewrites: bool = False
+    """Whether adding it with its default makes all rows anew."""
+    rewrites_bare: bool = False
+    """Whether adding it without a default does."""
+
+
+@dataclass(frozen=True)
 class Constraint:
     """A constraint of a table."""
 
@@ -112,6 +129,32 @@ class Storage:
     relation: Relation
     parameters: Mapping[str, str]
     has_toast: bool
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Extended statistics."""
+
+    table: int
+    shape: str
+    """What they are about, as the server understands it, without the names of statistics and table."""
+    definition: str
+    comment: str | None
+    target: int | None
+
+
+@dataclass(frozen=True)
+class Extension:
+    """An extension."""
+
+    name: str
+    schema: str
+    version: str
+    comment: str | None
+    relations: Sequence[int]
+    """Its own tables and views."""
+    with_rows: Sequence[int]
+    """Those whose rows are the application's."""
 
 
 class Catalog:
@@ -216,6 +259,35 @@ class Catalog:
         """Give the columns of a table in their order."""
         return [Column(*row) for row in self.session.rows(query("columns", table=literal(table.oid)))]
 
+    def column_shape(self, table: Composable, name: str) -> ColumnShape | None:
+        """Describe a column of a table, which is given by its oid."""
+        row = self.session.row(query("column", table=table, column=literal(name)))
+        return row and ColumnShape(*row)
+
+    def shape_of_column(self, table: Relation, kind: Composable, default: Composable) -> ColumnShape:
+        """Describe the column that would be added, and what adding it would do.
+
+        The server adds it to an empty copy of the table, in a transaction that is rolled back: what it makes anew has
+        another file then, with rows in it or without.
+        """
+        probe = sql("{}::regclass", literal("pg_temp.pgopt_probe"))
+        file = sql("select relfilenode::int8 from pg_class where oid = {}", probe)
+        add = "alter table pg_temp.pgopt_probe add column {} {}{}"
+        with self.session.rolled_back():
+            self.session.run(sql("create temp table pgopt_probe (like {} including generated)", table.ident))
+            files = [self.session.value(file)]
+            for name, said in (("pgopt_probe_it", default), ("pgopt_probe_bare", sql(""))):
+                self.session.run(sql(add, ident(name), kind, said))
+                files.append(self.session.value(file))
+            shape = self.column_shape(probe, "pgopt_probe_it")
+        assert shape is not None
+        return replace(shape, rewrites=files[1] != files[0], rewrites_bare=files[2] != files[1])
+
+    def column_users(self, table: Relation, name: str) -> Sequence[str]:
+        """Name what would go with a column, or keeps it from going: indexes, constraints, views …"""
+        rows = self.session.rows(query("column_users", table=literal(table.oid), column=literal(name)))
+        return [row[0] for row in rows]
+
     def key_of(self, table: Relation) -> Sequence[str] | None:
         """Give the columns that tell rows apart: the primary key, or a unique index without NULLs."""
         found: Sequence[str] | None = self.session.value(query("key", table=literal(table.oid)))
@@ -264,6 +336,35 @@ class Catalog:
         """Give what is set of a relation, or of each leaf of a partitioned one."""
         rows = self.session.rows(query("storage", relation=literal(relation.oid)))
         return [Storage(Relation(*row[:4]), _parameters(row[4], row[5]), row[6]) for row in rows]
+
+    def statistics(self, schema: str | None, name: str) -> Statistics | None:
+        """Look extended statistics up."""
+        row = self.session.row(
+            query(
+                "statistics", which=sql("(n.nspname, s.stxname) = ({}::text, {}::text)", literal(schema), literal(name))
+            )
+        )
+        return row and Statistics(*row)
+
+    def shape_of_statistics(self, table: Relation, create: Callable[[Composable, Composable], Composable]) -> str:
+        """Describe the statistics that a statement would make, on an empty copy of the table that is rolled back."""
+        with self.session.rolled_back():
+            self.session.run(
+                sql("create temp table pgopt_probe (like {} including generated)", table.ident),
+                create(ident("pg_temp", "pgopt_probe_it"), ident("pg_temp", "pgopt_probe")),
+            )
+            made = sql("s.stxrelid = {}::regclass", literal("pg_temp.pgopt_probe"))
+            return Statistics(*self.session.row(query("statistics", which=made))).shape
+
+    def extension(self, name: str) -> Extension | None:
+        """Look an extension up."""
+        row = self.session.row(query("extension", extension=literal(name)))
+        return row and Extension(*row)
+
+    def has_extension(self, name: str) -> bool:
+        """Whether the server could make an extension."""
+        known = sql("select exists (select from pg_available_extensions where name = {})", literal(name))
+        return bool(self.session.value(known))
 
     def index_shape(self, oid: int) -> Any:
         """Describe an index as the server understands it, without the names of table and index."""
