@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,11 @@ def _expression(value: Any) -> Composable:
 # -- columns that come and go --------------------------------------------------------------------------------------------
 
 
+# reserved words, which no name is without quotes
+_CONSTRAINT = re.compile(r"\b(check|references|unique|primary\s+key|constraint)\b", re.IGNORECASE)
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
+
+
 @dataclass(frozen=True, repr=False)
 class ColumnOperation(StateOperation):
     """A column by its name, table and definition."""
@@ -128,6 +134,10 @@ class ColumnOperation(StateOperation):
     def check(self) -> None:
         """Refuse what no table with rows in it would take."""
         check_name(self.name, f"a column of {self.table}")
+        if word := _CONSTRAINT.search(_QUOTED.sub("", self.type)):
+            raise InvalidOperation(
+                f"column {self.name!r} of {self.table} says {word[0].upper()} in its type: add the constraint by its own operation"
+            )
         if not self.nullable and self.default is None:
             raise InvalidOperation(
                 f"column {self.name!r} of {self.table} may not be NULL and has no default, which the rows that are there need: say default="
@@ -156,7 +166,7 @@ class ColumnOperation(StateOperation):
         if there is not None and (there.definition != wanted.definition or (there.not_null and self.nullable)):
             raise InvalidOperation(
                 f"there is a column {self.name!r} of {table} already, and it is another one:\n"
-                f"  there is  {there}\n  wanted is {wanted}"
+                f"  there is  {there}\n  wanted is {replace(wanted, not_null=not self.nullable)}"
             )
         return there
 
@@ -234,7 +244,6 @@ class AddColumnOnline(ColumnOperation):
                 wanted.generated == "s"
             ),
             "says NOT NULL in its type: say nullable=False": wanted.not_null,
-            "says a constraint in its type: add it afterwards, by create_…_constraint_online": wanted.constrained,
             f"of the type {self.type} makes all rows anew even without a default, since that is a domain with constraints or a"
             " default of its own: use the type below it, and create_check_constraint_online": wanted.rewrites_bare,
         }

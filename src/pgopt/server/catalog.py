@@ -89,17 +89,28 @@ class Column:
 class ColumnShape:
     """What a column is, or would be."""
 
-    definition: str
-    """Type, collation, default and the like, as the server understands them."""
-    not_null: bool
+    type: str
+    collation: str
+    default: str | None
     generated: str
     identity: str
+    not_null: bool
     serial: bool
-    constrained: bool
     rewrites: bool = False
     """Whether adding it with its default makes all rows anew."""
     rewrites_bare: bool = False
     """Whether adding it without a default does."""
+
+    @property
+    def definition(self) -> tuple[str | None, ...]:
+        """What makes two columns equal, whether they may be NULL or not."""
+        return self.type, self.collation, self.default, self.generated, self.identity
+
+    def __str__(self) -> str:
+        default = f" default {self.default}" if self.default is not None and not self.generated else ""
+        generated = f" generated always as ({self.default})" if self.generated else ""
+        identity = " generated as identity" if self.identity else ""
+        return f"{self.type}{default}{generated}{identity}{' not null' if self.not_null else ''}, collation {self.collation}"
 
 
 @dataclass(frozen=True)
