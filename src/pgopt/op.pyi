@@ -21,9 +21,9 @@ def add_column_online(
 
     Takes ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. A default that PostgreSQL can keep
     aside, such as a constant or ``now()``, needs nothing else. One that would make all rows anew (``gen_random_uuid()``,
-    ``nextval()``, ``clock_timestamp()``) is first that of new rows; the old ones, where the column is NULL, are then filled as by `backfill`, by
-    ``key`` where there is no primary key, and NOT NULL comes last, as by `set_not_null_online`; that needs
-    `install_pgopt`::
+    ``nextval()``, ``clock_timestamp()``) is first that of new rows; the old ones, where the column is NULL, are then
+    filled as by `backfill`, by ``key`` where there is no primary key, and NOT NULL comes last, as by
+    `set_not_null_online`; that needs `install_pgopt`::
 
         op.add_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
 
@@ -42,7 +42,8 @@ def analyze(
     """Let the planner know what is in a table, its partitions and its inheritance children, or in some columns.
 
     Takes SHARE UPDATE EXCLUSIVE, which nobody but other DDL and vacuum waits for: on 18 on one table after the other; before
-    it ANALYZE of a partitioned table holds it on all partitions to the end. Autovacuum never analyzes a partitioned table as a whole::
+    it ANALYZE of a partitioned table holds it on all partitions to the end. Autovacuum never analyzes a partitioned table
+    as a whole::
 
         op.analyze("tickets")
         op.analyze("tickets", ["organization_id", "status"])
@@ -193,8 +194,8 @@ def create_statistics(
 ) -> None:
     """Make extended statistics on columns that depend on each other, or on expressions, and fill them by ANALYZE.
 
-    Takes SHARE UPDATE EXCLUSIVE on the table for as long as ANALYZE samples it, which nobody but other DDL and vacuum waits for. On a
-    partitioned table they are those of the whole. Equal statistics of that name count as done; others are an error.
+    Takes SHARE UPDATE EXCLUSIVE on the table for as long as ANALYZE samples it, which nobody but other DDL and vacuum
+    waits for. On a partitioned table they are those of the whole. Equal statistics of that name count as done; others are an error.
     Columns are names or expressions, as for `create_index_concurrently`; without ``kinds`` all are made::
 
         op.create_statistics("st_tickets_place", "tickets", ["city", "country"], kinds=["dependencies", "mcv"])
@@ -262,8 +263,8 @@ def drop_extension(
 ) -> None:
     """Drop an extension that nothing depends on. On a downgrade one that `create_extension` has not made stays.
 
-    Takes ACCESS EXCLUSIVE on its own tables and views for an instant. Its schema, version and comment are written down, so that its inverse makes
-    it as it was. Needs `install_pgopt`::
+    Takes ACCESS EXCLUSIVE on its own tables and views for an instant. Its schema, version and comment are written down, so
+    that its inverse makes it as it was. Needs `install_pgopt`::
 
         op.drop_extension("pg_trgm")
     """
@@ -524,8 +525,9 @@ def set_storage_parameters(
 
     Takes SHARE UPDATE EXCLUSIVE for an instant, which nobody but other DDL waits for; ACCESS EXCLUSIVE for those few that
     PostgreSQL wants it for, such as ``user_catalog_table`` and most of the indexes'. On a partitioned table or index all
-    leaves are set; a partition made later has what its siblings have when partition maintenance makes it. Each leaf's own values are
-    written down and given back by `reset_storage_parameters`. Rows that are there are not rewritten. Needs `install_pgopt`::
+    leaves are set, and partition maintenance gives to each new partition what its siblings have. Each leaf's own values
+    are written down and given back by `reset_storage_parameters`. Rows that are there are not rewritten. Needs
+    `install_pgopt`::
 
         op.set_storage_parameters(
             "tickets", {"fillfactor": 85, "autovacuum_vacuum_scale_factor": 0.02, "toast.autovacuum_enabled": True}

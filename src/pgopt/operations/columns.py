@@ -177,9 +177,9 @@ class AddColumnOnline(ColumnOperation):
 
     Takes ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. A default that PostgreSQL can keep
     aside, such as a constant or ``now()``, needs nothing else. One that would make all rows anew (``gen_random_uuid()``,
-    ``nextval()``, ``clock_timestamp()``) is first that of new rows; the old ones, where the column is NULL, are then filled as by `backfill`, by
-    ``key`` where there is no primary key, and NOT NULL comes last, as by `set_not_null_online`; that needs
-    `install_pgopt`::
+    ``nextval()``, ``clock_timestamp()``) is first that of new rows; the old ones, where the column is NULL, are then
+    filled as by `backfill`, by ``key`` where there is no primary key, and NOT NULL comes last, as by
+    `set_not_null_online`; that needs `install_pgopt`::
 
         op.add_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
 

@@ -115,8 +115,8 @@ class CreateExtension(ExtensionOperation):
 class DropExtension(ExtensionOperation):
     """Drop an extension that nothing depends on. On a downgrade one that `create_extension` has not made stays.
 
-    Takes ACCESS EXCLUSIVE on its own tables and views for an instant. Its schema, version and comment are written down, so that its inverse makes
-    it as it was. Needs `install_pgopt`::
+    Takes ACCESS EXCLUSIVE on its own tables and views for an instant. Its schema, version and comment are written down, so
+    that its inverse makes it as it was. Needs `install_pgopt`::
 
         op.drop_extension("pg_trgm")
     """

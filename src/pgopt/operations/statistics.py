@@ -71,8 +71,8 @@ class StatisticsOperation(StateOperation):
 class CreateStatistics(StatisticsOperation):
     """Make extended statistics on columns that depend on each other, or on expressions, and fill them by ANALYZE.
 
-    Takes SHARE UPDATE EXCLUSIVE on the table for as long as ANALYZE samples it, which nobody but other DDL and vacuum waits for. On a
-    partitioned table they are those of the whole. Equal statistics of that name count as done; others are an error.
+    Takes SHARE UPDATE EXCLUSIVE on the table for as long as ANALYZE samples it, which nobody but other DDL and vacuum
+    waits for. On a partitioned table they are those of the whole. Equal statistics of that name count as done; others are an error.
     Columns are names or expressions, as for `create_index_concurrently`; without ``kinds`` all are made::
 
         op.create_statistics("st_tickets_place", "tickets", ["city", "country"], kinds=["dependencies", "mcv"])
@@ -256,7 +256,8 @@ class Analyze(Action):
     """Let the planner know what is in a table, its partitions and its inheritance children, or in some columns.
 
     Takes SHARE UPDATE EXCLUSIVE, which nobody but other DDL and vacuum waits for: on 18 on one table after the other; before
-    it ANALYZE of a partitioned table holds it on all partitions to the end. Autovacuum never analyzes a partitioned table as a whole::
+    it ANALYZE of a partitioned table holds it on all partitions to the end. Autovacuum never analyzes a partitioned table
+    as a whole::
 
         op.analyze("tickets")
         op.analyze("tickets", ["organization_id", "status"])

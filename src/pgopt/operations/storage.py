@@ -96,8 +96,9 @@ class SetStorageParameters(StorageOperation):
 
     Takes SHARE UPDATE EXCLUSIVE for an instant, which nobody but other DDL waits for; ACCESS EXCLUSIVE for those few that
     PostgreSQL wants it for, such as ``user_catalog_table`` and most of the indexes'. On a partitioned table or index all
-    leaves are set; a partition made later has what its siblings have when partition maintenance makes it. Each leaf's own values are
-    written down and given back by `reset_storage_parameters`. Rows that are there are not rewritten. Needs `install_pgopt`::
+    leaves are set, and partition maintenance gives to each new partition what its siblings have. Each leaf's own values
+    are written down and given back by `reset_storage_parameters`. Rows that are there are not rewritten. Needs
+    `install_pgopt`::
 
         op.set_storage_parameters(
             "tickets", {"fillfactor": 85, "autovacuum_vacuum_scale_factor": 0.02, "toast.autovacuum_enabled": True}
