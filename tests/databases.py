@@ -62,17 +62,27 @@ class Database:
             "--exclude-table=alembic_version",
         )
 
-    def contents(self) -> dict[str, list[str]]:
-        """All rows of all tables but pgopt's, as sorted text; those of partitions as rows of the whole."""
+    def columns(self) -> dict[str, list[str]]:
+        """The columns of each table, quoted."""
+        rows = self.rows(
+            "select format('%I.%I', n.nspname, c.relname), array_agg(quote_ident(a.attname) order by a.attnum)"
+            " from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace"
+            " where c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped group by 1"
+        )
+        return dict(rows)
+
+    def contents(self, columns: dict[str, list[str]] | None = None) -> dict[str, list[str]]:
+        """All rows of all tables but pgopt's, as sorted text, or what they have in some columns; partitions as a whole."""
         tables = self.rows(
-            "select case when c.relkind = 'r' then 'only ' else '' end || format('%I.%I', n.nspname, c.relname)"
-            " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-            " where c.relkind in ('r', 'p') and not c.relispartition and c.relname !~ '_pgopt_plain$' and n.nspname not in ('pgopt', 'pg_catalog', 'information_schema')"
+            "select format('%I.%I', n.nspname, c.relname), case when c.relkind = 'r' then 'only' else '' end from pg_class c"
+            " join pg_namespace n on n.oid = c.relnamespace where c.relkind in ('r', 'p') and not c.relispartition"
+            " and c.relname !~ '_pgopt_plain$' and n.nspname not in ('pgopt', 'pg_catalog', 'information_schema')"
             " and n.nspname !~ '^pg_t' order by 1"
         )
+        found = {(table, only): f"row({', '.join(columns[table])})" if columns else "t" for table, only in tables}
         return {
-            table.removeprefix("only "): names(self.rows(f"select t::text from {table} t order by 1"))
-            for (table,) in tables
+            table: names(self.rows(f"select ({row})::text from {only} {table} t order by 1"))
+            for (table, only), row in found.items()
         }
 
     def psql(self, script: str) -> str:

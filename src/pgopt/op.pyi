@@ -8,6 +8,49 @@ from alembic.op import *
 
 from pgopt.copy.by import Partitioning
 
+def add_column_online(
+    table: str,
+    name: str,
+    type: Any,
+    *,
+    default: Any = None,
+    nullable: bool = True,
+    key: Sequence[str] = (),
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Add a column with any default while the table is in use.
+
+    Takes ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. A default that PostgreSQL can keep
+    aside, such as a constant or ``now()``, needs nothing else. One that would make all rows anew (``gen_random_uuid()``,
+    ``nextval()``, ``clock_timestamp()``) is first that of new rows; the old ones, where the column is NULL, are then
+    filled as by `backfill`, by ``key`` where there is no primary key, and NOT NULL comes last, as by
+    `set_not_null_online`; that needs `install_pgopt`::
+
+        op.add_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
+
+    The type is what follows the name in SQL, collation included. The default is an SQL expression, or a value that is
+    no text. An equal column counts as done; another one of that name is an error. Identity and stored generated columns
+    cannot be added to rows that are there without making them anew, and are refused.
+    """
+
+def analyze(
+    table: str,
+    columns: Sequence[str] | None = None,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Let the planner know what is in a table, its partitions and its inheritance children, or in some columns.
+
+    Takes SHARE UPDATE EXCLUSIVE, which nobody but other DDL and vacuum waits for: on 18 on one table after the other; before
+    it ANALYZE of a partitioned table holds it on all partitions to the end. Autovacuum never analyzes a partitioned table
+    as a whole::
+
+        op.analyze("tickets")
+        op.analyze("tickets", ["organization_id", "status"])
+    """
+
 def backfill(
     table: str,
     set: Mapping[str, Any],
@@ -45,6 +88,22 @@ def create_check_constraint_online(
     by key, and the constraint is gone again, or kept for new rows with ``on_violation="keep"``; mend them and run again::
 
         op.create_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
+    """
+
+def create_extension(
+    name: str,
+    *,
+    schema: str | None = None,
+    version: str | None = None,
+    cascade: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make an extension, unless it is there; ``cascade`` makes those that it needs, too. Locks nothing that is there before.
+
+    Its inverse drops what this one made, and nothing that was there before. Needs `install_pgopt`::
+
+        op.create_extension("pg_trgm")
+        op.create_extension("earthdistance", schema="extensions", cascade=True)
     """
 
 def create_foreign_key_online(
@@ -128,6 +187,24 @@ def create_primary_key_online(
         op.create_primary_key_online("events_pkey", "events", ["id"])
     """
 
+def create_statistics(
+    name: str,
+    table: str,
+    columns: Sequence[Any],
+    *,
+    kinds: Sequence[Literal['ndistinct', 'dependencies', 'mcv']] = (),
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make extended statistics on columns that depend on each other, or on expressions, and fill them by ANALYZE.
+
+    Takes SHARE UPDATE EXCLUSIVE on the table for as long as ANALYZE samples it, which nobody but other DDL and vacuum
+    waits for. On a partitioned table they are those of the whole. Equal statistics of that name count as done; others are an error.
+    Columns are names or expressions, as for `create_index_concurrently`; without ``kinds`` all are made::
+
+        op.create_statistics("st_tickets_place", "tickets", ["city", "country"], kinds=["dependencies", "mcv"])
+    """
+
 def create_unique_constraint_online(
     name: str,
     table: str,
@@ -163,6 +240,41 @@ def drop_check_constraint_online(
     to it::
 
         op.drop_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
+    """
+
+def drop_column_online(
+    table: str,
+    name: str,
+    type: Any,
+    *,
+    default: Any = None,
+    nullable: bool = True,
+    key: Sequence[str] = (),
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop a column; ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. The values in it are lost.
+
+    Refuses a column that indexes, constraints or others use, which would go with it. It can be undone as far as that goes:
+    the column comes back as the last one, with the default in all rows::
+
+        op.drop_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
+    """
+
+def drop_extension(
+    name: str,
+    *,
+    schema: str | None = None,
+    version: str | None = None,
+    cascade: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop an extension that nothing depends on. On a downgrade one that `create_extension` has not made stays.
+
+    Takes ACCESS EXCLUSIVE on its own tables and views for an instant. Its schema, version and comment are written down, so
+    that its inverse makes it as it was. Needs `install_pgopt`::
+
+        op.drop_extension("pg_trgm")
     """
 
 def drop_foreign_key_online(
@@ -248,6 +360,20 @@ def drop_primary_key_online(
     key that is there must then have them::
 
         op.drop_primary_key_online("events_pkey", "events", ["id"])
+    """
+
+def drop_statistics(
+    name: str,
+    table: str,
+    columns: Sequence[Any] = (),
+    *,
+    kinds: Sequence[Literal['ndistinct', 'dependencies', 'mcv']] = (),
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop extended statistics; SHARE UPDATE EXCLUSIVE on the table for an instant. With their definition it can be undone::
+
+    op.drop_statistics("st_tickets_place", "tickets", ["city", "country"], kinds=["dependencies", "mcv"])
     """
 
 def drop_unique_constraint_online(
@@ -404,6 +530,55 @@ def replace_primary_key_online(
         op.replace_primary_key_online("tickets_pkey", "tickets", ["id", "created_at"], old=["id"])
     """
 
+def reset_column_statistics(
+    table: str,
+    column: str,
+    target: int | None,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give back the statistics targets that `set_column_statistics` has found, to each partition its own.
+
+    Takes SHARE UPDATE EXCLUSIVE for an instant. Where none was set in this revision there is nothing to give back. Needs
+    `install_pgopt`::
+
+        op.reset_column_statistics("tickets", "organization_id", 1000)
+    """
+
+def reset_storage_parameters(
+    name: str,
+    parameters: Mapping[str, Any] | Sequence[str],
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give back the storage parameters that `set_storage_parameters` has found, to each leaf its own.
+
+    Takes the locks that setting them took. What somebody has set beside them meanwhile stays. Where nothing was set in this
+    revision there is nothing to give back. With the values, as for `set_storage_parameters`, it can be undone; the names
+    alone will do without. Needs `install_pgopt`::
+
+        op.reset_storage_parameters("tickets", ["fillfactor", "autovacuum_vacuum_scale_factor"])
+    """
+
+def set_column_statistics(
+    table: str,
+    column: str,
+    target: int | None,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Set how many values of a column ANALYZE keeps; ``None`` puts it back to the default. The next ANALYZE heeds it.
+
+    Takes SHARE UPDATE EXCLUSIVE for an instant on the table, its partitions and inheritance children. What each of them had
+    is written down and given back by `reset_column_statistics`. Needs `install_pgopt`::
+
+        op.set_column_statistics("tickets", "organization_id", 1000)
+        op.analyze("tickets", ["organization_id"])
+    """
+
 def set_not_null_online(
     table: str,
     column: str,
@@ -418,6 +593,26 @@ def set_not_null_online(
     SET NOT NULL its scan. The dump is the one that a plain SET NOT NULL gives::
 
         op.set_not_null_online("tickets", "organization_id")
+    """
+
+def set_storage_parameters(
+    name: str,
+    parameters: Mapping[str, Any],
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Set storage parameters of a table, an index or a materialized view; ``None`` puts one back to its default.
+
+    Takes SHARE UPDATE EXCLUSIVE for an instant, which nobody but other DDL waits for; ACCESS EXCLUSIVE for those few that
+    PostgreSQL wants it for, such as ``user_catalog_table`` and most of the indexes'. On a partitioned table or index all
+    leaves are set, and partition maintenance gives to each new partition what its siblings have. Each leaf's own values
+    are written down and given back by `reset_storage_parameters`. Rows that are there are not rewritten. Needs
+    `install_pgopt`::
+
+        op.set_storage_parameters(
+            "tickets", {"fillfactor": 85, "autovacuum_vacuum_scale_factor": 0.02, "toast.autovacuum_enabled": True}
+        )
     """
 
 def uninstall_pgopt(

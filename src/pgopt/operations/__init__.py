@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pgopt.operations.base import Action, Operation, StateOperation, registry
 from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
-from pgopt.operations.columns import Backfill
+from pgopt.operations.columns import AddColumnOnline, Backfill, DropColumnOnline
+from pgopt.operations.extensions import CreateExtension, DropExtension
 from pgopt.operations.foreign_keys import CreateForeignKeyOnline, DropForeignKeyOnline
 from pgopt.operations.indexes import (
     CreateIndexConcurrently,
@@ -22,21 +23,36 @@ from pgopt.operations.keys import (
 )
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
+from pgopt.operations.statistics import (
+    Analyze,
+    CreateStatistics,
+    DropStatistics,
+    ResetColumnStatistics,
+    SetColumnStatistics,
+)
+from pgopt.operations.storage import ResetStorageParameters, SetStorageParameters
 from pgopt.operations.support import InstallPgopt, UninstallPgopt
 
 __all__ = [
     "Action",
+    "AddColumnOnline",
+    "Analyze",
     "Backfill",
     "CreateCheckConstraintOnline",
+    "CreateExtension",
     "CreateForeignKeyOnline",
     "CreateIndexConcurrently",
     "CreatePrimaryKeyOnline",
+    "CreateStatistics",
     "CreateUniqueConstraintOnline",
     "DropCheckConstraintOnline",
+    "DropColumnOnline",
+    "DropExtension",
     "DropForeignKeyOnline",
     "DropIndexConcurrently",
     "DropNotNull",
     "DropPrimaryKeyOnline",
+    "DropStatistics",
     "DropUniqueConstraintOnline",
     "FinalizePartitioning",
     "InstallPgopt",
@@ -46,7 +62,11 @@ __all__ = [
     "RenameIndex",
     "ReplaceIndexConcurrently",
     "ReplacePrimaryKeyOnline",
+    "ResetColumnStatistics",
+    "ResetStorageParameters",
+    "SetColumnStatistics",
     "SetNotNullOnline",
+    "SetStorageParameters",
     "StateOperation",
     "UninstallPgopt",
     "UnpartitionTable",

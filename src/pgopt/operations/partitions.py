@@ -13,11 +13,10 @@ from pgopt.copy.by import Hash, Partitioning
 from pgopt.copy.exchange import Exchange
 from pgopt.copy.partitions import Memory
 from pgopt.copy.shape import GONE, PARTED, PLAIN, beside, foreign_keys_to, indexes_of
-from pgopt.errors import InvalidOperation, NotInstalled, NotReversible
+from pgopt.errors import INSTALL, InvalidOperation, NotInstalled, NotReversible
 from pgopt.operations import attach
 from pgopt.operations.attach import Attachment, Detachment
 from pgopt.operations.base import Action, StateOperation, operation
-from pgopt.plan.batches import INSTALL
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, literal, sql
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.errors import LockNotAcquired, NotInstalled
+from pgopt.errors import INSTALL, LockNotAcquired, NotInstalled
 from pgopt.plan import events
 from pgopt.server import locks
 from pgopt.server.keys import ByKey, ByPage, Rewritten
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from pgopt.server.session import Session
 
 T = TypeVar("T")
-
-INSTALL = "op.install_pgopt(version=1)"
 
 
 class Turns:

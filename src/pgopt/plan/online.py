@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from pgopt.errors import LockNotAcquired, StatementFailed
 from pgopt.plan import events
 from pgopt.plan.batches import BatchRun, DrainRun
+from pgopt.plan.journal import memory_of
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server import locks
 from pgopt.server.catalog import Catalog
@@ -60,7 +61,7 @@ class OnlineRunner:
         self.journal = journal
         self.report = report
         self.tracing: Tracing = tracing or (lambda *_: nullcontext())
-        self.db = Catalog(session, remember=True)
+        self.db = Catalog(session, remember=True, memory=memory_of(journal.revision))
 
     def run(self, plan: Plan) -> bool:
         """Carry a plan out, and tell whether there was anything to do."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import PgoptError
+from pgopt.plan.journal import Revision, memory_of
 from pgopt.plan.step import BatchStep, DrainStep
 from pgopt.server.catalog import Catalog
 from pgopt.server.locks import Mode
@@ -148,10 +149,11 @@ class Preview:
         self._keep_sql()
         self._changed = self._changed or found.unseen is not None
 
-    def show(self, operation: Plannable) -> None:
+    def show(self, operation: Plannable, chain: str) -> None:
         """Show an operation instead of carrying it out."""
         assert self._db is not None
         self._keep_sql()
+        self._db.memory = memory_of(Revision(chain, self.revisions[-1].id, self.revisions[-1].direction))
         view = OperationView(operation.title, repr(operation), again=self._changed)
         if self._works_before(self.revisions[-1]) and not self.allows_mixed(operation):
             view.notes.append(MIXED)

@@ -37,11 +37,13 @@ create table pgopt.progress (
 comment on table pgopt.progress is 'how far the batches of a revision came; written in the transaction of each batch';
 
 create table pgopt.undo (
-    id bigint generated always as identity primary key,
+    chain text not null,
+    revision text not null,
     operation text not null,
     subject text not null,
     was jsonb not null,
-    at timestamptz not null default now()
+    at timestamptz not null default now(),
+    primary key (chain, revision, operation, subject)
 );
 comment on table pgopt.undo is 'what was there before a change whose own words do not tell it';
 
