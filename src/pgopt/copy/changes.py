@@ -97,8 +97,9 @@ class Changes:
         """Give the tables whose changes are noted in it."""
         rows = db.session.rows(
             sql(
-                "select t.tgrelid::int8 from pg_trigger t join pg_proc f on f.oid = t.tgfoid where t.tgname = 'pgopt_insert'"
-                " and f.pronamespace = to_regnamespace('pgopt') and f.proname = {} order by 1",
+                "select t.tgrelid::int8 from pg_trigger t join pg_proc f on f.oid = t.tgfoid and t.tgname = 'pgopt_insert'"
+                " join pg_class c on c.oid = t.tgrelid and f.pronamespace = to_regnamespace('pgopt') and f.proname = {}"
+                " order by c.relkind <> 'p', c.oid",
                 literal(self._name("note")),
             )
         )

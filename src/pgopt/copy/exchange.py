@@ -289,7 +289,7 @@ class Exchange:
         referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
         there = db.relation(self.target, self.table.schema)
         roots = [self.table, *([there] if there else [])]
-        tables = in_order([*tree(db, self.table), *roots, *referents, *referencing])
+        tables = in_order(referencing, [*tree(db, self.table), *roots], referents)
         return [
             *locks_on_views(db, self.table),
             *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tables),

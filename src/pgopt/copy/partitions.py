@@ -497,7 +497,7 @@ def _drop(db: Catalog, table: Relation, form: str) -> Step:
         locks=[
             *(
                 Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema)
-                for each in in_order([*changes.watched(db), *dropped])
+                for each in in_order((), [*changes.watched(db), *dropped], ())
             ),
             *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(*dropped)),
         ],

@@ -169,6 +169,9 @@ def tree(db: Catalog, table: Relation) -> list[Relation]:
     return [table, *db.partitions(table)]
 
 
-def in_order(relations: Iterable[Relation]) -> list[Relation]:
-    """Give relations once each, in the order in which everybody of us locks them."""
-    return sorted({each.oid: each for each in relations}.values(), key=lambda each: each.oid)
+def in_order(
+    referencing: Iterable[Relation], tables: Iterable[Relation], referents: Iterable[Relation]
+) -> list[Relation]:
+    """Give relations once each, in the order in which writers lock them: parents before partitions, referents last."""
+    found = {each.oid: each for each in (*referencing, *tables, *referents)}
+    return list(found.values())

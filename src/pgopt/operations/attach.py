@@ -178,10 +178,7 @@ class Attachment:
         dropped = {index.name for index in indexes_of(db, self.table) if index.widened(column) != index}
         return [
             *locks_on_views(db, self.table),
-            *(
-                Lock(locks[each.oid], each.name, each.schema)
-                for each in in_order([self.table, *referents, *referencing])
-            ),
+            *(Lock(locks[each.oid], each.name, each.schema) for each in in_order(referencing, [self.table], referents)),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in dropped else lock
                 for lock in locks_on_parts(db, self.table)
@@ -320,7 +317,7 @@ class Detachment:
             *locks_on_views(db, self.table),
             *(
                 Lock(locks[each.oid], each.name, each.schema)
-                for each in in_order([*tree(db, self.table), *referents, *referencing])
+                for each in in_order(referencing, tree(db, self.table), referents)
             ),
             *(Lock(Mode.SHARE_ROW_EXCLUSIVE, key["table"], key["schema"]) for key in self.memory.was["incoming"]),
             *(

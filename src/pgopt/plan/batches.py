@@ -21,6 +21,7 @@ from pgopt.server.session import (
     LOCK_NOT_AVAILABLE,
     QUERY_CANCELED,
     SERIALIZATION_FAILURE,
+    UNIQUE_VIOLATION,
     server_error,
 )
 from pgopt.server.throttle import Throttle
@@ -191,10 +192,21 @@ class DrainRun:
             self.turns.rest(taken, taken)
 
     def _turn(self) -> int:
-        with self.turns.transaction():
-            taken = int(self.session.change(self.step.take(self.turns.size)))
+        try:
+            taken = self._take(self.turns.size)
+        except DBAPIError as error:
+            if server_error(error).code != UNIQUE_VIOLATION or not self.session.alive:
+                raise
+            # a row has come to its key before the one that gave it up is gone; of all together, only the last state counts
+            taken = self._take(None)
         self.turns.adapt()
         return taken
+
+    def _take(self, most: int | None) -> int:
+        self.turns.started = time.monotonic()
+        # what is waiting, and what it is about, are to be of one moment; nobody waits for this, however long it takes
+        with self.session.transaction({"statement_timeout": "0"}, begin="begin isolation level repeatable read"):
+            return int(self.session.change(self.step.take(most)))
 
 
 def _name(step: BatchStep) -> str:

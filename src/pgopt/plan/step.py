@@ -81,8 +81,8 @@ class DrainStep:
     """A query that takes some of what is waiting, and gives how much that was: repeated until little is left."""
 
     label: str
-    take: Callable[[int], Composable]
-    """Makes the query that takes at most so much."""
+    take: Callable[[int | None], Composable]
+    """Makes the query that takes at most so much, or all."""
     table: Relation
     """Where the work is done."""
     locks: Sequence[Lock] = ()
