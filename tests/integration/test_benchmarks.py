@@ -79,3 +79,11 @@ def test_constraints(server: Server, tmp_path: Path) -> None:
     assert set(measured) <= {row.replace(" (gave up)", "") for row in rows_of(table)}
     assert all(each["done"] == 1 and each["writer statements"] > 0 for each in measured.values())
     assert leftovers(server) == []
+
+
+def test_partition(server: Server, tmp_path: Path) -> None:
+    table, result = run(server, tmp_path, "partition.py", "--rows=2000", "--runs=1", "--idle=0.1")
+    assert {"limit", "textbook", "pgopt", "key by hand", "nothing"} <= set(rows_of(table))
+    assert all(result["copy"][way]["fill and indexes"]["median"] > 0 for way in ("limit", "textbook", "pgopt"))
+    assert result["load"]["pgopt"]["writer statements"]["median"] > 0
+    assert leftovers(server) == []
