@@ -22,6 +22,7 @@ from pgopt.copy.shape import (
     stored_columns,
     tree,
 )
+from pgopt.errors import InvalidOperation
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server.catalog import above
 from pgopt.server.locks import Lock, Mode
@@ -211,8 +212,18 @@ class Exchange:
         return Step(
             f"build {found.name} of the copy of {self.table}",
             self.index(found).create(name, table),
-            done=lambda db: db.index(name, self.table.schema) is not None,
+            done=lambda db: self._is_built(db, name),
         )
+
+    def _is_built(self, db: Catalog, name: str) -> bool:
+        index = db.index(name, self.table.schema)
+        if index is None:
+            return False
+        if index.table != db.table(self.target, self.table.schema).oid:
+            raise InvalidOperation(
+                f"index {index}, whose name pgopt wants for the copy, belongs to another table: rename it"
+            )
+        return True
 
     def _analyze(self) -> Step:
         """Gather statistics before anybody asks; of a partitioned table autovacuum never does."""

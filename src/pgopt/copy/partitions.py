@@ -66,7 +66,15 @@ def was(db: Catalog, table: Relation, column: str) -> dict[str, Any]:
         "keys": keys,
         "key": db.key_of(table),
         "incoming": [
-            {"schema": key.schema, "table": key.table, "name": key.name, "definition": key.definition}
+            {
+                "schema": key.schema,
+                "table": key.table,
+                "name": key.name,
+                "definition": key.definition,
+                "columns": list(key.columns),
+                "referent_columns": list(key.referent_columns),
+                "match": key.match,
+            }
             for key in incoming
         ],
         "storage": storage_of(db, table),
@@ -392,6 +400,17 @@ def _adopt(db: Catalog, table: Relation, name: str, definition: str, referent: i
             *(Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema) for each in tree(db, table)),
             *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in referents),
         ],
+    )
+
+
+def analyze(name: str, schema: str | None) -> Step:
+    """Gather statistics of a partitioned table as a whole, which autovacuum never does."""
+    query = "select reltuples >= 0 from pg_class where oid = {}"
+    return Step(
+        f"analyze {name}",
+        sql("analyze {}", ident(schema, name)),
+        locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, name, schema)],
+        done=lambda db: bool(db.session.value(sql(query, literal(db.table(name, schema).oid)))),
     )
 
 

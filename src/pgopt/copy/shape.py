@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from pgopt.server.catalog import Catalog, Relation
 
 PACKAGE = __package__
-PLAIN, PARTED, GONE = "plain", "parted", "gone"
-"""What a table is beside: its plain or its partitioned form, being made or kept up, and what is of no use any more."""
-QUALIFIED = "set local search_path = ''"
-"""Sent in a transaction before definitions are read, so that the server writes all names in full."""
+PLAIN, PARTED, PART, GONE = "plain", "parted", "part", "gone"
+"""What there is beside a table: its plain or its partitioned form, being made or kept up; what was made for it as a partition; and what
+is of no use any more."""
+QUALIFIED = "select set_config('search_path', '', true), set_config('row_security', 'off', true)"
+"""Sent in a transaction before definitions are read, so that the server writes all names in full, and hides no rows."""
 
 
 def beside(name: str, form: str) -> str:
@@ -105,6 +106,8 @@ class ForeignKey:
     referent: int
     owner: int
     referent_columns: Sequence[str]
+    columns: Sequence[str]
+    match: str
 
     @property
     def ident(self) -> Composable:
@@ -124,6 +127,31 @@ def foreign_keys_to(db: Catalog, table: Relation) -> list[ForeignKey]:
 
 def _foreign_keys(db: Catalog, side: Composable) -> list[ForeignKey]:
     return [ForeignKey(*row) for row in db.session.rows(query("foreign_keys", PACKAGE, side=side))]
+
+
+def views_on_keys(db: Catalog, table: Relation) -> list[tuple[str, str]]:
+    """Give the views whose GROUP BY rests on a key of a table, with the key first."""
+    rows = db.session.rows(
+        sql(
+            "select distinct o.conname, r.ev_class::regclass::text from pg_constraint o"
+            " join pg_depend d on d.refclassid = 'pg_constraint'::regclass and d.refobjid = o.oid"
+            " and d.classid = 'pg_rewrite'::regclass join pg_rewrite r on r.oid = d.objid where o.conrelid = {} order by 1, 2",
+            literal(table.oid),
+        )
+    )
+    return [(name, view) for name, view in rows]
+
+
+def functions_on_conflict(db: Catalog, table: Relation) -> list[str]:
+    """Give the functions whose text says ON CONFLICT and the name of a table."""
+    rows = db.session.rows(
+        sql(
+            "select p.oid::regprocedure::text from pg_proc p where p.prosrc ~* 'on\\s+conflict' and strpos(p.prosrc, {}) > 0"
+            " and p.pronamespace is distinct from to_regnamespace('pgopt') order by 1",
+            literal(table.name),
+        )
+    )
+    return [name for (name,) in rows]
 
 
 def like(table: Relation, name: str, then: Composable) -> Composable:

@@ -11,8 +11,8 @@ from pgopt.copy.move import Move, locks_on_parts, locks_on_views, rename_index
 from pgopt.copy.shape import (
     GONE,
     PACKAGE,
+    PART,
     PARTED,
-    PLAIN,
     QUALIFIED,
     Index,
     beside,
@@ -121,7 +121,7 @@ class Attachment:
         )
         for index in self._indexes(db):
             if (new := index.widened(self.layout.by.column)) != index:
-                name = beside(index.name, PLAIN)
+                name = beside(index.name, PART)
                 yield index_steps.build_by(new.create_concurrently(name, table.ident), name, table)
         yield Step(
             f"make the partitioned {table}",
@@ -167,7 +167,7 @@ class Attachment:
 
     def _spare(self, db: Catalog) -> set[str]:
         """Give the names of the indexes that were built for the partition alone."""
-        return {beside(index.name, PLAIN) for index in indexes_of(db, self.table)}
+        return {beside(index.name, PART) for index in indexes_of(db, self.table)}
 
     def _locks(self, db: Catalog) -> list[Lock]:
         referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
@@ -204,11 +204,11 @@ class Attachment:
         for index in indexes:
             new = index.widened(column)
             if new == index:
-                yield rename_index(table, index.name, beside(index.name, PLAIN))
+                yield rename_index(table, index.name, beside(index.name, PART))
                 continue
             yield _drop_index(index, move.aside, table)
             if new.constraint is not None:
-                yield new.use(beside(index.name, PLAIN), beside(index.name, PLAIN), replace(table, name=partition))
+                yield new.use(beside(index.name, PART), beside(index.name, PART), replace(table, name=partition))
         for index in indexes:
             yield rename_index(table, beside(index.name, PARTED), index.name)
         for key in move.foreign_keys:

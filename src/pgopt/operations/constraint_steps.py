@@ -183,6 +183,17 @@ def orphans(
     full: bool,
 ) -> str:
     """Count the rows that refer to nothing, and show some; with MATCH FULL those that refer in part, too."""
+    condition = refers_to_nothing(table, columns, referent, referent_columns, full=full)
+    do = f"refer to no row of {referent}"
+    if full and len(columns) > 1:
+        do += ", or have NULL in some of their columns and not in all"
+    return violating_rows(db, tables=[table], condition=condition, do=do)
+
+
+def refers_to_nothing(
+    table: Relation, columns: Sequence[str], referent: Relation, referent_columns: Sequence[str], *, full: bool
+) -> Composable:
+    """Give the condition that a row of a table meets when a foreign key would refuse it."""
     ours = [sql("{}.{}", table.ident, ident(name)) for name in columns]
     theirs = [sql("r.{}", ident(name)) for name in referent_columns]
     condition = sql(
@@ -192,12 +203,9 @@ def orphans(
         joined(theirs),
         joined(ours),
     )
-    do = f"refer to no row of {referent}"
-    if full and len(columns) > 1:
-        in_part = sql("num_nulls({}) between 1 and {}", joined(ours), literal(len(columns) - 1))
-        condition = sql("({}) or {}", condition, in_part)
-        do += ", or have NULL in some of their columns and not in all"
-    return violating_rows(db, tables=[table], condition=condition, do=do)
+    if not full or len(columns) == 1:
+        return condition
+    return sql("({}) or num_nulls({}) between 1 and {}", condition, joined(ours), literal(len(columns) - 1))
 
 
 def duplicates(db: Catalog, *, table: Relation, columns: Sequence[str], nulls_are_equal: bool = False) -> str:

@@ -9,14 +9,25 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pgopt.copy import partitions
-from pgopt.copy.by import Hash, Partitioning
+from pgopt.copy.by import Hash, ListOf, Partitioning
 from pgopt.copy.exchange import Exchange
-from pgopt.copy.partitions import Memory
-from pgopt.copy.shape import GONE, PARTED, PLAIN, beside, foreign_keys_to, indexes_of
+from pgopt.copy.partitions import Layout, Memory
+from pgopt.copy.shape import (
+    GONE,
+    PART,
+    PARTED,
+    PLAIN,
+    beside,
+    foreign_keys_to,
+    functions_on_conflict,
+    indexes_of,
+    views_on_keys,
+)
 from pgopt.errors import INSTALL, InvalidOperation, NotInstalled, NotReversible
 from pgopt.operations import attach
 from pgopt.operations.attach import Attachment, Detachment
 from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.operations.constraint_steps import orphans, refers_to_nothing
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, literal, sql
 
@@ -98,6 +109,13 @@ class PartitionTable(PartitionOperation):
                 f"{', '.join(widened)} will contain {self.by.column}, too: ON CONFLICT and GROUP BY that name the old columns alone"
                 " will fail"
             )
+            said += [
+                f"function {name} says ON CONFLICT and {self.table}: look at it"
+                for name in functions_on_conflict(db, table)
+            ]
+        if self.method == "attach" and not isinstance(self.by, ListOf):
+            bound = Attachment.of(db, self._layout(db, table), self._memory(db, table), Memory.of(db, table)).bound
+            said.append(f"until the swap, rows with {self.by.column} from {bound} on are refused")
         if self.method == "copy":
             said.append(
                 f"the old table is kept as {beside(self.table, PLAIN)}, and changes are noted for it, until"
@@ -111,6 +129,7 @@ class PartitionTable(PartitionOperation):
         if table.partitioned:
             memory = self._check_equal(db, table)
             if memory.attached and memory.plain is not None:
+                yield partitions.analyze(self.table, self.schema)
                 partition, names = db.by_oid(memory.plain), [each.name for each in indexes_of(db, table)]
                 yield from attach.drop_spare_indexes(db, partition, names, PARTED)
         else:
@@ -141,17 +160,22 @@ class PartitionTable(PartitionOperation):
         said: dict[str, Any] = json.loads(json.dumps(self.by.said(types[self.by.column])))
         return said
 
+    def _layout(self, db: Catalog, table: Relation) -> Layout:
+        return Layout(table, self.by, self._said(db, table), self.premake, self.start, default=self.default)
+
+    def _memory(self, db: Catalog, table: Relation) -> Memory:
+        return Memory(self._said(db, table), self.premake, partitions.was(db, table, self.by.column))
+
     def _convert(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
         key = db.key_of(table) or ()
         if not key and self.method == "copy":
             raise InvalidOperation(
                 f"{table} has no primary key and no unique index without NULLs, by which its rows are told apart: add one first"
             )
-        said = self._said(db, table)
-        layout = partitions.Layout(table, self.by, said, self.premake, self.start, default=self.default)
-        memory = Memory(said, self.premake, partitions.was(db, table, self.by.column))
+        layout, memory = self._layout(db, table), self._memory(db, table)
         if self.method == "attach":
             yield from Attachment.of(db, layout, memory, Memory.of(db, table)).steps(db)
+            yield partitions.analyze(self.table, self.schema)
             return
         exchange = Exchange(
             table,
@@ -196,12 +220,13 @@ class UnpartitionTable(PartitionOperation):
             yield from self._convert(db, table)
         else:
             yield attach.drop_proof(table)
-            yield from attach.drop_spare_indexes(db, table, [each.name for each in indexes_of(db, table)], PLAIN)
+            yield from attach.drop_spare_indexes(db, table, [each.name for each in indexes_of(db, table)], PART)
         yield from partitions.settle_foreign_keys(self.table, self.schema)
         yield partitions.clean_up(self.table, self.schema)
 
     def _convert(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
         memory = Memory.of(db, table) or Memory.native(db, table)
+        _refuse_orphans(db, table, memory)
         if (detachment := Detachment.of(db, table, memory)) is not None:
             partitions.refuse_duplicates(db, table, memory)
             yield from detachment.steps(db)
@@ -248,6 +273,19 @@ class FinalizePartitioning(Action):
         yield partitions.let_go(db, table)
 
 
+def _refuse_orphans(db: Catalog, table: Relation, memory: Memory) -> None:
+    """Refuse a way back to foreign keys whose tables have rows that refer to nothing by now."""
+    for key in memory.was["incoming"]:
+        owner = db.relation(key["table"], key["schema"])
+        if owner is None or db.constraint(owner, key["name"]) is not None:
+            continue
+        found = {"columns": key["columns"], "referent": table, "referent_columns": key["referent_columns"]}
+        condition = refers_to_nothing(owner, **found, full=key["match"] == "f")
+        if db.session.value(sql("select exists (select from {} where {})", owner.ident, condition)):
+            reason = orphans(db, table=owner, **found, full=key["match"] == "f")
+            raise InvalidOperation(f"foreign key {key['name']} of {owner} cannot be given back: {reason}")
+
+
 def _check_installed(db: Catalog) -> None:
     if db.session.value("select to_regclass('pgopt.partitioned')") is None:
         raise NotInstalled(f"what a table was is remembered in the pgopt schema: add `{INSTALL}` to a revision before")
@@ -255,12 +293,16 @@ def _check_installed(db: Catalog) -> None:
 
 def _obstacles_of_keys(db: Catalog, table: Relation, of: PartitionTable) -> Iterator[str]:
     column = of.by.column
-    for index in indexes_of(db, table):
-        if index.widened(column) != index and not of.widen_keys:
+    widened = {index.name: index for index in indexes_of(db, table) if index.widened(column) != index}
+    for index in widened.values():
+        if not of.widen_keys:
             yield (
                 f"unique key {index.name} ({', '.join(index.columns)}) does not contain {column}, and a partition alone cannot know"
                 " the others' rows: widen_keys=True adds it"
             )
+    for key_name, view in views_on_keys(db, table):
+        if key_name in widened:
+            yield f"view {view} groups by the key {key_name} alone: drop it before and create it after, with more in GROUP BY"
     for key in foreign_keys_to(db, table):
         if of.incoming == "refuse":
             yield (

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+ALL_ROWS = {"row_security": "off"}
+"""An error where a policy would hide rows, instead of work on those alone that are seen."""
+
+
 class Turns:
     """Short transactions one after the other, as large as they may be, and smaller where others come first."""
 
@@ -92,6 +96,7 @@ class Turns:
             "statement_timeout": "0" if self.size == 1 else f"{round(self.longest * 1000)}ms",
             "lock_timeout": f"{round(self.settings.lock_timeout * 1000)}ms",
             "datestyle": "ISO, MDY",
+            **ALL_ROWS,
         }
         with self.session.transaction(limits):
             yield
@@ -205,7 +210,9 @@ class DrainRun:
     def _take(self, most: int | None) -> int:
         self.turns.started = time.monotonic()
         # what is waiting, and what it is about, are to be of one moment; nobody waits for this, however long it takes
-        with self.session.transaction({"statement_timeout": "0"}, begin="begin isolation level repeatable read"):
+        with self.session.transaction(
+            {"statement_timeout": "0", **ALL_ROWS}, begin="begin isolation level repeatable read"
+        ):
             return int(self.session.change(self.step.take(most)))
 
 
