@@ -14,8 +14,8 @@ from sqlalchemy.engine import make_url
 from pgopt import PgoptError, op
 from pgopt.cli import explain, health
 from pgopt.monitoring import checks
-from pgopt.operations import registry
-from tests.integration.test_monitoring import busy
+from pgopt.operations import UninstallMonitoring, registry
+from tests.integration.test_monitoring import WATCHER, busy, watched  # noqa: F401  -- a fixture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,6 +131,17 @@ def test_a_check_that_cannot_be_made_hides_no_other(database: Database, monkeypa
         seen = health.run(make_url(database.server.url(database.name)))
     assert "lock timeout" in " ".join(seen.notes)
     assert "sequence_headroom" in {finding.check for finding in seen.findings}
+
+
+@pytest.mark.parametrize("views", [True, False])
+def test_a_role_that_may_only_watch_sees_what_the_views_show(watched: Database, views: bool) -> None:  # noqa: F811, FBT001
+    watched.run(FAULTS)
+    if not views:
+        watched.perform(UninstallMonitoring())
+    seen = health.run(make_url(watched.server.url(watched.name)).set(username=WATCHER))
+    assert ("sequence_headroom" in {finding.check for finding in seen.findings}) is views
+    assert "duplicate_indexes" in {finding.check for finding in seen.findings}
+    assert [note for note in seen.notes if "pg_stat_statements" not in note] == []
 
 
 def test_as_json_and_within_a_hundred_columns(database: Database, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is worth watching in a database: one query each in `sql/`, of which both the views of the `pgopt` schema and `pgopt health` are made."""
+"""What is worth watching in a database: one query each in `sql/`, of which the views and `pgopt health` are made."""
 
 from __future__ import annotations
 
