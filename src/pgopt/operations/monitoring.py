@@ -36,7 +36,7 @@ class InstallMonitoring(StateOperation):
             raise NotInstalled(f"the views are made in the pgopt schema: add `{INSTALL}` to a revision before")
         yield Step(
             "make the views of pgopt's monitoring",
-            [_SEARCH_PATH, _block([*monitoring.statements(), *_grants()])],
+            [verbatim(_SEARCH_PATH), _block([*monitoring.statements(), *_grants()])],
             done=_installed,
         )
 
@@ -66,7 +66,7 @@ class UninstallMonitoring(StateOperation):
 
 
 # the views must mean PostgreSQL's own tables, whatever others are called
-_SEARCH_PATH = verbatim("set local search_path = pg_catalog, pg_temp")
+_SEARCH_PATH = "set local search_path = pg_catalog, pg_temp"
 
 
 def _block(statements: list[Composable]) -> Composable:
