@@ -24,8 +24,8 @@ FAST = ("fsync=off", "full_page_writes=off", "synchronous_commit=off", "max_wal_
 
 
 @contextmanager
-def server(bindir: Path) -> Iterator[Path]:
-    """Run a server for a block, and give the folder of its socket."""
+def server(bindir: Path, *settings: str) -> Iterator[Path]:
+    """Run a server for a block, with settings such as ``wal_level=logical``, and give the folder of its socket."""
     folder = Path(tempfile.mkdtemp(prefix="pgopt-"))
     # root cannot run PostgreSQL
     other: dict[str, Any] = {"user": "nobody", "extra_groups": [], "cwd": "/"} if os.geteuid() == 0 else {}
@@ -44,7 +44,9 @@ def server(bindir: Path) -> Iterator[Path]:
             "--no-sync",
         ]
         subprocess.run(initdb, check=True, stdout=subprocess.DEVNULL, **other)
-        options = " ".join(["-c listen_addresses=''", f"-k {folder}", *(f"-c {setting}" for setting in FAST)])
+        options = " ".join(
+            ["-c listen_addresses=''", f"-k {folder}", *(f"-c {setting}" for setting in (*FAST, *settings))]
+        )
         start: list[str | Path] = [bindir / "pg_ctl", "-D", data, "-l", log, "-o", options, "-w", "start"]
         stop: list[str | Path] = [bindir / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"]
         subprocess.run(start, check=True, stdout=subprocess.DEVNULL, **other)

@@ -410,6 +410,17 @@ def finalize_partitioning(
         op.finalize_partitioning("audit_logs")
     """
 
+def install_monitoring(
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make views in the `pgopt` schema that show slow queries, unused and bloated indexes, who blocks whom, and the like.
+
+    A role with pg_monitor may read them, and nobody else. Locks nothing that is there before. Needs `install_pgopt`::
+
+        op.install_monitoring()
+    """
+
 def install_pgopt(
     version: int,
     *,
@@ -613,6 +624,15 @@ def set_storage_parameters(
         op.set_storage_parameters(
             "tickets", {"fillfactor": 85, "autovacuum_vacuum_scale_factor": 0.02, "toast.autovacuum_enabled": True}
         )
+    """
+
+def uninstall_monitoring(
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop the views that `install_monitoring` made; ACCESS EXCLUSIVE on them for an instant::
+
+    op.uninstall_monitoring()
     """
 
 def uninstall_pgopt(

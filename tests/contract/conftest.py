@@ -72,7 +72,7 @@ def write(database: Database, example: Example, *, times: int, start: int = 1) -
 
 def schema_of(database: Database, example: Example) -> str:
     """The schema as pg_dump writes it; with pgopt's own where the example is about that."""
-    if type(example.operation).__module__ == "pgopt.operations.support":
+    if type(example.operation).__module__ in ("pgopt.operations.support", "pgopt.operations.monitoring"):
         return database.server.run("pg_dump", database.name, "--schema-only", "--restrict-key=pgopt")
     return database.dump()
 

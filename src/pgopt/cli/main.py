@@ -18,16 +18,18 @@ def main() -> None:
     except ImportError:
         sys.stderr.write("pgopt: the command line needs typer and rich: pip install 'pgopt[cli]'\n")
         raise SystemExit(USAGE) from None
-    from pgopt.cli import plan, undo
+    from pgopt.cli import explain, health, plan, undo
 
     app = typer.Typer(
-        help="What Alembic cannot do with online operations: look before, and undo what was interrupted.",
+        help="What Alembic cannot do with online operations: look before, undo what was interrupted, and see how a database is.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
     app.command("plan")(plan.plan)
     app.command("undo")(undo.undo)
+    app.command("health")(health.health)
+    app.command("explain")(explain.explain)
     try:
         app(prog_name="pgopt")
     except CommandError as error:

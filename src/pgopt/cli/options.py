@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from alembic.config import CommandLine, Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+
+from pgopt import env
+from pgopt.errors import PgoptError
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import URL
 
 ConfigFiles = Annotated[
     list[str] | None,
@@ -15,6 +23,7 @@ Section = Annotated[str, typer.Option("-n", "--name", help="The section of alemb
 Arguments = Annotated[
     list[str] | None, typer.Option("-x", help="An argument for env.py, such as -x url=postgresql://…")
 ]
+Url = Annotated[str | None, typer.Option(help="The database, before -x url=, DATABASE_URL and sqlalchemy.url.")]
 
 
 def config_of(files: list[str] | None, section: str, arguments: list[str] | None) -> Config:
@@ -27,3 +36,25 @@ def config_of(files: list[str] | None, section: str, arguments: list[str] | None
     options = command_line.parser.parse_args([*said, "current"])
     toml, ini = command_line._inis_from_config(options)
     return Config(file_=ini, toml_file=toml, ini_section=section, cmd_opts=options)
+
+
+def url_of(url: str | None, config: Config) -> URL:
+    """Find the database for a command that runs no env.py."""
+    if not config.file_config.has_section(config.config_ini_section):
+        # outside of a project DATABASE_URL will do
+        config.set_main_option("sqlalchemy.url", "")
+    context = EnvironmentContext(config, ScriptDirectory("."))
+    found = env.read_url(url, "--url") if url else env.url_of(context)
+    if found is None:
+        raise PgoptError(env.NO_URL.replace("say alembic", "say --url, or alembic"))
+    return synchronous(found)
+
+
+def synchronous(url: URL) -> URL:
+    """Leave async drivers to the application."""
+    if not url.get_dialect().is_async:
+        return url
+    known = {key: value for key, value in url.query.items() if key in ("host", "port", "ssl")}
+    if "ssl" in known:
+        known["sslmode"] = known.pop("ssl")
+    return url.set(drivername="postgresql+psycopg", query=known)

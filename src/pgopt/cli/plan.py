@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pgopt import env
-from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
+from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of, synchronous
 from pgopt.errors import HalfDone, PgoptError
 from pgopt.plan.journal import DOWN, UP, Journal, revision_of
 from pgopt.plan.preview import OperationView, Preview, RevisionView, SqlView, StepView
@@ -77,7 +77,7 @@ def _look(preview: Preview, directory: ScriptDirectory, revisions: str, _: Any, 
     preview.allows_mixed = lambda operation: (
         Settings.of(context.opts.get("pgopt_settings"), operation.settings).mixed_revisions
     )
-    url = _synchronous(preview.url or _url_of_config(context))
+    url = synchronous(preview.url or _url_of_config(context))
     with env.connect(url, isolation_level="AUTOCOMMIT") as connection, preview.looking(connection):
         names = ("version_table", "version_table_schema", "script")
         options = {name: context.opts[name] for name in names if name in context.opts}
@@ -101,16 +101,6 @@ def _url_of_config(context: MigrationContext) -> URL:
     if found is None:
         raise PgoptError(env.NO_URL.replace("say alembic", "say --url, or alembic"))
     return found
-
-
-def _synchronous(url: URL) -> URL:
-    """Leave async drivers to the application."""
-    if not url.get_dialect().is_async:
-        return url
-    known = {key: value for key, value in url.query.items() if key in ("host", "port", "ssl")}
-    if "ssl" in known:
-        known["sslmode"] = known.pop("ssl")
-    return url.set(drivername="postgresql+psycopg", query=known)
 
 
 def _steps(directory: ScriptDirectory, revisions: str, live: MigrationContext) -> Sequence[Any]:

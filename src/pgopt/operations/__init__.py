@@ -21,6 +21,7 @@ from pgopt.operations.keys import (
     DropUniqueConstraintOnline,
     ReplacePrimaryKeyOnline,
 )
+from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.statistics import (
@@ -55,6 +56,7 @@ __all__ = [
     "DropStatistics",
     "DropUniqueConstraintOnline",
     "FinalizePartitioning",
+    "InstallMonitoring",
     "InstallPgopt",
     "Operation",
     "PartitionTable",
@@ -68,6 +70,7 @@ __all__ = [
     "SetNotNullOnline",
     "SetStorageParameters",
     "StateOperation",
+    "UninstallMonitoring",
     "UninstallPgopt",
     "UnpartitionTable",
     "registry",

@@ -84,6 +84,10 @@ class UninstallPgopt(StateOperation):
             raise InvalidOperation(
                 f"pgopt.undo still holds what undoes {kept}: downgrade the revisions that did it first"
             )
+        if db.session.value("select to_regclass('pgopt.slow_queries')") is not None:
+            raise InvalidOperation(
+                "the views of op.install_monitoring() are in the schema: op.uninstall_monitoring() first"
+            )
 
 
 def _statements(version: int, direction: str) -> list[Composable]:
