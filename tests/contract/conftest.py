@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,9 @@ import pytest
 from pytest_postgresql import factories
 
 from pgopt.operations import StateOperation
-from tests.contract import killpoints
 from tests.contract.examples import EXAMPLES, Example
+from tests.contract.failures import MOST
+from tests.contract.killpoints import TALLY
 from tests.databases import Database
 
 if TYPE_CHECKING:
@@ -22,12 +24,16 @@ if TYPE_CHECKING:
     from tests.servers import Server
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note whether all named examples are run."""
+    selected = [item for item in session.items if item.get_closest_marker("named")]
+    TALLY.complete = len(selected) == len(MOST) * len([example for example in EXAMPLES if example.named])
+
+
 @pytest.fixture(params=EXAMPLES, ids=str)
-def example(request: pytest.FixtureRequest, major: int) -> Example:
+def example(request: pytest.FixtureRequest) -> Example:
     """Each example in turn."""
     found: Example = request.param
-    if major < found.since:
-        pytest.skip(f"needs PostgreSQL {found.since}")
     return found
 
 
@@ -38,7 +44,9 @@ def prepared(database: Database, example: Example) -> Database:
     return database
 
 
-another_postgresql = factories.postgresql("postgresql_server", dbname="tests_twin")
+# pytest-postgresql tells the workers of pytest-xdist apart in names of its own only
+TWIN = f"tests_twin{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+another_postgresql = factories.postgresql("postgresql_server", dbname=TWIN)
 
 
 @pytest.fixture
@@ -83,12 +91,6 @@ def schema_of(database: Database, example: Example) -> str:
     if type(example.operation).__module__ == "pgopt.operations.support":
         return database.server.run("pg_dump", database.name, "--schema-only", "--restrict-key=pgopt")
     return database.dump()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many kill points were exercised."""
-    if line := killpoints.summary():
-        terminalreporter.write_line(line)
 
 
 def differences(one: dict[str, list[str]], other: dict[str, list[str]]) -> list[str]:

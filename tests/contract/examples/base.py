@@ -30,8 +30,6 @@ class Example:
     """Whether `--sql` can write it."""
     named: bool = False
     """Whether `make test` kills it at each statement; three of a family are."""
-    since: int = 15
-    """The PostgreSQL major from which on it works."""
 
     @property
     def reversible(self) -> bool:
