@@ -7,6 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pgopt.operations import Backfill, InstallPgopt
 from pgopt.plan.events import Event, StepProgress, Throttled
 from tests.databases import Database, wait_until
@@ -29,6 +31,31 @@ def test_two_backfills_of_one_column_in_a_revision_are_both_done(database: Datab
     )
     project.upgrade()
     assert database.rows("select n, count(*) from t group by n order by n") == [(1, 10), (2, 10)]
+
+
+AGAIN = """
+import os
+op.backfill("t", set={"n": "n + 1"})
+assert os.environ["STOP"] != "after one"
+op.backfill("t", set={"n": "n + 1"})
+assert os.environ["STOP"] != "after both"
+"""
+
+
+@pytest.mark.parametrize("stop", ["after one", "after both", "never"])
+def test_two_equal_backfills_of_a_revision_are_each_done_once(stop: str, database: Database, tmp_path: Path) -> None:
+    database.run(f"{TABLE}; insert into t select generate_series(1, 20)")
+    project = Project.with_run(tmp_path, database.server.url(database.name))
+    project.revision("first", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    project.revision("second", AGAIN)
+    project.revision("third", AGAIN)
+    project.environment["STOP"] = stop
+    if stop != "never":
+        with pytest.raises(AssertionError):
+            project.upgrade()
+        project.environment["STOP"] = "never"
+    project.upgrade()
+    assert database.rows("select n, count(*) from t group by n") == [(4, 20)]
 
 
 def test_batches_wait_when_the_server_writes_too_much_wal(database: Database) -> None:
