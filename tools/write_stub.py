@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from alembic.op import *
+
+from pgopt.copy.by import Partitioning
 '''
 
 

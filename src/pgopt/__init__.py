@@ -6,6 +6,7 @@ from __future__ import annotations
 import alembic  # noqa: F401  isort: skip
 
 from pgopt import operations
+from pgopt.copy.by import Daily, Hash, IntRange, ListOf, Monthly, Quarterly, Weekly, Yearly
 from pgopt.errors import (
     HalfDone,
     InvalidOperation,
@@ -24,17 +25,25 @@ from pgopt.plan.settings import Settings
 __version__ = "0.1.0"
 
 __all__ = [
+    "Daily",
     "HalfDone",
+    "Hash",
+    "IntRange",
     "InvalidOperation",
+    "ListOf",
     "LockNotAcquired",
+    "Monthly",
     "NeedsDatabase",
     "NotInstalled",
     "NotReversible",
     "PgoptError",
+    "Quarterly",
     "RunnerBusy",
     "Settings",
     "StatementFailed",
     "UnsafeTransaction",
+    "Weekly",
+    "Yearly",
     "operations",
     "reversible",
 ]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from alembic.util import CommandError
 
+INSTALL = "op.install_pgopt(version=1)"
+"""What a revision says so that operations can remember."""
+
 
 class PgoptError(CommandError):
     """Base of all errors for users; Alembic's command line prints them like its own."""

@@ -6,6 +6,51 @@ from typing import Any, Literal
 
 from alembic.op import *
 
+from pgopt.copy.by import Partitioning
+
+def add_column_online(
+    table: str,
+    name: str,
+    type: Any,
+    *,
+    default: Any = None,
+    nullable: bool = True,
+    key: Sequence[str] = (),
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Add a column with any default while the table is in use.
+
+    Takes ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. A default that PostgreSQL can keep
+    aside, such as a constant or ``now()``, needs nothing else. One that would make all rows anew (``gen_random_uuid()``,
+    ``nextval()``, ``clock_timestamp()``) is first that of new rows; the old ones, where the column is NULL, are then
+    filled as by `backfill`, by ``key`` where there is no primary key, and NOT NULL comes last, as by
+    `set_not_null_online`; that needs `install_pgopt`::
+
+        op.add_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
+
+    The type is what follows the name in SQL, collation included. The default is an SQL expression, or a value that is
+    no text. An equal column counts as done; another one of that name is an error. Identity and stored generated columns
+    cannot be added to rows that are there without making them anew, and are refused.
+    """
+
+def analyze(
+    table: str,
+    columns: Sequence[str] | None = None,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Let the planner know what is in a table, its partitions and its inheritance children, or in some columns.
+
+    Takes SHARE UPDATE EXCLUSIVE, which nobody but other DDL and vacuum waits for: on 18 on one table after the other; before
+    it ANALYZE of a partitioned table holds it on all partitions to the end. Autovacuum never analyzes a partitioned table
+    as a whole::
+
+        op.analyze("tickets")
+        op.analyze("tickets", ["organization_id", "status"])
+    """
+
 def backfill(
     table: str,
     set: Mapping[str, Any],
@@ -43,6 +88,22 @@ def create_check_constraint_online(
     by key, and the constraint is gone again, or kept for new rows with ``on_violation="keep"``; mend them and run again::
 
         op.create_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
+    """
+
+def create_extension(
+    name: str,
+    *,
+    schema: str | None = None,
+    version: str | None = None,
+    cascade: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make an extension, unless it is there; ``cascade`` makes those that it needs, too. Locks nothing that is there before.
+
+    Its inverse drops what this one made, and nothing that was there before. Needs `install_pgopt`::
+
+        op.create_extension("pg_trgm")
+        op.create_extension("earthdistance", schema="extensions", cascade=True)
     """
 
 def create_foreign_key_online(
@@ -119,9 +180,29 @@ def create_primary_key_online(
 ) -> None:
     """Add a primary key while the table is in use, as `create_unique_constraint_online`.
 
-    Its columns must be NOT NULL already (`set_not_null_online`), so that dropping the key gives back what was there::
+    Its columns must be NOT NULL already (`set_not_null_online`), so that dropping the key gives back what was there. On a
+    partitioned table PostgreSQL 18 makes that NOT NULL the partitions' own, as pg_restore does: they keep it when the
+    parent's is dropped::
 
         op.create_primary_key_online("events_pkey", "events", ["id"])
+    """
+
+def create_statistics(
+    name: str,
+    table: str,
+    columns: Sequence[Any],
+    *,
+    kinds: Sequence[Literal['ndistinct', 'dependencies', 'mcv']] = (),
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make extended statistics on columns that depend on each other, or on expressions, and fill them by ANALYZE.
+
+    Takes SHARE UPDATE EXCLUSIVE on the table for as long as ANALYZE samples it, which nobody but other DDL and vacuum
+    waits for. On a partitioned table they are those of the whole. Equal statistics of that name count as done; others are an error.
+    Columns are names or expressions, as for `create_index_concurrently`; without ``kinds`` all are made::
+
+        op.create_statistics("st_tickets_place", "tickets", ["city", "country"], kinds=["dependencies", "mcv"])
     """
 
 def create_unique_constraint_online(
@@ -139,7 +220,8 @@ def create_unique_constraint_online(
     """Add a unique constraint while the table is in use.
 
     The index is built concurrently, then made the constraint's (ACCESS EXCLUSIVE for an instant). Where keys are there more
-    than once, the error says how many and shows some, and nothing is left behind::
+    than once, the error says how many and shows some, and nothing is left behind. On a partitioned table, at any depth, the
+    columns must contain those of the partition key; each partition gets its constraint so, then the parent adopts it::
 
         op.create_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
@@ -152,9 +234,47 @@ def drop_check_constraint_online(
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a CHECK; ACCESS EXCLUSIVE for an instant. With the condition it can be undone::
+    """Drop a CHECK.
 
-    op.drop_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
+    Takes ACCESS EXCLUSIVE for an instant. With the condition it can be undone; the CHECK that is there must then be equal
+    to it::
+
+        op.drop_check_constraint_online("ck_proposals_value", "proposals", "value >= 0")
+    """
+
+def drop_column_online(
+    table: str,
+    name: str,
+    type: Any,
+    *,
+    default: Any = None,
+    nullable: bool = True,
+    key: Sequence[str] = (),
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop a column; ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. The values in it are lost.
+
+    Refuses a column that indexes, constraints or others use, which would go with it. It can be undone as far as that goes:
+    the column comes back as the last one, with the default in all rows::
+
+        op.drop_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
+    """
+
+def drop_extension(
+    name: str,
+    *,
+    schema: str | None = None,
+    version: str | None = None,
+    cascade: bool = False,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop an extension that nothing depends on. On a downgrade one that `create_extension` has not made stays.
+
+    Takes ACCESS EXCLUSIVE on its own tables and views for an instant. Its schema, version and comment are written down, so
+    that its inverse makes it as it was. Needs `install_pgopt`::
+
+        op.drop_extension("pg_trgm")
     """
 
 def drop_foreign_key_online(
@@ -173,9 +293,12 @@ def drop_foreign_key_online(
     referent_schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a foreign key; ACCESS EXCLUSIVE on both tables for an instant. With its definition it can be undone::
+    """Drop a foreign key.
 
-    op.drop_foreign_key_online("fk_tickets_organization", "tickets", "organizations", ["organization_id"], ["id"])
+    Takes ACCESS EXCLUSIVE on both tables for an instant. With its definition, as for `create_foreign_key_online`, it can be
+    undone; the foreign key that is there must then be equal to it::
+
+        op.drop_foreign_key_online("fk_tickets_organization", "tickets", "organizations", ["organization_id"], ["id"])
     """
 
 def drop_index_concurrently(
@@ -213,9 +336,11 @@ def drop_not_null(
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Allow NULL in a column; ACCESS EXCLUSIVE for an instant::
+    """Allow NULL in a column.
 
-    op.drop_not_null("tickets", "organization_id")
+    Takes ACCESS EXCLUSIVE for an instant::
+
+        op.drop_not_null("tickets", "organization_id")
     """
 
 def drop_primary_key_online(
@@ -229,9 +354,26 @@ def drop_primary_key_online(
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a primary key; ACCESS EXCLUSIVE for an instant. With the columns it can be undone::
+    """Drop a primary key with its index; its columns stay NOT NULL.
 
-    op.drop_primary_key_online("events_pkey", "events", ["id"])
+    Takes ACCESS EXCLUSIVE for an instant, on a partitioned table on all partitions. With the columns it can be undone; the
+    key that is there must then have them::
+
+        op.drop_primary_key_online("events_pkey", "events", ["id"])
+    """
+
+def drop_statistics(
+    name: str,
+    table: str,
+    columns: Sequence[Any] = (),
+    *,
+    kinds: Sequence[Literal['ndistinct', 'dependencies', 'mcv']] = (),
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop extended statistics; SHARE UPDATE EXCLUSIVE on the table for an instant. With their definition it can be undone::
+
+    op.drop_statistics("st_tickets_place", "tickets", ["city", "country"], kinds=["dependencies", "mcv"])
     """
 
 def drop_unique_constraint_online(
@@ -246,9 +388,26 @@ def drop_unique_constraint_online(
     nulls_not_distinct: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop a unique constraint; ACCESS EXCLUSIVE for an instant. With the columns it can be undone::
+    """Drop a unique constraint with its index.
 
-    op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
+    Takes ACCESS EXCLUSIVE for an instant, on a partitioned table on all partitions. With the columns, and what else
+    `create_unique_constraint_online` would say, it can be undone; the constraint that is there must then be equal to it::
+
+        op.drop_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
+    """
+
+def finalize_partitioning(
+    table: str,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Let go of the old table that `partition_table` has kept for the way back, and of the log that kept it up.
+
+    Takes ACCESS EXCLUSIVE on the table and its partitions for an instant. `unpartition_table` still works afterwards, and
+    copies then::
+
+        op.finalize_partitioning("audit_logs")
     """
 
 def install_pgopt(
@@ -262,6 +421,35 @@ def install_pgopt(
     there before::
 
         op.install_pgopt(version=1)
+    """
+
+def partition_table(
+    table: str,
+    by: Partitioning,
+    *,
+    method: Literal['attach', 'copy'] = 'copy',
+    premake: int = 3,
+    start: str | None = None,
+    default: bool = False,
+    widen_keys: bool = False,
+    incoming: Literal['refuse', 'drop'] = 'refuse',
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Convert a table into a partitioned one while it is read and written.
+
+    With ``method="copy"`` its rows are copied to partitions while triggers note what changes meanwhile, then the copy takes
+    the table's place in one short transaction (ACCESS EXCLUSIVE), with all that belongs to it: keys, indexes, foreign keys,
+    triggers, policies, grants, comments, sequences, views. The old table is kept up beside it for the way back, until
+    `finalize_partitioning`. With ``method="attach"`` nothing is copied: the table becomes the first partition, and new rows go
+    to new ones. Needs `install_pgopt`::
+
+        op.partition_table("audit_logs", by=Monthly("created_at"), premake=3)
+
+    Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
+    partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
+    partition. ``incoming="drop"`` drops the foreign keys that refer to a key without the column, and gives them back on the
+    way back.
     """
 
 def reindex_concurrently(
@@ -323,6 +511,74 @@ def replace_index_concurrently(
     Where the old index has more than columns, ``old`` is a mapping: ``{"columns": ["status"], "where": "..."}``.
     """
 
+def replace_primary_key_online(
+    name: str,
+    table: str,
+    columns: Sequence[str],
+    *,
+    old: Sequence[str],
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give a primary key other columns under its name, with never a moment without a key.
+
+    The new unique index is built concurrently beside the key; then, in one short transaction (ACCESS EXCLUSIVE for an
+    instant), the old key goes and the new index becomes the key's. Comments, storage parameters, tablespace, the cluster
+    mark and the replica identity stay. Foreign keys that refer to the old key, and views that rest on it, are an error
+    that names them. ``old`` is what the key is now; undone, it is the key again, unless it has duplicates by then::
+
+        op.replace_primary_key_online("tickets_pkey", "tickets", ["id", "created_at"], old=["id"])
+    """
+
+def reset_column_statistics(
+    table: str,
+    column: str,
+    target: int | None,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give back the statistics targets that `set_column_statistics` has found, to each partition its own.
+
+    Takes SHARE UPDATE EXCLUSIVE for an instant. Where none was set in this revision there is nothing to give back. Needs
+    `install_pgopt`::
+
+        op.reset_column_statistics("tickets", "organization_id", 1000)
+    """
+
+def reset_storage_parameters(
+    name: str,
+    parameters: Mapping[str, Any] | Sequence[str],
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give back the storage parameters that `set_storage_parameters` has found, to each leaf its own.
+
+    Takes the locks that setting them took. What somebody has set beside them meanwhile stays. Where nothing was set in this
+    revision there is nothing to give back. With the values, as for `set_storage_parameters`, it can be undone; the names
+    alone will do without. Needs `install_pgopt`::
+
+        op.reset_storage_parameters("tickets", ["fillfactor", "autovacuum_vacuum_scale_factor"])
+    """
+
+def set_column_statistics(
+    table: str,
+    column: str,
+    target: int | None,
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Set how many values of a column ANALYZE keeps; ``None`` puts it back to the default. The next ANALYZE heeds it.
+
+    Takes SHARE UPDATE EXCLUSIVE for an instant on the table, its partitions and inheritance children. What each of them had
+    is written down and given back by `reset_column_statistics`. Needs `install_pgopt`::
+
+        op.set_column_statistics("tickets", "organization_id", 1000)
+        op.analyze("tickets", ["organization_id"])
+    """
+
 def set_not_null_online(
     table: str,
     column: str,
@@ -339,10 +595,52 @@ def set_not_null_online(
         op.set_not_null_online("tickets", "organization_id")
     """
 
+def set_storage_parameters(
+    name: str,
+    parameters: Mapping[str, Any],
+    *,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Set storage parameters of a table, an index or a materialized view; ``None`` puts one back to its default.
+
+    Takes SHARE UPDATE EXCLUSIVE for an instant, which nobody but other DDL waits for; ACCESS EXCLUSIVE for those few that
+    PostgreSQL wants it for, such as ``user_catalog_table`` and most of the indexes'. On a partitioned table or index all
+    leaves are set, and partition maintenance gives to each new partition what its siblings have. Each leaf's own values
+    are written down and given back by `reset_storage_parameters`. Rows that are there are not rewritten. Needs
+    `install_pgopt`::
+
+        op.set_storage_parameters(
+            "tickets", {"fillfactor": 85, "autovacuum_vacuum_scale_factor": 0.02, "toast.autovacuum_enabled": True}
+        )
+    """
+
 def uninstall_pgopt(
     version: int,
     *,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Take the `pgopt` schema back to what it was before `install_pgopt` with this version.
+    """
+
+def unpartition_table(
+    table: str,
+    by: Partitioning | None = None,
+    *,
+    method: Literal['attach', 'copy'] = 'copy',
+    premake: int = 3,
+    start: str | None = None,
+    default: bool = False,
+    widen_keys: bool = False,
+    incoming: Literal['refuse', 'drop'] = 'refuse',
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a partitioned table plain again while it is read and written; no row is lost.
+
+    As long as the old table is kept beside it, that is one short swap (ACCESS EXCLUSIVE). Afterwards the rows are copied, as
+    by `partition_table`. Keys and names are what they were; where rows that came since do not allow that (an old key is there
+    twice) it refuses with examples. With the arguments of `partition_table` it can be undone::
+
+        op.unpartition_table("audit_logs")
     """

@@ -9,25 +9,40 @@ from typing import TYPE_CHECKING
 import pytest
 from pytest_postgresql import factories
 
-from pgopt.operations import StateOperation
 from tests.contract.examples import EXAMPLES, Example
 from tests.contract.failures import MOST
 from tests.contract.killpoints import TALLY
 from tests.databases import Database
+from tests.servers import major_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from psycopg import Connection
 
-    from pgopt.operations import Operation
     from tests.servers import Server
+
+
+MAJOR = major_version()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the examples of what the server's major does not have: a test that was skipped would say nothing."""
+    here = [item for item in items if since(item) <= MAJOR]
+    config.hook.pytest_deselected(items=[item for item in items if since(item) > MAJOR])
+    items[:] = here
+
+
+def since(item: pytest.Item) -> int:
+    """The major from which on a test's example works."""
+    example = item.callspec.params.get("example") if hasattr(item, "callspec") else None
+    return example.since if isinstance(example, Example) else 0
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note whether all named examples are run."""
     selected = [item for item in session.items if item.get_closest_marker("named")]
-    TALLY.complete = len(selected) == len(MOST) * len([example for example in EXAMPLES if example.named])
+    TALLY.complete = len(selected) == len(MOST) * len([each for each in EXAMPLES if each.named and each.since <= MAJOR])
 
 
 @pytest.fixture(params=EXAMPLES, ids=str)
@@ -65,12 +80,6 @@ def twin(prepared: Database, another: Database) -> Database:
 def over(wanted: Callable[[Example], bool]) -> pytest.MarkDecorator:
     """Run a test over the examples of one kind alone."""
     return pytest.mark.parametrize("example", [each for each in EXAMPLES if wanted(each)], ids=str, indirect=True)
-
-
-def inverse(example: Example) -> Operation:
-    """The operation that takes the example's back."""
-    assert isinstance(example.operation, StateOperation)
-    return example.operation.reverse()
 
 
 def prepare(database: Database, example: Example) -> None:

@@ -19,7 +19,8 @@ select 'left behind', i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid
 from pg_index i join pg_class c on c.oid = i.indexrelid
 where c.relname ~ '_cc(new|old)[0-9]*$' or (c.relnamespace = 'pg_toast'::regnamespace and not i.indisvalid)
 union all
-select 'column', a.attrelid::regclass || '.' || a.attnum,
+-- by its place, since numbers of columns that were dropped are not given again
+select 'column', a.attrelid::regclass || '.' || rank() over (partition by a.attrelid order by a.attnum),
        jsonb_build_array(a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
                          pg_get_expr(d.adbin, d.adrelid), a.attstorage, a.attcompression, a.attstattarget, a.attoptions,
                          a.attacl::text, a.attcollation::regcollation, col_description(a.attrelid, a.attnum))::text

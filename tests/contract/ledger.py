@@ -99,6 +99,7 @@ class Owner:
     """
 
     number: int
+    upserts: bool = True
     rows: dict[int, Row] = field(default_factory=dict)
     kinds: Counter[str] = field(default_factory=Counter)
 
@@ -112,7 +113,7 @@ class Owner:
             self.update_many,
             self.delete,
             self.change_key,
-            self.upsert,
+            *([self.upsert] if self.upserts else []),
             self.roll_savepoint_back,
             self.roll_back,
             self.slowly,
@@ -228,10 +229,10 @@ class Owner:
         self.rows[key] = (*row[:3], row[3] + amount)
 
 
-def owners(database: Database, count: int) -> list[Owner]:
+def owners(database: Database, count: int, *, upserts: bool = True) -> list[Owner]:
     """Make the table, and writers that each own some rows of it."""
     database.run(ACCOUNTS)
-    found = [Owner(number) for number in range(1, count + 1)]
+    found = [Owner(number, upserts=upserts) for number in range(1, count + 1)]
     with database.connect() as connection:
         for owner in found:
             owner.insert_many(connection, ROWS_EACH)

@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pgopt import Hash, IntRange
 from pgopt.operations import (
     Backfill,
     CreateIndexConcurrently,
     DropIndexConcurrently,
+    FinalizePartitioning,
     InstallPgopt,
+    PartitionTable,
     ReindexConcurrently,
     RenameIndex,
     ReplaceIndexConcurrently,
 )
 from pgopt.plan.events import Retrying
-from tests.contract.conftest import inverse, over
+from tests.contract.conftest import over
 from tests.contract.ledger import Climber, Writer, at_work, expected, owners
 from tests.databases import wait_until
 
@@ -50,7 +53,7 @@ def test_writers_of_the_examples_see_no_error(prepared: Database, example: Examp
         prepared.perform(example.operation, settings=PATIENT)
         more()
         if example.reversible:
-            prepared.perform(inverse(example), settings=PATIENT)
+            prepared.perform(*example.inverse, settings=PATIENT)
 
 
 def repeated(writes: str) -> Callable[[Connection[Any], int], object]:
@@ -62,6 +65,10 @@ def repeated(writes: str) -> Callable[[Connection[Any], int], object]:
 
 INDEX = CreateIndexConcurrently("ix", "accounts", ["owner", "balance desc"])
 UNIQUE = CreateIndexConcurrently("ux", "accounts", ["lower(code)", "id"], unique=True, include=["balance"])
+BY_HASH = PartitionTable("accounts", Hash("code", 3), widen_keys=True)
+BY_BALANCE = PartitionTable("accounts", IntRange("balance", step=20_000), widen_keys=True, default=True)
+ATTACHED = PartitionTable("accounts", IntRange("id", step=10_000_000), widen_keys=True, method="attach")
+FINAL = FinalizePartitioning("accounts")
 REPLACE = ReplaceIndexConcurrently("ix", "accounts", ["balance"], old=["owner", "balance desc"])
 
 CYCLES: dict[str, list[Operation]] = {
@@ -72,19 +79,26 @@ CYCLES: dict[str, list[Operation]] = {
     "dropped index": [DropIndexConcurrently("accounts_owner", "accounts", ["owner"])],
     "rebuilt indexes": [ReindexConcurrently(table="accounts"), ReindexConcurrently("accounts_pkey")],
     "the pgopt schema": [InstallPgopt(1), InstallPgopt(1).reverse()],
+    "partitions by hash": [InstallPgopt(1), BY_HASH, BY_HASH.reverse(), BY_HASH, FINAL, BY_HASH.reverse()],
+    "partitions by what changes": [InstallPgopt(1), BY_BALANCE, BY_BALANCE.reverse()],
+    "partitions by attachment": [InstallPgopt(1), ATTACHED, ATTACHED.reverse()],
 }
+# a key that contains the balance, or the id, is no target for them
+WITHOUT_UPSERTS = {"partitions by what changes", "partitions by attachment"}
 
 
 # each row of the table must be found through each index
 CHECK_INDEXES = """
     select bt_index_check(i.indexrelid, heapallindexed => true)
-    from pg_index i where i.indrelid = 'accounts'::regclass and i.indisvalid
+    from pg_index i join pg_class c on c.oid = i.indexrelid
+    where i.indrelid in (select relid from pg_partition_tree('accounts') union select 'accounts'::regclass)
+        and i.indisvalid and c.relkind = 'i'
 """
 
 
 @pytest.mark.parametrize("cycle", CYCLES)
 def test_the_table_is_what_the_ledger_says(database: Database, cycle: str) -> None:
-    owned = owners(database, 3)
+    owned = owners(database, 4 if cycle.startswith("partitions") else 3, upserts=cycle not in WITHOUT_UPSERTS)
     database.run("create extension amcheck; create index accounts_owner on accounts (owner)")
     with at_work([Writer(database, owner) for owner in owned]) as more:
         for operation in CYCLES[cycle]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgopt.errors import RunnerBusy
-from tests.contract.conftest import inverse, schema_of
+from tests.contract.conftest import schema_of
 from tests.contract.examples import EXAMPLES
 from tests.contract.failures import MOST, Failure, Fuse, ending, fail, obstacles, spawn
 from tests.contract.killpoints import SEED, TALLY
@@ -84,10 +84,10 @@ class Case:
 
     def undo(self) -> None:
         """Carry its inverse out."""
-        self._perform(inverse(self.example))
+        self._perform(*self.example.inverse)
 
-    def _perform(self, operation: Operation) -> None:
-        self.database.perform(operation, engine=self.fuse.engine, settings=dict(STEADY))
+    def _perform(self, *operations: Operation) -> None:
+        self.database.perform(*operations, engine=self.fuse.engine, settings=dict(STEADY))
 
     def restore(self) -> None:
         """Go back to where the example begins, by the inverse, or by the rows that were stashed."""

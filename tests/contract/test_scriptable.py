@@ -9,7 +9,6 @@ import pytest
 from pgopt import NeedsDatabase
 from pgopt.operations import Backfill, CreateIndexConcurrently, InstallPgopt
 from tests.contract.conftest import differences, over, schema_of
-from tests.contract.test_reversible import reverse
 
 if TYPE_CHECKING:
     from tests.contract.examples import Example
@@ -26,7 +25,7 @@ def test_script_does_what_the_runner_does(prepared: Database, twin: Database, ex
     assert schema_of(twin, example) == schema_of(prepared, example)
     assert differences(twin.contents(), prepared.contents()) == []
     if example.reversible:
-        twin.psql(twin.script(reverse(example)))
+        twin.psql(twin.script(*example.inverse))
         assert schema_of(twin, example) == before
         assert differences(twin.contents(), prepared.contents()) == []
 

@@ -69,3 +69,21 @@ def test_harm(server: Server, tmp_path: Path) -> None:
     waited = {each["name"]: each["blocked seconds"] for each in result["column"]}
     assert waited["ALTER TABLE"] > 0, "who waits behind the long transaction is counted"
     assert leftovers(server) == []
+
+
+def test_constraints(server: Server, tmp_path: Path) -> None:
+    table, result = run(server, tmp_path, "constraints.py", "--rows=1000", "--runs=1", "--idle=0.1")
+    measured = {each["name"]: each for each in result["constraints"]}
+    kinds = ("CHECK", "NOT NULL", "FOREIGN KEY", "UNIQUE", "PRIMARY KEY")
+    assert measured.keys() == {"nothing", *(f"{kind}, {by}" for kind in kinds for by in ("ALTER TABLE", "pgopt"))}
+    assert set(measured) <= {row.replace(" (gave up)", "") for row in rows_of(table)}
+    assert all(each["done"] == 1 and each["writer statements"] > 0 for each in measured.values())
+    assert leftovers(server) == []
+
+
+def test_partition(server: Server, tmp_path: Path) -> None:
+    table, result = run(server, tmp_path, "partition.py", "--rows=2000", "--runs=1", "--idle=0.1")
+    assert {"limit", "textbook", "pgopt", "key by hand", "nothing"} <= set(rows_of(table))
+    assert all(result["copy"][way]["fill and indexes"]["median"] > 0 for way in ("limit", "textbook", "pgopt"))
+    assert result["load"]["pgopt"]["writer statements"]["median"] > 0
+    assert leftovers(server) == []

@@ -159,7 +159,10 @@ def test_who_is_kept_waiting(run_project: Project, tickets: Database) -> None:
     run_project.revision("c", "op.install_pgopt(version=1)\nop.backfill('tickets', set={'title': \"'x'\"})")
     steps = {step.label: step for operation in operations(preview(run_project)) for step in operation.steps}
     parent, leaf = steps["create ix_parts on public.parts alone"], steps["build parts_1_ix_parts on public.parts_1"]
-    attach, rename = steps["attach parts_1_ix_parts to ix_parts"], steps["rename index ix_old to ix_new"]
+    attach, rename = (
+        steps["attach parts_1_ix_parts of public.parts_1 to ix_parts"],
+        steps["rename index ix_old to ix_new"],
+    )
     install = steps["install version 1 of the pgopt schema"]
     backfill = steps["backfill title of public.tickets"]
     assert parent.blocks == "writes, for an instant"

@@ -61,7 +61,7 @@ def _undo(script: Script, undone: list[Revision], heads: Any, context: Migration
     log.info("Undoing the %s of %s", interrupted.direction, interrupted.id)
     with context.begin_transaction(_per_migration=True):
         getattr(script.module, inverse.direction)()
-        Journal.of(context, inverse).forget(inverse.id)
+        Journal.of(context, inverse).forget(inverse.id, down=inverse.direction == DOWN)
         commit_if_shared(context)
     undone.append(interrupted)
     return []

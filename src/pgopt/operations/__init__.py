@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from pgopt.operations.base import Action, Operation, StateOperation, registry
-from pgopt.operations.columns import Backfill
-from pgopt.operations.constraints import (
-    CreateCheckConstraintOnline,
-    CreateForeignKeyOnline,
-    CreatePrimaryKeyOnline,
-    CreateUniqueConstraintOnline,
-    DropCheckConstraintOnline,
-    DropForeignKeyOnline,
-    DropNotNull,
-    DropPrimaryKeyOnline,
-    DropUniqueConstraintOnline,
-    SetNotNullOnline,
-)
+from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
+from pgopt.operations.columns import AddColumnOnline, Backfill, DropColumnOnline
+from pgopt.operations.extensions import CreateExtension, DropExtension
+from pgopt.operations.foreign_keys import CreateForeignKeyOnline, DropForeignKeyOnline
 from pgopt.operations.indexes import (
     CreateIndexConcurrently,
     DropIndexConcurrently,
@@ -23,29 +14,61 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.keys import (
+    CreatePrimaryKeyOnline,
+    CreateUniqueConstraintOnline,
+    DropPrimaryKeyOnline,
+    DropUniqueConstraintOnline,
+    ReplacePrimaryKeyOnline,
+)
+from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
+from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
+from pgopt.operations.statistics import (
+    Analyze,
+    CreateStatistics,
+    DropStatistics,
+    ResetColumnStatistics,
+    SetColumnStatistics,
+)
+from pgopt.operations.storage import ResetStorageParameters, SetStorageParameters
 from pgopt.operations.support import InstallPgopt, UninstallPgopt
 
 __all__ = [
     "Action",
+    "AddColumnOnline",
+    "Analyze",
     "Backfill",
     "CreateCheckConstraintOnline",
+    "CreateExtension",
     "CreateForeignKeyOnline",
     "CreateIndexConcurrently",
     "CreatePrimaryKeyOnline",
+    "CreateStatistics",
     "CreateUniqueConstraintOnline",
     "DropCheckConstraintOnline",
+    "DropColumnOnline",
+    "DropExtension",
     "DropForeignKeyOnline",
     "DropIndexConcurrently",
     "DropNotNull",
     "DropPrimaryKeyOnline",
+    "DropStatistics",
     "DropUniqueConstraintOnline",
+    "FinalizePartitioning",
     "InstallPgopt",
     "Operation",
+    "PartitionTable",
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",
+    "ReplacePrimaryKeyOnline",
+    "ResetColumnStatistics",
+    "ResetStorageParameters",
+    "SetColumnStatistics",
     "SetNotNullOnline",
+    "SetStorageParameters",
     "StateOperation",
     "UninstallPgopt",
+    "UnpartitionTable",
     "registry",
 ]

@@ -14,10 +14,11 @@ from pgopt.operations.expressions import text_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pgopt.plan.step import BatchStep, Plan, Step
+    from pgopt.plan.step import AnyStep, Plan
     from pgopt.server.catalog import Catalog
 
 OperationT = TypeVar("OperationT", bound="type[Operation]")
+InverseT = TypeVar("InverseT", bound="StateOperation")
 
 registry: dict[str, type[Operation]] = {}
 """All operations by the name of their directive."""
@@ -54,7 +55,7 @@ class Operation(MigrateOperation):
         """Refuse arguments that cannot be right, whatever the database."""
 
     @abstractmethod
-    def plan(self, db: Catalog) -> Iterator[Step | BatchStep]:
+    def plan(self, db: Catalog) -> Iterator[AnyStep]:
         """Give the steps that carry the operation out on the database as it is now."""
 
     def notes(self, db: Catalog) -> Sequence[str]:  # noqa: ARG002
@@ -107,6 +108,12 @@ class StateOperation(Operation):
 
 class Action(Operation):
     """Does something that may harmlessly be done again, and has no inverse."""
+
+
+def other(kind: type[InverseT], of: StateOperation) -> InverseT:
+    """Make an operation of another kind with the same arguments: `create_x` of `drop_x`."""
+    names = {each.name for each in fields(kind)}
+    return kind(**{each.name: getattr(of, each.name) for each in fields(of) if each.name in names})
 
 
 def _position(of: Operation, name: str) -> int:

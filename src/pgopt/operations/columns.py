@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation
-from pgopt.operations.base import Action, operation
-from pgopt.plan.step import BatchStep
+from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.plan.step import BatchStep, Step
+from pgopt.server.catalog import Catalog, Column, above
 from pgopt.server.locks import Lock, Mode
-from pgopt.server.quoting import ident, joined, literal, sql, verbatim
+from pgopt.server.quoting import check_name, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import ColumnShape, Relation
 
 
 @operation("backfill")
@@ -52,14 +54,14 @@ class Backfill(Action):
         parts = db.partitions(root)
         for table in [root] if not root.partitioned else [part for part in parts if part.kind == "r"]:
             yield BatchStep(
-                f"backfill {', '.join(self.set)} of {table}",
+                _label(self.set, table),
                 table,
                 self._key(db, table),
                 partial(self._update, table),
                 locks=[
                     Lock(Mode.ROW_EXCLUSIVE, table.name, table.schema),
                     # to see that the rows still belong there
-                    *(Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in _above(table, [root, *parts])),
+                    *(Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in above(table, [root, *parts])),
                 ],
             )
 
@@ -96,13 +98,203 @@ class Backfill(Action):
         return self.key or db.key_of(table) or ()
 
 
-def _above(part: Relation, tree: Sequence[Relation]) -> Iterator[Relation]:
-    """Give the parents of a partition up to the root."""
-    known = {each.oid: each for each in tree}
-    while part.parent is not None and (parent := known.get(part.parent)) is not None:
-        yield parent
-        part = parent
-
-
 def _expression(value: Any) -> Composable:
     return verbatim(value) if isinstance(value, str) else literal(value)
+
+
+# -- columns that come and go --------------------------------------------------------------------------------------------
+
+
+# reserved words, which no name is without quotes
+_CONSTRAINT = re.compile(r"\b(check|references|unique|primary\s+key|constraint)\b", re.IGNORECASE)
+_QUOTED = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")
+
+
+@dataclass(frozen=True, repr=False)
+class ColumnOperation(StateOperation):
+    """A column by its name, table and definition."""
+
+    table: str
+    name: str
+    type: Any
+    _: KW_ONLY
+    default: Any = None
+    nullable: bool = True
+    key: Sequence[str] = ()
+    schema: str | None = None
+
+    def check(self) -> None:
+        """Refuse what no table with rows in it would take."""
+        check_name(self.name, f"a column of {self.table}")
+        if word := _CONSTRAINT.search(_QUOTED.sub("", self.type)):
+            raise InvalidOperation(
+                f"column {self.name!r} of {self.table} says {word[0].upper()} in its type: add the constraint by its own operation"
+            )
+        if not self.nullable and self.default is None:
+            raise InvalidOperation(
+                f"column {self.name!r} of {self.table} may not be NULL and has no default, which the rows that are there need: say default="
+            )
+
+    @property
+    def kind(self) -> Composable:
+        """What stands after the name."""
+        return verbatim(self.type)
+
+    @property
+    def said_default(self) -> Composable:
+        """The DEFAULT clause."""
+        return verbatim("") if self.default is None else sql(" default {}", _expression(self.default))
+
+    def tree(self, db: Catalog) -> list[Relation]:
+        """Look up the table and all below it, which share its columns."""
+        table = db.table(self.table, self.schema)
+        if table.kind == "m":
+            raise InvalidOperation(f"{table} is a materialized view: its columns are those of its query")
+        return [table, *db.descendants(table)]
+
+    def same_or_refuse(self, db: Catalog, table: Relation, wanted: ColumnShape) -> ColumnShape | None:
+        """Take an equal column for the operation's own, and refuse another one of that name."""
+        there = db.column_shape(literal(table.oid), self.name)
+        if there is not None and (there.definition != wanted.definition or (there.not_null and self.nullable)):
+            raise InvalidOperation(
+                f"there is a column {self.name!r} of {table} already, and it is another one:\n"
+                f"  there is  {there}\n  wanted is {replace(wanted, not_null=not self.nullable)}"
+            )
+        return there
+
+
+@operation("add_column_online")
+class AddColumnOnline(ColumnOperation):
+    """Add a column with any default while the table is in use.
+
+    Takes ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. A default that PostgreSQL can keep
+    aside, such as a constant or ``now()``, needs nothing else. One that would make all rows anew (``gen_random_uuid()``,
+    ``nextval()``, ``clock_timestamp()``) is first that of new rows; the old ones, where the column is NULL, are then
+    filled as by `backfill`, by ``key`` where there is no primary key, and NOT NULL comes last, as by
+    `set_not_null_online`; that needs `install_pgopt`::
+
+        op.add_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
+
+    The type is what follows the name in SQL, collation included. The default is an SQL expression, or a value that is
+    no text. An equal column counts as done; another one of that name is an error. Identity and stored generated columns
+    cannot be added to rows that are there without making them anew, and are refused.
+    """
+
+    def reverse(self) -> DropColumnOnline:
+        return DropColumnOnline(**_definition(self))
+
+    def plan(self, db: Catalog) -> Iterator[Step | BatchStep]:
+        tree = self.tree(db)
+        wanted = db.shape_of_column(tree[0], self.kind, self.said_default)
+        self._refuse(tree[0], wanted)
+        there = self.same_or_refuse(db, tree[0], wanted)
+        if not wanted.rewrites:
+            yield self._add(tree, sql("{}{}", self.said_default, verbatim("" if self.nullable else " not null")))
+        else:
+            db.require_pgopt()
+            yield self._add(tree, verbatim(""), *self._for_new_rows(tree))
+            yield from self._fill(db, tree, there)
+        if not self.nullable and (wanted.rewrites or (there is not None and not there.not_null)):
+            from pgopt.operations import SetNotNullOnline
+
+            yield from SetNotNullOnline(self.table, self.name, schema=self.schema).plan(_Foreseeing(db, self.name))
+
+    def _add(self, tree: Sequence[Relation], more: Composable, *statements: Composable) -> Step:
+        table = tree[0]
+        return Step(
+            f"add {self.name} to {table}",
+            [sql("alter table {} add column {} {}{}", table.ident, ident(self.name), self.kind, more), *statements],
+            locks=[Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tree],
+            done=lambda db: db.column_shape(literal(table.oid), self.name) is not None,
+        )
+
+    def _for_new_rows(self, tree: Sequence[Relation]) -> Iterator[Composable]:
+        yield sql(
+            "alter table {} alter column {} set default {}", tree[0].ident, ident(self.name), _expression(self.default)
+        )
+        # how far batches came with a column of that name which is gone
+        for table in tree:
+            label = literal(f"{_label([self.name], table)} (")
+            yield sql("delete from pgopt.progress where starts_with(task, {})", label)
+
+    def _fill(self, db: Catalog, tree: Sequence[Relation], there: ColumnShape | None) -> Iterator[BatchStep]:
+        """Give the rows that were there the default, in each table that has some without."""
+        where = render(sql("{} is null", ident(self.name)))
+        for table in tree[:1] if tree[0].partitioned else tree:
+            backfill = Backfill(table.name, {self.name: self.default}, where=where, key=self.key, schema=table.schema)
+            for step in backfill.plan(_Foreseeing(db, self.name)):
+                if there is None or (not there.not_null and _any(db, step.table, where)):
+                    yield step
+
+    def _refuse(self, table: Relation, wanted: ColumnShape) -> None:
+        """Refuse what would make all rows anew in any case, and what has operations of its own."""
+        reasons = {
+            "numbers all rows that are there under ACCESS EXCLUSIVE: add a plain one with default=\"nextval('a_sequence')\"": (
+                wanted.identity or wanted.serial
+            ),
+            "is computed for all rows that are there under ACCESS EXCLUSIVE: add a plain one, kept by a trigger, and backfill it": (
+                wanted.generated == "s"
+            ),
+            "says NOT NULL in its type: say nullable=False": wanted.not_null,
+            f"of the type {self.type} makes all rows anew even without a default, since that is a domain with constraints or a"
+            " default of its own: use the type below it, and create_check_constraint_online": wanted.rewrites_bare,
+        }
+        for reason, holds in reasons.items():
+            if holds:
+                raise InvalidOperation(f"column {self.name!r} of {table} {reason}")
+
+
+@operation("drop_column_online")
+class DropColumnOnline(ColumnOperation):
+    """Drop a column; ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. The values in it are lost.
+
+    Refuses a column that indexes, constraints or others use, which would go with it. It can be undone as far as that goes:
+    the column comes back as the last one, with the default in all rows::
+
+        op.drop_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
+    """
+
+    def reverse(self) -> AddColumnOnline:
+        return AddColumnOnline(**_definition(self))
+
+    def notes(self, db: Catalog) -> Sequence[str]:  # noqa: ARG002
+        return (f"what is in column {self.name!r} of {self.table} is dropped with it and does not come back",)
+
+    def plan(self, db: Catalog) -> Iterator[Step]:
+        tree = self.tree(db)
+        table = tree[0]
+        wanted = db.shape_of_column(table, self.kind, self.said_default)
+        self.same_or_refuse(db, table, wanted)
+        for each in tree:
+            if users := db.column_users(each, self.name):
+                raise InvalidOperation(f"column {self.name!r} of {each} is used by {', '.join(users)}: drop that first")
+        yield Step(
+            f"drop {self.name} of {table}",
+            sql("alter table {} drop column {}", table.ident, ident(self.name)),
+            locks=[Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tree],
+            done=lambda db: db.column_shape(literal(table.oid), self.name) is None,
+        )
+
+
+class _Foreseeing(Catalog):
+    """The catalog as it will be when a column has been added."""
+
+    def __init__(self, db: Catalog, name: str) -> None:
+        super().__init__(db.session, memory=db.memory)
+        self.added = Column(name, "", not_null=False, generated="", identity="")
+
+    def columns(self, table: Relation) -> Sequence[Column]:
+        there = super().columns(table)
+        return there if self.added.name in [each.name for each in there] else [*there, self.added]
+
+
+def _definition(of: ColumnOperation) -> dict[str, Any]:
+    return {each.name: getattr(of, each.name) for each in fields(ColumnOperation)}
+
+
+def _label(columns: Iterable[str], table: Relation) -> str:
+    return f"backfill {', '.join(columns)} of {table}"
+
+
+def _any(db: Catalog, table: Relation, where: str) -> bool:
+    return bool(db.session.value(sql("select exists (select from only {} where {})", table.ident, verbatim(where))))

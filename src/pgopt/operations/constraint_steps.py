@@ -15,19 +15,46 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Constraint, Relation
+    from pgopt.operations.foreign_keys import ForeignKeyOperation
+    from pgopt.operations.keys import KeyOperation
+    from pgopt.server.catalog import Catalog, Relation
 
 EXAMPLES = 5
 
 
 def on_all(mode: Mode, tables: Sequence[Relation]) -> list[Lock]:
     """Give the lock on a table and all below it."""
-    return [Lock(mode, table.name, table.schema) for table in tables]
+    return [Lock(mode, table.name, table.schema, is_foreign=table.kind == "f") for table in tables]
+
+
+def table_of(db: Catalog, name: str, schema: str | None) -> Relation:
+    """Look up a table that can have constraints."""
+    table = db.table(name, schema)
+    if table.kind == "m":
+        raise InvalidOperation(f"{table} is a materialized view, which can have no constraints: create a unique index")
+    return table
 
 
 def tree(db: Catalog, table: Relation) -> list[Relation]:
     """Give a table with its partitions and inheritance children, which share its constraints."""
     return [table, *db.descendants(table)]
+
+
+def with_partitions(db: Catalog, table: Relation) -> list[Relation]:
+    """Give a table, with its partitions where it has some."""
+    return [table, *db.partitions(table)] if table.partitioned else [table]
+
+
+def check_timing(of: KeyOperation | ForeignKeyOperation) -> None:
+    """Refuse what no server would take."""
+    if of.initially_deferred and not of.deferrable:
+        raise InvalidOperation(f"{of.name} is initially_deferred, and so must be deferrable")
+
+
+def timing(of: KeyOperation | ForeignKeyOperation) -> Composable:
+    """Say when a constraint is checked."""
+    later = " deferrable initially deferred" if of.initially_deferred else " deferrable"
+    return verbatim(later if of.deferrable else "")
 
 
 def add(name: str, what: Composable, tables: Sequence[Relation], locks: Sequence[Lock]) -> Step:
@@ -69,6 +96,12 @@ def drop(name: str, tables: Sequence[Relation], also: Sequence[Lock] = ()) -> St
     )
 
 
+def is_never_null(db: Catalog, table: Relation, column: str) -> bool:
+    """Whether NOT NULL holds for all rows; up to 17 it always does where it is there."""
+    named = db.not_null(table, column)
+    return db.column(table, column).not_null and (named is None or named.valid)
+
+
 def has(db: Catalog, *, name: str, table: Relation) -> bool:
     """Whether a table has a constraint."""
     return db.constraint(table, name) is not None
@@ -80,37 +113,76 @@ def is_valid(db: Catalog, *, name: str, table: Relation) -> bool:
     return constraint is not None and constraint.valid
 
 
-def refuse_other(name: str, table: Relation, there: Constraint, wanted: str) -> None:
-    """Refuse a constraint of that name that is another one."""
-    if there.definition != wanted:
+def same_or_refuse(db: Catalog, name: str, table: Relation, wanted: Composable) -> None:
+    """Take an equal constraint for the operation's own, and refuse another one of that name."""
+    there = db.constraint(table, name)
+    if there is not None and there.definition != (definition := db.constraint_definition(table, wanted)):
         raise InvalidOperation(
             f"there is a constraint {name} on {table} already, and it is another one:\n  there is  {there.definition}\n"
-            f"  wanted is {wanted}"
+            f"  wanted is {definition}"
+        )
+
+
+def note_not_valid(db: Catalog, name: str, table: Relation) -> list[str]:
+    """Say that a constraint would come back otherwise than it was."""
+    there = db.constraint(table, name)
+    if there is None or there.valid:
+        return []
+    return [f"constraint {name} of {table} is NOT VALID: when this is undone, the rows are checked against it"]
+
+
+def refuse_to_lose(db: Catalog, name: str, table: Relation) -> None:
+    """Refuse to drop a constraint with what would not come back."""
+    there = db.constraint(table, name)
+    if there is not None and there.comment is not None:
+        raise InvalidOperation(
+            f"constraint {name} of {table} has the comment {there.comment!r}, which would not come back:"
+            " COMMENT ON CONSTRAINT ... IS NULL first"
         )
 
 
 # -- which rows stand in the way -----------------------------------------------------------------------------------------
 
 
-def violating_rows(db: Catalog, *, table: Relation, condition: Composable, do: str = "violate it") -> str:
-    """Count the rows that meet a condition, and show some by key."""
-    key = db.key_of(table)
+def violating_rows(db: Catalog, *, tables: Sequence[Relation], condition: Composable, do: str = "violate it") -> str:
+    """Count the rows that meet a condition in a table and those below it, and show some by key."""
+    key = db.key_of(tables[0])
     columns = joined(map(ident, key)) if key else verbatim("ctid")
-    count = db.session.value(sql("select count(*) from {} where {}", table.ident, condition))
-    rows = db.session.rows(
-        sql("select {} from {} where {} limit {}", columns, table.ident, condition, literal(EXAMPLES))
-    )
+    found = _rows(tables, columns, condition)
+    count = db.session.value(sql("select count(*) from ({}) r", found))
+    rows = db.session.rows(sql("{} limit {}", found, literal(EXAMPLES)))
     names = ", ".join(key or ["ctid"])
     shown = ", ".join(str(row[0]) if len(row) == 1 else str(tuple(row)) for row in rows)
     return (
-        f"{count} rows of {table} {do} ({names}: {shown}{', …' if count > len(rows) else ''}); mend them and run again"
+        f"{count} rows of {tables[0]} {do} ({names}: {shown}{', …' if count > len(rows) else ''});"
+        " mend them and run again"
+    )
+
+
+def _rows(tables: Sequence[Relation], columns: Composable, condition: Composable) -> Composable:
+    if not any(table.kind == "f" for table in tables):
+        return sql("select {} from {} where {}", columns, tables[0].ident, condition)
+    # a server behind a foreign table is not asked when a constraint is checked, and need not be there
+    return joined(
+        (
+            sql("select {} from only {} where {}", columns, table.ident, condition)
+            for table in tables
+            if table.kind == "r"
+        ),
+        " union all ",
     )
 
 
 def orphans(
-    db: Catalog, *, table: Relation, columns: Sequence[str], referent: Relation, referent_columns: Sequence[str]
+    db: Catalog,
+    *,
+    table: Relation,
+    columns: Sequence[str],
+    referent: Relation,
+    referent_columns: Sequence[str],
+    full: bool,
 ) -> str:
-    """Count the rows that refer to nothing, and show some."""
+    """Count the rows that refer to nothing, and show some; with MATCH FULL those that refer in part, too."""
     ours = [sql("{}.{}", table.ident, ident(name)) for name in columns]
     theirs = [sql("r.{}", ident(name)) for name in referent_columns]
     condition = sql(
@@ -120,7 +192,12 @@ def orphans(
         joined(theirs),
         joined(ours),
     )
-    return violating_rows(db, table=table, condition=condition, do=f"refer to no row of {referent}")
+    do = f"refer to no row of {referent}"
+    if full and len(columns) > 1:
+        in_part = sql("num_nulls({}) between 1 and {}", joined(ours), literal(len(columns) - 1))
+        condition = sql("({}) or {}", condition, in_part)
+        do += ", or have NULL in some of their columns and not in all"
+    return violating_rows(db, tables=[table], condition=condition, do=do)
 
 
 def duplicates(db: Catalog, *, table: Relation, columns: Sequence[str], nulls_are_equal: bool = False) -> str:

@@ -6,10 +6,15 @@ from typing import Any
 
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.sql.elements import ClauseElement, ColumnClause, ColumnElement, UnaryExpression
+from sqlalchemy.types import TypeEngine
 
 
 def text_of(value: Any) -> Any:
-    """Compile an expression, column or mapped attribute; give anything else back as it is."""
+    """Compile an expression, column, mapped attribute or type; give anything else back as it is."""
+    if isinstance(value, type) and issubclass(value, TypeEngine):
+        value = value()
+    if isinstance(value, TypeEngine):
+        return value.compile(dialect=PGDialect())  # type: ignore[no-untyped-call]
     if hasattr(value, "__clause_element__"):
         value = value.__clause_element__()
     if not isinstance(value, ClauseElement):

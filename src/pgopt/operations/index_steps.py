@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,6 @@ from pgopt.server.quoting import column, column_name, ident, joined, literal, na
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
 
     from psycopg.sql import Composable
 
@@ -63,6 +64,12 @@ def is_same(db: Catalog, of: IndexOperation, index: IndexInfo, table: Relation) 
     return bool(db.index_shape(index.oid) == wanted)
 
 
+def is_there(db: Catalog, of: IndexOperation, name: str, table: Relation) -> bool:
+    """Whether the index is there under a name, and valid."""
+    index = db.index(name, table.schema)
+    return index is not None and index.valid and is_same(db, of, index, table)
+
+
 def same_or_refuse(db: Catalog, of: IndexOperation, table: Relation) -> None:
     """Take an equal index for the operation's own, and refuse another one of that name."""
     index = db.index(of.key, table.schema)
@@ -88,11 +95,21 @@ def refuse_to_drop(
 ) -> None:
     """Refuse what cannot be dropped, or what would not come back with this comment."""
     on_this_table(index, table, db)
+    _refuse(
+        index,
+        [
+            (index.constraint, f"belongs to the constraint {index.constraint}: drop that"),
+            (index.parent, "is a part of the index on the partitioned table: drop that"),
+        ],
+    )
+    refuse_to_lose(index, table, reversible=reversible, comment=comment)
+
+
+def refuse_to_lose(index: IndexInfo, table: Relation, *, reversible: bool, comment: str | None = None) -> None:
+    """Refuse to drop what others rest on, or what would not come back with this comment."""
     reasons = [
-        (index.constraint, f"belongs to the constraint {index.constraint}: drop that"),
         (index.referenced_by, f"is what foreign keys of {index.referenced_by} rest on: drop them first"),
         (index.replica_identity, f"is the replica identity of {table}: set another one first"),
-        (index.parent, "is a part of the index on the partitioned table: drop that"),
         (
             reversible and index.clustered,
             f"is what {table} is clustered on, which would not come back: ALTER TABLE ... SET WITHOUT CLUSTER first",
@@ -106,6 +123,10 @@ def refuse_to_drop(
             "has statistics targets, which would not come back: ALTER INDEX ... SET STATISTICS -1 first",
         ),
     ]
+    _refuse(index, reasons)
+
+
+def _refuse(index: IndexInfo, reasons: Sequence[tuple[object, str]]) -> None:
     for holds, reason in reasons:
         if holds:
             raise InvalidOperation(f"index {index} {reason}")
@@ -116,9 +137,14 @@ def refuse_to_drop(
 
 def build(of: IndexOperation, name: str, table: Relation) -> Step:
     """Build an index concurrently under a name."""
+    return build_by(create_statement(of, ident(name), table.ident, concurrently=True), name, table)
+
+
+def build_by(statement: Composable, name: str, table: Relation) -> Step:
+    """Build an index concurrently by a statement."""
     return Step(
         f"build {name} on {table}",
-        create_statement(of, ident(name), table.ident, concurrently=True),
+        statement,
         locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, table.name, table.schema)],
         transaction=False,
         done=partial(_is_valid, name=name, schema=table.schema),
@@ -224,80 +250,139 @@ def _leftovers(db: Catalog, *, table: Relation | None, name: str | None) -> Iter
 # -- partitioned tables --------------------------------------------------------------------------------------------------
 
 
-def build_on_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[Step]:
+@dataclass(frozen=True)
+class Parts(ABC):
+    """How an index comes about on the tables of a partitioned one."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Its name on the parent."""
+
+    @abstractmethod
+    def check(self, db: Catalog, part: Relation, name: str) -> None:
+        """Refuse what a partition has under the name and is not of the index."""
+
+    @abstractmethod
+    def alone(self, table: Relation, name: str) -> Step:
+        """Make it on a partitioned table without its partitions."""
+
+    @abstractmethod
+    def on_leaf(self, table: Relation, name: str) -> Iterator[Step]:
+        """Make it on a partition that holds rows."""
+
+
+@dataclass(frozen=True)
+class IndexParts(Parts):
+    """A plain index on the tables of a partitioned one."""
+
+    of: IndexOperation
+
+    @property
+    def name(self) -> str:
+        return self.of.key
+
+    def check(self, db: Catalog, part: Relation, name: str) -> None:
+        same_or_refuse(db, replace(self.of, name=name, table=part.name, schema=part.schema), part)
+
+    def alone(self, table: Relation, name: str) -> Step:
+        return Step(
+            f"create {name} on {table} alone",
+            create_statement(self.of, ident(name), table.ident, only=True),
+            locks=[Lock(Mode.SHARE, table.name, table.schema)],
+            done=lambda db: db.index(name, table.schema) is not None,
+        )
+
+    def on_leaf(self, table: Relation, name: str) -> Iterator[Step]:
+        yield build(self.of, name, table)
+
+
+def build_on_tree(db: Catalog, of: Parts, root: Relation) -> Iterator[Step]:
     """Make the index on the parent alone, build it on each partition, and attach those, from the leaves upwards."""
     parts = db.partitions(root)
+    _refuse_foreign(parts, root)
+    names = {root.oid: (root.schema, of.name)}
     for part in parts:
-        if part.kind == "f":
-            raise InvalidOperation(f"partition {part} of {root} is a foreign table, which cannot have an index")
-    names = {root.oid: (root.schema, of.key)}
+        names[part.oid] = _name_on(db, of, part, names[part.parent or 0])
+    yield of.alone(root, of.name)
     for part in parts:
-        # one that came with CREATE TABLE ... PARTITION OF has a name of the server's
-        names[part.oid] = db.part(part, *names[part.parent or 0]) or (part.schema, part_name(of, part))
-    yield _on_parent_alone(of, root, of.key, lambda db: db.index(of.key, root.schema) is not None)
-    for part in parts:
-        step = _on_parent_alone if part.partitioned else _on_leaf
-        yield step(of, part, names[part.oid][1], partial(_is_served, part=part, of_parent=names[part.parent or 0]))
+        name = names[part.oid][1]
+        served = partial(_is_served, part=part, of_parent=names[part.parent or 0])
+        for step in [of.alone(part, name)] if part.partitioned else of.on_leaf(part, name):
+            yield step.unless(served)
     for part in reversed(parts):
         yield _attach(db, part, root, names)
     yield Step(
-        f"see that {of.key} is valid",
+        f"see that {of.name} is valid",
         [],
-        done=partial(_is_valid, name=of.key, schema=root.schema),
+        done=partial(_is_valid, name=of.name, schema=root.schema),
         clear=partial(_latecomers, of=of, root=root, known=parts),
     )
 
 
-def _latecomers(db: Catalog, *, of: IndexOperation, root: Relation, known: Sequence[Relation]) -> Iterator[Step]:
+def _refuse_foreign(parts: Sequence[Relation], root: Relation) -> None:
+    for part in parts:
+        if part.kind == "f":
+            raise InvalidOperation(f"partition {part} of {root} is a foreign table, which cannot have an index")
+
+
+def _name_on(db: Catalog, of: Parts, part: Relation, of_parent: tuple[str | None, str]) -> tuple[str | None, str]:
+    """Give the name of the index on a partition: one that came with CREATE TABLE ... PARTITION OF has the server's."""
+    if (there := db.part(part, *of_parent)) is not None:
+        return there
+    name = part_name(of.name, part)
+    of.check(db, part, name)
+    return part.schema, name
+
+
+def _latecomers(db: Catalog, *, of: Parts, root: Relation, known: Sequence[Relation]) -> Iterator[Step]:
     """Plan again for partitions that came between the plan and the index of their parent."""
     if db.partitions(root) == known:
         raise InvalidOperation(
-            f"index {of.key} of {root} stays invalid though all partitions have it: drop it and run again"
+            f"index {of.name} of {root} stays invalid though all partitions have it: drop it and run again"
         )
     yield from build_on_tree(db, of, root)
 
 
-def part_name(of: IndexOperation, part: Relation) -> str:
+def part_name(name: str, part: Relation) -> str:
     """Name the index of a partition after the partition and the index."""
-    return name_of(part.name, of.key)
+    return name_of(part.name, name)
 
 
-def names_not_ours(db: Catalog, of: IndexOperation, root: Relation) -> list[str]:
+def names_not_ours(db: Catalog, name: str, root: Relation) -> list[str]:
     """Give the names, in the index's tree, that building it again would not give."""
-    index = db.index(of.key, root.schema)
-    ours = {(part.schema, part_name(of, part)) for part in db.partitions(root)}
+    index = db.index(name, root.schema)
+    ours = {(part.schema, part_name(name, part)) for part in db.partitions(root)}
     return [part.name for part in db.index_tree(index)[1:] if (part.schema, part.name) not in ours] if index else []
+
+
+def note_names(other: Sequence[str], what: str) -> list[str]:
+    """Say which names of partitions' indexes would not come back."""
+    if not other:
+        return []
+    shown = ", ".join(other[:5]) + f" and {len(other) - 5} more" * (len(other) > 5)
+    return [f"these {what} of its partitions would come back under pgopt's own names: {shown}"]
 
 
 def drop_from_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[Step]:
     """Drop what an interrupted build left on partitions, then the index of the parent with its parts."""
     parts = db.partitions(root)
     for part in reversed(parts):
-        index = db.index(part_name(of, part), part.schema)
+        index = db.index(part_name(of.key, part), part.schema)
         if index is not None and index.parent is None and index.table == part.oid:
             yield _drop_with_parts(db, index.name, part, parts) if part.partitioned else drop(index.name, part)
     yield _drop_with_parts(db, of.key, root, parts)
 
 
-def _on_parent_alone(of: IndexOperation, table: Relation, name: str, done: Any) -> Step:
-    return Step(
-        f"create {name} on {table} alone",
-        create_statement(of, ident(name), table.ident, only=True),
-        locks=[Lock(Mode.SHARE, table.name, table.schema)],
-        done=lambda db: done(db) or db.index(name, table.schema) is not None,
-    )
-
-
-def _on_leaf(of: IndexOperation, table: Relation, name: str, done: Any) -> Step:
-    step = build(of, name, table)
-    return Step(
-        step.label,
-        step.sql,
-        step.locks,
-        transaction=False,
-        done=lambda db: done(db) or _is_valid(db, name=name, schema=table.schema),
-        clear=step.clear,
-    )
+def with_parts(table: Relation, parts: Sequence[Relation]) -> list[Relation]:
+    """Give a table and those below it, of all that are below the root."""
+    below = {table.oid}
+    tables = [table]
+    for part in parts:
+        if part.parent in below:
+            below.add(part.oid)
+            tables.append(part)
+    return tables
 
 
 def _attach(db: Catalog, part: Relation, root: Relation, names: dict[int, tuple[str | None, str]]) -> Step:
@@ -305,7 +390,7 @@ def _attach(db: Catalog, part: Relation, root: Relation, names: dict[int, tuple[
     own = names[part.oid][1]
     parent = db.by_oid(part.parent or root.oid)
     return Step(
-        f"attach {own} to {parent_index}",
+        f"attach {own} of {part} to {parent_index}",
         sql("alter index {} attach partition {}", ident(schema, parent_index), ident(part.schema, own)),
         locks=[
             Lock(Mode.ACCESS_SHARE, parent.name, parent.schema),
@@ -323,19 +408,13 @@ def _is_served(db: Catalog, *, part: Relation, of_parent: tuple[str | None, str]
 
 
 def _drop_with_parts(db: Catalog, name: str, table: Relation, parts: Sequence[Relation]) -> Step:
-    below = {table.oid}
-    tables = [table]
-    for part in parts:
-        if part.parent in below:
-            below.add(part.oid)
-            tables.append(part)
     index = db.index(name, table.schema)
     indexes = db.index_tree(index) if index else []
     return Step(
         f"drop {name} with its parts",
         sql("drop index {}", ident(table.schema, name)),
         locks=[
-            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tables),
+            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in with_parts(table, parts)),
             *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in indexes),
         ],
         done=partial(_is_gone, name=name, schema=table.schema),

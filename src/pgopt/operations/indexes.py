@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations import index_steps as steps
-from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.operations.base import Action, StateOperation, operation, other
 from pgopt.plan.step import Step
 from pgopt.server.catalog import Relation
 from pgopt.server.locks import Lock, Mode
@@ -61,14 +61,8 @@ class IndexOperation(StateOperation):
         return self.name
 
 
-IndexOperationT = TypeVar("IndexOperationT", bound=IndexOperation)
-
 _DEFINITION = frozenset(each.name for each in fields(IndexOperation)) - {"name", "table", "schema", "settings"}
 _BARE = {each.name: each.default for each in fields(IndexOperation) if each.name in _DEFINITION}
-
-
-def _other(kind: type[IndexOperationT], of: IndexOperation) -> IndexOperationT:
-    return kind(**{each.name: getattr(of, each.name) for each in fields(IndexOperation)})
 
 
 @operation("create_index_concurrently")
@@ -99,13 +93,13 @@ class CreateIndexConcurrently(IndexOperation):
             raise InvalidOperation(f"index {self.name} on {self.table} has no columns")
 
     def reverse(self) -> DropIndexConcurrently:
-        return _other(DropIndexConcurrently, self)
+        return other(DropIndexConcurrently, self)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
         steps.same_or_refuse(db, self, table)
         if table.partitioned:
-            yield from steps.build_on_tree(db, self, table)
+            yield from steps.build_on_tree(db, steps.IndexParts(self), table)
         else:
             yield steps.build(self, self.key, table)
         if self.comment is not None:
@@ -131,19 +125,16 @@ class DropIndexConcurrently(IndexOperation):
             raise NotReversible(
                 f"{self.title}: say the columns of the index (and where=, include= …), so that it can be made again"
             )
-        return _other(CreateIndexConcurrently, self)
+        return other(CreateIndexConcurrently, self)
 
     def notes(self, db: Catalog) -> Sequence[str]:
         table = db.table(self.table, self.schema)
         if not table.partitioned:
             return ()
-        said = [f"{self.table} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant"]
-        if other := steps.names_not_ours(db, self, table):
-            said.append(
-                f"these indexes of its partitions would come back under pgopt's own names: {', '.join(other[:5])}"
-                + f" and {len(other) - 5} more" * (len(other) > 5)
-            )
-        return said
+        return [
+            f"{self.table} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant",
+            *steps.note_names(steps.names_not_ours(db, self.key, table), "indexes"),
+        ]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
@@ -207,7 +198,7 @@ class ReplaceIndexConcurrently(IndexOperation):
                 f" another name, then drop {self.key}"
             )
         new, old = name_of(self.key, "pgopt_new"), name_of(self.key, "pgopt_old")
-        if self._is_there(db, self.key, table):
+        if steps.is_there(db, self, self.key, table):
             yield steps.drop(new, table)
             if self.comment is not None:
                 yield steps.comment(self, self.key, table)
@@ -215,7 +206,7 @@ class ReplaceIndexConcurrently(IndexOperation):
             self._check_replaced(db, table)
             if db.index(old, table.schema):
                 yield steps.drop(old, table)
-            if db.index(new, table.schema) and not self._is_there(db, new, table):
+            if db.index(new, table.schema) and not steps.is_there(db, self, new, table):
                 yield steps.drop(new, table)
             yield steps.build(self, new, table)
             if self.comment is not None:
@@ -233,10 +224,6 @@ class ReplaceIndexConcurrently(IndexOperation):
                 f"old= of index {self.name} says {unknown[0]!r}: it can say {', '.join(sorted(_DEFINITION))}"
             )
         return {**_BARE, **given}
-
-    def _is_there(self, db: Catalog, name: str, table: Relation) -> bool:
-        index = db.index(name, table.schema)
-        return index is not None and index.valid and steps.is_same(db, self, index, table)
 
     def _check_replaced(self, db: Catalog, table: Relation) -> None:
         index = db.index(self.key, table.schema)

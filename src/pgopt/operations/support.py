@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pgopt import schema
@@ -87,4 +88,8 @@ class UninstallPgopt(StateOperation):
 
 def _statements(version: int, direction: str) -> list[Composable]:
     text = schema.script(version, direction)
-    return [verbatim(statement.strip()) for statement in text.split(";\n") if statement.strip()]
+    return [verbatim(statement.strip()) for statement in _END.split(text) if statement.strip()]
+
+
+_END = re.compile(r";\n(?=(?:[^$]|\$\$(?:[^$]|\$(?!\$))*\$\$)*\Z)")
+"""The end of a statement, outside of the bodies of functions."""

@@ -4,36 +4,120 @@ from __future__ import annotations
 
 import hashlib
 import time
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.errors import LockNotAcquired, NotInstalled
+from pgopt.errors import INSTALL, LockNotAcquired, NotInstalled
 from pgopt.plan import events
 from pgopt.server import locks
-from pgopt.server.keys import KeyRange, edge_of, end_of
+from pgopt.server.keys import ByKey, ByPage, Rewritten
 from pgopt.server.quoting import ident, literal, render, sql, verbatim
 from pgopt.server.session import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
     QUERY_CANCELED,
     SERIALIZATION_FAILURE,
+    UNIQUE_VIOLATION,
     server_error,
 )
 from pgopt.server.throttle import Throttle
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from psycopg.sql import Composable
 
     from pgopt.plan.events import Report
     from pgopt.plan.journal import Journal
     from pgopt.plan.settings import Settings
-    from pgopt.plan.step import BatchStep
+    from pgopt.plan.step import BatchStep, DrainStep
+    from pgopt.server.catalog import Relation
     from pgopt.server.session import Session
 
-INSTALL = "op.install_pgopt(version=1)"
+T = TypeVar("T")
+
+
+class Turns:
+    """Short transactions one after the other, as large as they may be, and smaller where others come first."""
+
+    def __init__(
+        self, session: Session, settings: Settings, report: Report, label: str, table: Relation, noun: str = "rows"
+    ) -> None:
+        self.session = session
+        self.settings = settings
+        self.report = report
+        self.label = label
+        self.table = table
+        self.noun = noun
+        self.size = settings.batch_rows
+        self.started = 0.0
+        self.throttle = Throttle(session, settings.replication_lag, settings.wal_rate)
+        # a transaction that is shorter than deadlock_timeout never makes somebody else the victim of a deadlock
+        deadlock = session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)")
+        self.longest = float(deadlock) * 0.8
+
+    def repeat(self, turn: Callable[[], T]) -> T:
+        """Take a turn, again and smaller when others came first."""
+        attempts = self.settings.lock_attempts
+        pauses = locks.waits(attempts, first=0.1, longest=self.settings.lock_wait)
+        for attempt in count(1):
+            try:
+                return turn()
+            except DBAPIError as error:
+                if not self.session.alive or not self._others_came_first(error):
+                    raise
+                # who holds a row is not to be seen afterwards, who writes to the table is
+                table = locks.Lock(locks.Mode.SHARE, self.table.name, self.table.schema)
+                blockers = locks.blockers_of(self.session, [table])
+                self.size = max(1, self.size // 4)
+                if (pause := next(pauses, None)) is None:
+                    raise LockNotAcquired(
+                        f"could not {self.label}: rows were held by others in {attempts} attempts; what is done is kept,"
+                        f" run again to go on. At work on the table:{locks.one_a_line(blockers)}"
+                    ) from error
+                self.report(events.Retrying(self.label, attempt, attempts, pause, blockers))
+                time.sleep(pause)
+        raise AssertionError
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Run one turn's transaction."""
+        self.started = time.monotonic()
+        # a single row cannot be part of a deadlock, and may take as long as its triggers do
+        limits = {
+            "statement_timeout": "0" if self.size == 1 else f"{round(self.longest * 1000)}ms",
+            "lock_timeout": f"{round(self.settings.lock_timeout * 1000)}ms",
+            "datestyle": "ISO, MDY",
+        }
+        with self.session.transaction(limits):
+            yield
+
+    def adapt(self, waiting: int = 0) -> None:
+        """Choose the size of the next turn by the time that the last one took, and by who waits."""
+        seconds = time.monotonic() - self.started
+        factor = min(2.0, max(0.25, self.settings.batch_seconds / max(seconds, 0.001)))
+        if waiting:
+            factor = min(factor, 0.5)
+        self.size = max(1, min(self.settings.batch_most, round(self.size * factor)))
+
+    def rest(self, done: int, total: int) -> None:
+        """Tell how far it came, and wait where others need it."""
+        self.report(events.StepProgress(self.label, self.noun, done, max(total, done), self.noun))
+        for reason, wait in self.throttle.reasons():
+            self.report(events.Throttled(self.label, reason, wait))
+            time.sleep(wait)
+        time.sleep(self.settings.batch_pause)
+
+    def _others_came_first(self, error: DBAPIError) -> bool:
+        said = server_error(error)
+        if said.code == QUERY_CANCELED:
+            # by our own statement_timeout, not by somebody who wants this to end
+            return self.size > 1 and time.monotonic() - self.started >= self.longest
+        return said.code in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, SERIALIZATION_FAILURE)
 
 
 class BatchRun:
@@ -45,95 +129,91 @@ class BatchRun:
                 f"batches are resumed by what the pgopt schema remembers: add `{INSTALL}` to a revision before"
             )
         self.session = session
-        self.settings = settings
-        self.report = report
         self.step = step
         self.memory = _Memory(session, journal, step)
-        self.size = settings.batch_rows
-        self.started = 0.0
-        self.throttle = Throttle(session, settings.replication_lag, settings.wal_rate)
-        # a transaction that is shorter than deadlock_timeout never makes somebody else the victim of a deadlock
-        deadlock = session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)")
-        self.longest = float(deadlock) * 0.8
+        self.cut = ByPage(step.table, step.into) if step.into is not None else ByKey(step.table, step.key)
+        self.turns = Turns(session, settings, report, step.label, step.table)
 
     def run(self) -> None:
         """Work through the batches that are left."""
-        end = self.memory.begin(end_of(self.session, self.step.table, self.step.key))
+        end = self.memory.begin(self.cut)
         if end is None:
             return
-        total = max(
-            0,
-            round(
-                self.session.value(sql("select reltuples from pg_class where oid = {}", literal(self.step.table.oid)))
-            ),
-        )
+        total = self._rows()
         while not self.memory.finished:
-            self._one_batch(end)
-            self.report(
-                events.StepProgress(self.step.label, "rows", self.memory.keys, max(total, self.memory.keys), "rows")
-            )
-            for reason, wait in self.throttle.reasons():
-                self.report(events.Throttled(self.step.label, reason, wait))
-                time.sleep(wait)
-            time.sleep(self.settings.batch_pause)
-
-    def _one_batch(self, end: Sequence[str]) -> None:
-        attempts = self.settings.lock_attempts
-        pauses = locks.waits(attempts, first=0.1, longest=self.settings.lock_wait)
-        for attempt in range(1, attempts + 1):
-            keys = KeyRange(self.step.key, self.memory.last, end)
-            edge = edge_of(self.session, self.step.table, keys, self.size)
             try:
-                self._transaction(KeyRange(self.step.key, self.memory.last, edge or end), last=edge is None)
-            except DBAPIError as error:
-                if not self.session.alive or not self._others_came_first(error):
-                    raise
-                # who holds a row is not to be seen afterwards, who writes to the table is
-                table = locks.Lock(locks.Mode.SHARE, self.step.table.name, self.step.table.schema)
-                blockers = locks.blockers_of(self.session, [table])
-                self.size = max(1, self.size // 4)
-                if (pause := next(pauses, None)) is None:
-                    raise LockNotAcquired(
-                        f"could not {self.step.label}: rows were held by others in {attempts} attempts; what is done is kept,"
-                        f" run again to go on. At work on the table:{locks.one_a_line(blockers)}"
-                    ) from error
-                self.report(events.Retrying(self.step.label, attempt, attempts, pause, blockers))
-                time.sleep(pause)
-            else:
+                self.turns.repeat(partial(self._turn, end))
+            except Rewritten:
+                self._begin_anew()
+                self.run()
                 return
+            self.turns.rest(self.memory.keys, total)
 
-    def _transaction(self, keys: KeyRange, *, last: bool) -> None:
-        self.started = time.monotonic()
-        # a single row cannot be part of a deadlock, and may take as long as its triggers do
-        limits = {
-            "statement_timeout": "0" if self.size == 1 else f"{round(self.longest * 1000)}ms",
-            "lock_timeout": f"{round(self.settings.lock_timeout * 1000)}ms",
-            "datestyle": "ISO, MDY",
-        }
-        with self.session.transaction(limits):
-            touched = self.session.count(self.step.statement(keys.condition()))
-            waiting = self.memory.advance(keys.upto, touched, self.size, finished=last)
-        self._adapt(time.monotonic() - self.started, waiting)
+    def _rows(self) -> int:
+        rows = self.session.value(sql("select reltuples from pg_class where oid = {}", literal(self.step.table.oid)))
+        return max(0, round(float(rows)))
 
-    def _adapt(self, seconds: float, waiting: int) -> None:
-        factor = min(2.0, max(0.25, self.settings.batch_seconds / max(seconds, 0.001)))
-        if waiting:
-            factor = min(factor, 0.5)
-        self.size = max(1, min(self.settings.batch_most, round(self.size * factor)))
+    def _turn(self, end: Sequence[str]) -> None:
+        turns, memory = self.turns, self.memory
+        edge = self.cut.edge(self.session, memory.last, end, turns.size)
+        with turns.transaction():
+            touched = max(0, self.session.count(self.step.statement(self.cut.condition(memory.last, edge or end))))
+            self.cut.check(self.session, end)
+            keys = turns.size if self.step.key else touched
+            waiting = memory.advance(edge or end, touched, keys, finished=edge is None)
+        turns.adapt(waiting)
 
-    def _others_came_first(self, error: DBAPIError) -> bool:
-        said = server_error(error)
-        if said.code == QUERY_CANCELED:
-            # by our own statement_timeout, not by somebody who wants this to end
-            return self.size > 1 and time.monotonic() - self.started >= self.longest
-        return said.code in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED, SERIALIZATION_FAILURE)
+    def _begin_anew(self) -> None:
+        with self.session.transaction():
+            self.session.run(*self.step.restart)
+            self.memory.forget()
+
+
+ENOUGH = 100
+"""So little may be left to be drained under a lock."""
+
+
+class DrainRun:
+    """One run of a drain step."""
+
+    def __init__(self, session: Session, settings: Settings, report: Report, step: DrainStep) -> None:
+        self.session = session
+        self.step = step
+        self.turns = Turns(session, settings, report, step.label, step.table, "changes")
+
+    def run(self) -> None:
+        """Take what is waiting until little is left."""
+        taken = 0
+        while True:
+            last = self.turns.repeat(self._turn)
+            taken += last
+            if last <= ENOUGH:
+                return
+            self.turns.rest(taken, taken)
+
+    def _turn(self) -> int:
+        try:
+            taken = self._take(self.turns.size)
+        except DBAPIError as error:
+            if server_error(error).code != UNIQUE_VIOLATION or not self.session.alive:
+                raise
+            # a row has come to its key before the one that gave it up is gone; of all together, only the last state counts
+            taken = self._take(None)
+        self.turns.adapt()
+        return taken
+
+    def _take(self, most: int | None) -> int:
+        self.turns.started = time.monotonic()
+        # what is waiting, and what it is about, are to be of one moment; nobody waits for this, however long it takes
+        with self.session.transaction({"statement_timeout": "0"}, begin="begin isolation level repeatable read"):
+            return int(self.session.change(self.step.take(most)))
 
 
 def _name(step: BatchStep) -> str:
     """Tell a step from others of its revision on the same table: by what it does, and by which key."""
     statement = render(step.statement(verbatim("true")))
     digest = hashlib.blake2b(statement.encode(), digest_size=8).hexdigest()
-    return f"{step.label} ({', '.join(step.key)}) {digest}"
+    return f"{step.label} ({', '.join(step.key) or 'pages'}) {digest}"
 
 
 class _Memory:
@@ -152,8 +232,8 @@ class _Memory:
         self.keys = 0
         self.finished = False
 
-    def begin(self, end: Sequence[str] | None) -> Sequence[str] | None:
-        """Take up what an earlier run left, or begin with this end."""
+    def begin(self, cut: ByKey | ByPage) -> Sequence[str] | None:
+        """Take up what an earlier run left, or begin, and give the end; nothing where there are no rows."""
         row = self.session.row(
             sql(
                 "select last_key, end_key, keys_done, finished_at is not null from pgopt.progress where {}",
@@ -162,12 +242,10 @@ class _Memory:
         )
         if row is not None:
             self.last, stored, self.keys, self.finished = row
-            if self.finished and not self.identity[1]:
-                # outside of a revision nothing tells an interrupted call from a new one, once it is finished
-                self.session.run(sql("delete from pgopt.progress where {}", self._where()))
-                self.last, self.keys, self.finished = None, 0, False
-            else:
+            if cut.goes_on(self.session, stored, finished=self.finished, named=bool(self.identity[1])):
                 return stored  # type: ignore[no-any-return]
+            self.forget()
+        end = cut.end(self.session)
         if end is None:
             return None
         self.session.run(
@@ -177,6 +255,11 @@ class _Memory:
             )
         )
         return end
+
+    def forget(self) -> None:
+        """Begin with nothing the next time."""
+        self.session.run(sql("delete from pgopt.progress where {}", self._where()))
+        self.last, self.keys, self.finished = None, 0, False
 
     def advance(self, last: Sequence[str], rows: int, keys: int, *, finished: bool) -> int:
         """Write down a batch in its own transaction, and tell how many sessions wait for it."""

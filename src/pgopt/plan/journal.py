@@ -16,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from pgopt.errors import HalfDone
 from pgopt.server.quoting import literal, sql
 from pgopt.server.session import Session
+from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,11 @@ def current_revision(context: MigrationContext) -> Revision | None:
     if (undoing := context.opts.get(UNDOING)) is not None:
         return Revision(chain_of(context), *undoing)
     return revision_of(context, _loop().get("step"))
+
+
+def memory_of(revision: Revision | None) -> Memory:
+    """Give the place where a revision writes down what was there."""
+    return Memory(revision.chain, revision.id, revision.direction == DOWN) if revision else Memory()
 
 
 def is_first(context: MigrationContext) -> bool:
@@ -185,14 +191,19 @@ class Journal:
             )
         )
 
-    def forget(self, revision: str) -> None:
-        """Forget a revision; done in the transaction that stamps it."""
+    def forget(self, revision: str, *, down: bool) -> None:
+        """Forget a revision; done in the transaction that stamps it.
+
+        What was there before it is kept until it is taken back.
+        """
         if self.installed:
             self.session.run(
                 sql(
-                    "with progress as (delete from pgopt.progress where chain = {chain} and revision = {revision})"
+                    "with progress as (delete from pgopt.progress where chain = {chain} and revision = {revision}),"
+                    " undo as (delete from pgopt.undo where {down} and chain = {chain} and revision = {revision})"
                     " delete from pgopt.run where chain = {chain} and revision = {revision}",
                     chain=literal(self.chain),
                     revision=literal(revision),
+                    down=literal(down),
                 )
             )

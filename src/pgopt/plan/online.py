@@ -12,8 +12,9 @@ from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import LockNotAcquired, StatementFailed
 from pgopt.plan import events
-from pgopt.plan.batches import BatchRun
-from pgopt.plan.step import BatchStep, Step
+from pgopt.plan.batches import BatchRun, DrainRun
+from pgopt.plan.journal import memory_of
+from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server import locks
 from pgopt.server.catalog import Catalog
 from pgopt.server.session import (
@@ -32,11 +33,11 @@ if TYPE_CHECKING:
     from pgopt.plan.events import Report
     from pgopt.plan.journal import Journal
     from pgopt.plan.settings import Settings
-    from pgopt.plan.step import Plan
+    from pgopt.plan.step import AnyStep, Plan
     from pgopt.server.session import Session
     from pgopt.server.watch import Sight
 
-    Tracing = Callable[[Session, Step | BatchStep], AbstractContextManager[object]]
+    Tracing = Callable[[Session, AnyStep], AbstractContextManager[object]]
 
 CONCURRENT_ATTEMPTS = 3
 
@@ -60,7 +61,7 @@ class OnlineRunner:
         self.journal = journal
         self.report = report
         self.tracing: Tracing = tracing or (lambda *_: nullcontext())
-        self.db = Catalog(session, remember=True)
+        self.db = Catalog(session, remember=True, memory=memory_of(journal.revision))
 
     def run(self, plan: Plan) -> bool:
         """Carry a plan out, and tell whether there was anything to do."""
@@ -72,8 +73,8 @@ class OnlineRunner:
         self.report(events.OperationFinished(plan.title, time.monotonic() - started, any(changed)))
         return any(changed)
 
-    def _step(self, step: Step | BatchStep) -> bool:
-        if isinstance(step, Step) and step.done is not None and step.done(self.db):
+    def _step(self, step: AnyStep) -> bool:
+        if not isinstance(step, BatchStep) and step.done is not None and step.done(self.db):
             self.report(events.StepSkipped(step.label))
             return False
         started = time.monotonic()
@@ -87,7 +88,11 @@ class OnlineRunner:
         self.report(events.StepFinished(step.label, time.monotonic() - started))
         return True
 
-    def _carry_out(self, step: Step | BatchStep) -> None:
+    def _carry_out(self, step: AnyStep) -> None:
+        if isinstance(step, DrainStep):
+            with self.tracing(self.session, step):
+                DrainRun(self.session, self.settings, self.report, step).run()
+            return
         if isinstance(step, BatchStep):
             with self.tracing(self.session, step):
                 BatchRun(self.session, self.settings, self.journal, self.report, step).run()
@@ -118,6 +123,10 @@ class OnlineRunner:
         attempts = len(self._ladder)
         pauses = locks.waits(attempts, first=0.2, longest=self.settings.lock_wait)
         for attempt, timeout in enumerate(self._ladder, 1):
+            if attempt == attempts:
+                self._clear_the_way(step)
+            for each in step.before:
+                self._step(each)
             try:
                 self._attempt(step, timeout)
             except (DBAPIError, _OutOfTime) as error:
@@ -135,14 +144,30 @@ class OnlineRunner:
         limits = {"lock_timeout": _ms(timeout), "statement_timeout": "0", **self._no_transaction_timeout()}
         with self.session.transaction(limits), self.tracing(self.session, step):
             if len(step.locks) <= 1:
-                self.session.run(*step.statements)
+                for statement in step.compose(self.db):
+                    self.session.run(statement)
                 return
-            until = time.monotonic() + timeout
+            # who holds some locks and waits for others must not wait so long that somebody becomes the victim of a deadlock
+            until = time.monotonic() + min(timeout, self._deadlock_timeout * 0.8)
             self._lock_all(step.locks, until)
-            for statement in step.statements:
+            for statement in step.compose(self.db):
                 # locks of indexes cannot be taken before; what is left of the time holds for them
                 self.session.set({"lock_timeout": _ms(until - time.monotonic())}, local=True)
                 self.session.run(statement)
+
+    def _clear_the_way(self, step: Step) -> None:
+        """Wait for each lock alone, holding nothing, for so long that an autovacuum gives way."""
+        if len(step.locks) <= 1:
+            return
+        for each in step.locks:
+            if each.is_index or each.is_view:
+                continue
+            try:
+                with self.session.transaction({"lock_timeout": _ms(self._ladder[-1]), "statement_timeout": "0"}):
+                    self.session.run(*locks.lock_tables([each]))
+            except DBAPIError as error:
+                if not self.session.alive or not _lost_to_others(error):
+                    raise
 
     def _lock_all(self, wanted: Sequence[locks.Lock], until: float) -> None:
         """Take all locks in the time that is left: lock_timeout counts for each anew, statement_timeout for all."""
@@ -164,9 +189,12 @@ class OnlineRunner:
         """
         attempts, longest = max(1, self.settings.lock_attempts), self.settings.lock_timeout
         rungs = [min(longest, 0.1 * 1.25**attempt) for attempt in range(attempts)]
-        deadlock = self.session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)")
-        rungs[-1] = max(longest, float(deadlock) * 1.5)
+        rungs[-1] = max(longest, self._deadlock_timeout * 1.5)
         return rungs
+
+    @cached_property
+    def _deadlock_timeout(self) -> float:
+        return float(self.session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)"))
 
     # -- steps that cannot run in a transaction ----------------------------------------------------------------------
 

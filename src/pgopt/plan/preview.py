@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import PgoptError
-from pgopt.plan.step import BatchStep
+from pgopt.plan.journal import Revision, memory_of
+from pgopt.plan.step import BatchStep, DrainStep
 from pgopt.server.catalog import Catalog
 from pgopt.server.locks import Mode
 from pgopt.server.queries import query
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection
 
     from pgopt.plan.run import Plannable
-    from pgopt.plan.step import Step
+    from pgopt.plan.step import AnyStep, Step
     from pgopt.server.locks import Lock
 
 LIMITS = (
@@ -148,10 +149,11 @@ class Preview:
         self._keep_sql()
         self._changed = self._changed or found.unseen is not None
 
-    def show(self, operation: Plannable) -> None:
+    def show(self, operation: Plannable, chain: str) -> None:
         """Show an operation instead of carrying it out."""
         assert self._db is not None
         self._keep_sql()
+        self._db.memory = memory_of(Revision(chain, self.revisions[-1].id, self.revisions[-1].direction))
         view = OperationView(operation.title, repr(operation), again=self._changed)
         if self._works_before(self.revisions[-1]) and not self.allows_mixed(operation):
             view.notes.append(MIXED)
@@ -191,10 +193,12 @@ class Preview:
         return text
 
 
-def _view(step: Step | BatchStep, db: Catalog, *, sure: bool) -> StepView:
+def _view(step: AnyStep, db: Catalog, *, sure: bool) -> StepView:
     locks = [str(lock) for lock in step.locks]
+    if isinstance(step, DrainStep):
+        return StepView(step.label, [render(step.take(1000))], locks, "nobody", done=None)
     if isinstance(step, BatchStep):
-        statement = render(step.statement(verbatim(f"<a range of {', '.join(step.key)}>")))
+        statement = render(step.statement(verbatim(f"<a range of {', '.join(step.key) or 'pages'}>")))
         return StepView(step.label, [statement], locks, "writers of the rows of one batch, for an instant", done=False)
     done = _done(step, db, sure=sure)
     return StepView(

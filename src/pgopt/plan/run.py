@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import InvalidOperation, PgoptError, StatementFailed
 from pgopt.plan.events import WaitingForRunner
-from pgopt.plan.journal import Journal, current_revision
+from pgopt.plan.journal import Journal, chain_of, current_revision
 from pgopt.plan.online import OnlineRunner
 from pgopt.plan.progress import reporter
 from pgopt.plan.script import write
@@ -47,7 +47,7 @@ def carry_out(context: MigrationContext, operation: Plannable) -> None:
         raise InvalidOperation(f"{operation.title}: pgopt works on PostgreSQL, and this is {context.dialect.name}")
     settings = Settings.of(context.opts.get("pgopt_settings"), operation.settings)
     if (preview := context.opts.get("pgopt_preview")) is not None:
-        preview.show(operation)
+        preview.show(operation, chain_of(context))
     elif context.as_sql:
         write(context, operation, settings)
     else:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pgopt.errors import NeedsDatabase, PgoptError
-from pgopt.plan.step import BatchStep
-from pgopt.server.catalog import Unseen
+from pgopt.plan.journal import current_revision, memory_of
+from pgopt.plan.step import BatchStep, DrainStep, Step
+from pgopt.server.catalog import UNSEEN, Unseen
 from pgopt.server.locks import lock_tables
-from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
+from pgopt.server.quoting import dollars, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from pgopt.plan.run import Plannable
     from pgopt.plan.settings import Settings
-    from pgopt.plan.step import Step
+    from pgopt.plan.step import AnyStep
     from pgopt.server.catalog import Relation
 
 STOP = "\\set ON_ERROR_STOP on"
@@ -27,7 +28,7 @@ STOP = "\\set ON_ERROR_STOP on"
 def write(context: MigrationContext, operation: Plannable, settings: Settings) -> None:
     """Write what an operation does; psql runs it to the same result as the runner."""
     try:
-        db = Unseen()
+        db = Unseen(memory_of(current_revision(context)))
         plan = operation.make_plan(db)
         lines = [render(line) for step in plan.steps for line in _lines(step, settings)]
         lines = [*(render(_refuse_partitioned(table)) for table in db.assumed), *lines]
@@ -47,7 +48,9 @@ def write(context: MigrationContext, operation: Plannable, settings: Settings) -
         context.impl.emit_begin()
 
 
-def _lines(step: Step | BatchStep, settings: Settings) -> Iterator[Composable]:
+def _lines(step: AnyStep, settings: Settings) -> Iterator[Composable]:
+    if isinstance(step, DrainStep) or (isinstance(step, Step) and callable(step.sql)):
+        raise NeedsDatabase(UNSEEN)
     if isinstance(step, BatchStep):
         yield _loop(step, settings)
     elif step.transaction:
@@ -65,7 +68,7 @@ def _lines(step: Step | BatchStep, settings: Settings) -> Iterator[Composable]:
 
 _REFUSAL = """do {tag}
 begin
-    if exists (select from pg_class where oid = to_regclass({table}) and relkind = 'p') then
+    if exists (select from pg_class where oid = to_regclass({table}) and relkind in ('p', 'I')) then
         raise exception using message = {message};
     end if;
 end
@@ -75,7 +78,7 @@ end
 def _refuse_partitioned(table: Relation) -> Composable:
     """Stop the script at a partitioned table, whose partitions the plan has not seen."""
     name, message = render(table.ident), f"{table} is partitioned: run this revision online"
-    return sql(_REFUSAL, tag=verbatim(_unused_tag(message)), table=literal(name), message=literal(message))
+    return dollars(lambda tag: sql(_REFUSAL, tag=tag, table=literal(name), message=literal(message)))
 
 
 _LOOP = """do {tag}
@@ -118,20 +121,22 @@ def _loop(step: BatchStep, settings: Settings) -> Composable:
         edge=joined(edge),
     )
     statement = step.statement(condition)
-    return sql(
-        _LOOP,
-        tag=verbatim(_unused_tag(render(statement))),
-        variables=_variables(step, [*last, *edge, *end]),
-        key=joined(columns),
-        lasts=joined(last),
-        edges=joined(edge),
-        ends=joined(end),
-        table=step.table.ident,
-        descending=joined(sql("{} desc", column) for column in columns),
-        offset=literal(settings.batch_rows - 1),
-        take_end=_assign(edge, end),
-        statement=statement,
-        take_edge=_assign(last, edge),
+    return dollars(
+        lambda tag: sql(
+            _LOOP,
+            tag=tag,
+            variables=_variables(step, [*last, *edge, *end]),
+            key=joined(columns),
+            lasts=joined(last),
+            edges=joined(edge),
+            ends=joined(end),
+            table=step.table.ident,
+            descending=joined(sql("{} desc", column) for column in columns),
+            offset=literal(settings.batch_rows - 1),
+            take_end=_assign(edge, end),
+            statement=statement,
+            take_edge=_assign(last, edge),
+        )
     )
 
 
@@ -142,12 +147,3 @@ def _variables(step: BatchStep, variables: Sequence[Composable]) -> Composable:
 
 def _assign(targets: Sequence[Composable], values: Sequence[Composable]) -> Composable:
     return joined((sql("{} := {};", target, value) for target, value in zip(targets, values, strict=True)), " ")
-
-
-def _unused_tag(text: str) -> str:
-    tag = "$pgopt$"
-    number = 0
-    while tag in text:
-        number += 1
-        tag = f"$pgopt{number}$"
-    return tag

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pgopt.server.catalog import Catalog, Relation
     from pgopt.server.locks import Lock
 
+    Composing = Callable[[Catalog], Iterable[Composable]]
     Question = Callable[[Catalog], bool]
     Cleaning = Callable[[Catalog], Iterator["Step"]]
 
@@ -26,8 +27,8 @@ class Step:
 
     label: str
     """What it does, for people."""
-    sql: Composable | Sequence[Composable]
-    """The statement, or some that belong together in one transaction."""
+    sql: Composable | Sequence[Composable] | Composing
+    """The statement, or some that belong together in one transaction; or what composes them there, under its locks."""
     locks: Sequence[Lock] = ()
     """The strongest lock on each relation that is there before, in the order in which they are taken."""
     transaction: bool = True
@@ -40,11 +41,23 @@ class Step:
     """What stands against it in the data, said when the server has refused the statement."""
     give_up: Sequence[Step] = ()
     """What takes earlier steps of the plan back when this one fails for such a reason."""
+    before: Sequence[AnyStep] = ()
+    """What is done anew before each attempt, so that little is left to do under the locks."""
 
     @property
     def statements(self) -> Sequence[Composable]:
-        """The statements in their order."""
+        """The statements in their order, where they are known beforehand."""
+        if callable(self.sql):
+            return []
         return self.sql if isinstance(self.sql, Sequence) else [self.sql]
+
+    def compose(self, db: Catalog) -> Iterable[Composable]:
+        """Give the statements one by one; each may be sent before the next is composed."""
+        return self.sql(db) if callable(self.sql) else self.statements
+
+    def unless(self, done: Question) -> Step:
+        """Give the same step, done also where this is so."""
+        return replace(self, done=lambda db: done(db) or (self.done is not None and self.done(db)))
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,26 @@ class BatchStep:
     statement: Callable[[Composable], Composable]
     """Makes the statement for the rows of one range, given as a condition on the key."""
     locks: Sequence[Lock] = ()
+    into: Composable | None = None
+    """What it fills from page to page, without a key: where a log tells of the rows that move meanwhile."""
+    restart: Sequence[Composable] = ()
+    """What makes a new beginning when the table has new files, and so other pages."""
+
+
+@dataclass(frozen=True)
+class DrainStep:
+    """A query that takes some of what is waiting, and gives how much that was: repeated until little is left."""
+
+    label: str
+    take: Callable[[int | None], Composable]
+    """Makes the query that takes at most so much, or all."""
+    table: Relation
+    """Where the work is done."""
+    locks: Sequence[Lock] = ()
+    done: Question | None = None
+
+
+AnyStep = Step | BatchStep | DrainStep
 
 
 @dataclass(frozen=True)
@@ -64,6 +97,6 @@ class Plan:
     """The ordered steps of one operation against the database as it is now."""
 
     title: str
-    steps: Sequence[Step | BatchStep]
+    steps: Sequence[AnyStep]
     notes: Sequence[str] = field(default=())
     """What somebody should know, whoever looks at the plan or carries it out."""

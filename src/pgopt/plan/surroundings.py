@@ -75,7 +75,7 @@ class Stamped:
         """Let the journal forget the revision, and commit where Alembic would not."""
         self.tasks.clear()
         if self.installed:
-            Journal.of(ctx, None).forget(step.up_revision_id)
+            Journal.of(ctx, None).forget(step.up_revision_id, down=not step.is_upgrade and not step.is_stamp)
         # the operations of this revision are committed, so its stamp must be
         commit_if_shared(ctx)
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pgopt.errors import InvalidOperation, NeedsDatabase
+from pgopt.errors import INSTALL, InvalidOperation, NeedsDatabase, NotInstalled
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, render, sql
+from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
     from psycopg.sql import Composable
 
     from pgopt.server.session import Session
+    from pgopt.server.undo import Kept
 
 KINDS = {
     "r": "table",
@@ -55,6 +58,14 @@ class Relation:
         return f"{self.schema}.{self.name}" if self.schema else self.name
 
 
+def above(part: Relation, tree: Sequence[Relation]) -> Iterator[Relation]:
+    """Give the parents of a partition up to the root."""
+    known = {each.oid: each for each in tree}
+    while part.parent is not None and (parent := known.get(part.parent)) is not None:
+        yield parent
+        part = parent
+
+
 @dataclass(frozen=True)
 class IndexInfo(Relation):
     """An index, with what decides whether it may go."""
@@ -69,6 +80,9 @@ class IndexInfo(Relation):
     built_by: int | None = None
     referenced_by: str | None = None
     statistics: bool = False
+    unique: bool = False
+    storage: str | None = None
+    tablespace: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +97,34 @@ class Column:
 
 
 @dataclass(frozen=True)
+class ColumnShape:
+    """What a column is, or would be."""
+
+    type: str
+    collation: str
+    default: str | None
+    generated: str
+    identity: str
+    not_null: bool
+    serial: bool
+    rewrites: bool = False
+    """Whether adding it with its default makes all rows anew."""
+    rewrites_bare: bool = False
+    """Whether adding it without a default does."""
+
+    @property
+    def definition(self) -> tuple[str | None, ...]:
+        """What makes two columns equal, whether they may be NULL or not."""
+        return self.type, self.collation, self.default, self.generated, self.identity
+
+    def __str__(self) -> str:
+        default = f" default {self.default}" if self.default is not None and not self.generated else ""
+        generated = f" generated always as ({self.default})" if self.generated else ""
+        identity = " generated as identity" if self.identity else ""
+        return f"{self.type}{default}{generated}{identity}{' not null' if self.not_null else ''}, collation {self.collation}"
+
+
+@dataclass(frozen=True)
 class Constraint:
     """A constraint of a table."""
 
@@ -94,12 +136,51 @@ class Constraint:
     deferrable: bool
     deferred: bool
     inherited: bool
+    local: bool
     columns: Sequence[str] | None
     referent: int | None
     referent_columns: Sequence[str] | None
     on_delete: str
     on_update: str
     match: str
+    comment: str | None
+    special: bool
+    """Whether it has what no operation can say: SET NULL of some columns, PERIOD, NOT ENFORCED."""
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What is set of a table, an index or a materialized view; of its TOAST table by names with ``toast.``."""
+
+    relation: Relation
+    parameters: Mapping[str, str]
+    has_toast: bool
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Extended statistics."""
+
+    table: int
+    shape: str
+    """What they are about, as the server understands it, without the names of statistics and table."""
+    definition: str
+    comment: str | None
+    target: int | None
+
+
+@dataclass(frozen=True)
+class Extension:
+    """An extension."""
+
+    name: str
+    schema: str
+    version: str
+    comment: str | None
+    relations: Sequence[int]
+    """Its own tables and views."""
+    with_rows: Sequence[int]
+    """Those whose rows are the application's."""
 
 
 class Catalog:
@@ -107,8 +188,10 @@ class Catalog:
 
     online = True
 
-    def __init__(self, session: Session, *, remember: bool = False) -> None:
+    def __init__(self, session: Session, *, remember: bool = False, memory: Memory | None = None) -> None:
         self.session = session
+        self.memory = memory or Memory()
+        """Where what was there is written down, for the revision that is running."""
         self.remember = remember
         """Whether to ask the same thing twice only after we changed something."""
         self._answers: dict[str, Any] = {}
@@ -152,9 +235,13 @@ class Catalog:
         found = (self.index(name, schema) for schema, name in names)
         return [index for index in found if index is not None]
 
+    def descendants(self, table: Relation) -> Sequence[Relation]:
+        """Give all partitions and inheritance children of a table, at any depth, parents before their children."""
+        return [Relation(*row) for row in self.session.rows(query("descendants", root=literal(table.oid)))]
+
     def partitions(self, table: Relation) -> Sequence[Relation]:
-        """Give all below a partitioned table, parents before their children."""
-        return [Relation(*row) for row in self.session.rows(query("partitions", root=literal(table.oid)))]
+        """Give all below a partitioned table or index, parents before their children."""
+        return self.descendants(table) if table.partitioned else []
 
     def index_tree(self, index: Relation) -> Sequence[Relation]:
         """Give a partitioned index and all attached below it."""
@@ -202,6 +289,42 @@ class Catalog:
         """Give the columns of a table in their order."""
         return [Column(*row) for row in self.session.rows(query("columns", table=literal(table.oid)))]
 
+    def column(self, table: Relation, name: str) -> Column:
+        """Look up a column that must be there."""
+        there = {column.name: column for column in self.columns(table)}
+        if name not in there:
+            raise InvalidOperation(f"{table} has no column {name!r}: it has {', '.join(there)}")
+        return there[name]
+
+    def column_shape(self, table: Composable, name: str) -> ColumnShape | None:
+        """Describe a column of a table, which is given by its oid."""
+        row = self.session.row(query("column", table=table, column=literal(name)))
+        return row and ColumnShape(*row)
+
+    def shape_of_column(self, table: Relation, kind: Composable, default: Composable) -> ColumnShape:
+        """Describe the column that would be added, and what adding it would do.
+
+        The server adds it to an empty copy of the table, in a transaction that is rolled back: what it makes anew has
+        another file then, with rows in it or without.
+        """
+        probe = sql("{}::regclass", literal("pg_temp.pgopt_probe"))
+        file = sql("select relfilenode::int8 from pg_class where oid = {}", probe)
+        add = "alter table pg_temp.pgopt_probe add column {} {}{}"
+        with self.session.rolled_back():
+            self.session.run(sql("create temp table pgopt_probe (like {} including generated)", table.ident))
+            files = [self.session.value(file)]
+            for name, said in (("pgopt_probe_it", default), ("pgopt_probe_bare", sql(""))):
+                self.session.run(sql(add, ident(name), kind, said))
+                files.append(self.session.value(file))
+            shape = self.column_shape(probe, "pgopt_probe_it")
+        assert shape is not None
+        return replace(shape, rewrites=files[1] != files[0], rewrites_bare=files[2] != files[1])
+
+    def column_users(self, table: Relation, name: str) -> Sequence[str]:
+        """Name what would go with a column, or keeps it from going: indexes, constraints, views …"""
+        rows = self.session.rows(query("column_users", table=literal(table.oid), column=literal(name)))
+        return [row[0] for row in rows]
+
     def key_of(self, table: Relation) -> Sequence[str] | None:
         """Give the columns that tell rows apart: the primary key, or a unique index without NULLs."""
         found: Sequence[str] | None = self.session.value(query("key", table=literal(table.oid)))
@@ -209,10 +332,7 @@ class Catalog:
 
     def constraint(self, table: Relation, name: str) -> Constraint | None:
         """Look a constraint of a table up."""
-        row = self.session.row(
-            query("constraint", table=literal(table.oid), which=sql("c.conname = {}", literal(name)))
-        )
-        return row and Constraint(*row)
+        return self._constraint(table, sql("c.conname = {}", literal(name)))
 
     def not_null(self, table: Relation, column: str) -> Constraint | None:
         """Look the NOT NULL constraint of a column up, which has a name from PostgreSQL 18 on."""
@@ -221,8 +341,24 @@ class Catalog:
             literal(table.oid),
             literal(column),
         )
-        row = self.session.row(query("constraint", table=literal(table.oid), which=which))
-        return row and Constraint(*row)
+        return self._constraint(table, which)
+
+    def primary_key(self, table: Relation) -> Constraint | None:
+        """Look up the primary key of a table."""
+        return self._constraint(table, sql("c.contype = 'p'"))
+
+    def resting_on(self, constraint: Constraint) -> Sequence[str]:
+        """Describe what rests on a key: foreign keys on its index, views on itself."""
+        rows = self.session.rows(query("resting_on", constraint=literal(constraint.oid)))
+        return [description for (description,) in rows]
+
+    def foreign_keys(self, table: Relation) -> Sequence[Constraint]:
+        """Give the foreign keys of a table."""
+        return self._constraints(table, sql("c.contype = 'f'"))
+
+    def partition_key(self, table: Relation) -> Sequence[str | None]:
+        """Give the columns by which a table is partitioned, with nothing for an expression."""
+        return [name for (name,) in self.session.rows(query("partition_key", table=literal(table.oid)))]
 
     def constraint_definition(self, table: Relation, constraint: Composable) -> str:
         """Give a constraint as the server writes it, read against an empty copy of the table that is rolled back."""
@@ -242,9 +378,51 @@ class Catalog:
         """Whether a full index of a table begins with these columns, in whatever order."""
         return bool(self.session.value(query("has_index_on", table=literal(table.oid), columns=literal(list(columns)))))
 
-    def descendants(self, table: Relation) -> Sequence[Relation]:
-        """Give all partitions and inheritance children of a table, at any depth."""
-        return [Relation(*row) for row in self.session.rows(query("descendants", root=literal(table.oid)))]
+    def indexes_on(self, *tables: Relation) -> Sequence[Relation]:
+        """Give the indexes of some tables."""
+        oids = [table.oid for table in tables]
+        rows = self.session.rows(
+            sql(
+                "select c.oid::int8, n.nspname, c.relname, c.relkind::text from pg_index i join pg_class c on c.oid = i.indexrelid"
+                " join pg_namespace n on n.oid = c.relnamespace where i.indrelid = any({}::oid[]) order by c.oid",
+                literal(oids),
+            )
+        )
+        return [Relation(*row) for row in rows]
+
+    def storage(self, relation: Relation) -> Sequence[Storage]:
+        """Give what is set of a relation, or of each leaf of a partitioned one."""
+        rows = self.session.rows(query("storage", relation=literal(relation.oid)))
+        return [Storage(Relation(*row[:4]), _parameters(row[4], row[5]), row[6]) for row in rows]
+
+    def statistics(self, schema: str | None, name: str) -> Statistics | None:
+        """Look extended statistics up."""
+        row = self.session.row(
+            query(
+                "statistics", which=sql("(n.nspname, s.stxname) = ({}::text, {}::text)", literal(schema), literal(name))
+            )
+        )
+        return row and Statistics(*row)
+
+    def shape_of_statistics(self, table: Relation, create: Callable[[Composable, Composable], Composable]) -> str:
+        """Describe the statistics that a statement would make, on an empty copy of the table that is rolled back."""
+        with self.session.rolled_back():
+            self.session.run(
+                sql("create temp table pgopt_probe (like {} including generated)", table.ident),
+                create(ident("pg_temp", "pgopt_probe_it"), ident("pg_temp", "pgopt_probe")),
+            )
+            made = sql("s.stxrelid = {}::regclass", literal("pg_temp.pgopt_probe"))
+            return Statistics(*self.session.row(query("statistics", which=made))).shape
+
+    def extension(self, name: str) -> Extension | None:
+        """Look an extension up."""
+        row = self.session.row(query("extension", extension=literal(name)))
+        return row and Extension(*row)
+
+    def has_extension(self, name: str) -> bool:
+        """Whether the server could make an extension."""
+        known = sql("select exists (select from pg_available_extensions where name = {})", literal(name))
+        return bool(self.session.value(known))
 
     def index_shape(self, oid: int) -> Any:
         """Describe an index as the server understands it, without the names of table and index."""
@@ -276,9 +454,28 @@ class Catalog:
         """Give the version of the pgopt schema that was there before one was installed."""
         return int(self.session.value(sql("select before from pgopt.version where version = {}", literal(version))))
 
+    def require_pgopt(self) -> None:
+        """Refuse where what is there cannot be written down; a script finds that out when it runs."""
+        if self.online and not self.installed():
+            raise NotInstalled(
+                f"what was there before is kept in the pgopt schema, for the way back: add `{INSTALL}` to a revision before"
+            )
+
+    def was(self, kept: Kept) -> Any:
+        """Give what was written down, or nothing."""
+        text = self.session.value(sql("select was::text from pgopt.undo where {}", kept.where))
+        return None if text is None else json.loads(text)
+
     def _index(self, statement: Composable) -> IndexInfo | None:
         row = self._row(statement)
         return row and IndexInfo(*row)
+
+    def _constraint(self, table: Relation, which: Composable) -> Constraint | None:
+        return next(iter(self._constraints(table, which)), None)
+
+    def _constraints(self, table: Relation, which: Composable) -> Sequence[Constraint]:
+        rows = self.session.rows(query("constraint", table=literal(table.oid), which=which))
+        return [Constraint(*row) for row in rows]
 
     def _row(self, statement: Composable) -> Any:
         text = render(statement)
@@ -305,13 +502,17 @@ class _UnseenTable(Relation):
         return False
 
 
+UNSEEN = "it must see the database, so it cannot be written by --sql: run it online"
+
+
 class Unseen(Catalog):
     """The catalog behind a script, which nobody can see: it answers as for a fresh run on ordinary tables."""
 
     online = False
     version = 0
 
-    def __init__(self) -> None:
+    def __init__(self, memory: Memory | None = None) -> None:
+        self.memory = memory or Memory()
         self.assumed: list[Relation] = []
         """The tables of which it was said unseen that they are not partitioned: the script must look."""
 
@@ -333,10 +534,13 @@ class Unseen(Catalog):
     def descendants(self, table: Relation) -> Sequence[Relation]:  # noqa: ARG002, D102
         return []
 
+    def storage(self, relation: Relation) -> Sequence[Storage]:  # noqa: D102
+        return [Storage(relation, {}, has_toast=True)]
+
     @property
     def session(self) -> Session:  # type: ignore[override]
         """Refuse: there is no server."""
-        raise NeedsDatabase("it must see the database, so it cannot be written by --sql: run it online")
+        raise NeedsDatabase(UNSEEN)
 
 
 def _oid(name: str, schema: str | None) -> Composable:
@@ -345,3 +549,7 @@ def _oid(name: str, schema: str | None) -> Composable:
 
 def _regclass(name: str, schema: str | None) -> Composable:
     return literal(render(ident(schema, name)))
+
+
+def _parameters(own: Sequence[str] | None, toast: Sequence[str] | None) -> dict[str, str]:
+    return dict(text.split("=", 1) for text in [*(own or ()), *(f"toast.{each}" for each in toast or ())])

@@ -6,7 +6,7 @@ import hashlib
 import random
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -85,6 +85,10 @@ class Lock:
     name: str
     schema: str | None = None
     is_index: bool = False
+    """Whether it is an index or a sequence, which cannot be locked before they are used."""
+    is_view: bool = field(default=False, compare=False)
+    is_foreign: bool = field(default=False, compare=False)
+    """Whether it is on a foreign table, which LOCK TABLE refuses: the statement takes it."""
 
     def __str__(self) -> str:
         return f"{self.mode.words} on {self.name}"
@@ -170,10 +174,22 @@ def one_a_line(blockers: Sequence[Blocker]) -> str:
 
 def lock_tables(locks: Sequence[Lock]) -> Iterator[Composable]:
     """Give the LOCK TABLE statements for these, one for each run of locks of one mode."""
-    tables = [lock for lock in locks if not lock.is_index]
-    for mode, group in groupby(tables, key=lambda lock: lock.mode):
+    tables = [lock for lock in locks if not lock.is_index and not lock.is_foreign]
+    for (mode, is_view), group in groupby(tables, key=lambda lock: (lock.mode, lock.is_view)):
+        if is_view:
+            yield from map(_lock_view, group)
+            continue
         names = joined(sql("only {}", lock.ident) for lock in group)
         yield sql("lock table {} in {} mode", names, verbatim(mode.words.lower()))
+
+
+def _lock_view(lock: Lock) -> Composable:
+    """Lock a view alone: LOCK TABLE would lock all that it reads, too; giving it to its owner takes ACCESS EXCLUSIVE."""
+    return sql(
+        "do $pgopt$ begin execute (select format('alter view %s owner to %I', c.oid::regclass, pg_get_userbyid(c.relowner))"
+        " from pg_class c where c.oid = {}::regclass); end $pgopt$",
+        literal(render(lock.ident)),
+    )
 
 
 def waits(attempts: int, first: float, longest: float) -> Iterator[float]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from pgopt.errors import InvalidOperation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from psycopg.sql import Composable, Composed
 
@@ -57,7 +57,27 @@ def joined(parts: Iterable[Composable], separator: LiteralString = ", ") -> Comp
 
 def options(values: Mapping[str, Any]) -> Composed:
     """Render storage parameters: ``fillfactor = 70, autosummarize = on``."""
-    return joined(sql("{} = {}", ident(*key.split(".")), literal(_option(value))) for key, value in values.items())
+    return joined(sql("{} = {}", parameter(key), literal(_option(value))) for key, value in values.items())
+
+
+def parameter(name: str) -> Composable:
+    """Quote the name of a storage parameter, which may begin with ``toast.``."""
+    return ident(*name.split("."))
+
+
+def option_text(value: Any) -> str:
+    """Give the value of a storage parameter as the catalog keeps it."""
+    return str(_option(value))
+
+
+def dollars(write: Callable[[Composable], Composable]) -> Composable:
+    """Write a DO block between dollar quotes that do not occur in it."""
+    text = render(write(verbatim("")))
+    tag, number = "$pgopt$", 0
+    while tag in text:
+        number += 1
+        tag = f"$pgopt{number}$"
+    return write(verbatim(tag))
 
 
 def render(statement: Composable | str) -> str:

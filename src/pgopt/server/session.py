@@ -68,6 +68,11 @@ class Session:
         self.changes += 1
         return self._send(statement).rowcount
 
+    def change(self, query: Composable) -> Any:
+        """Send a query that changes something, and give the first value of its first row."""
+        self.changes += 1
+        return self.value(query)
+
     def rows(self, query: Composable | str) -> Sequence[Any]:
         """Send a query and give all its rows."""
         return self._send(query).fetchall()
@@ -102,9 +107,9 @@ class Session:
                     self.connection.rollback()
 
     @contextmanager
-    def transaction(self, settings: Mapping[str, str] | None = None) -> Iterator[None]:
+    def transaction(self, settings: Mapping[str, str] | None = None, *, begin: str = "begin") -> Iterator[None]:
         """Run a block in one transaction of its own, inside `autocommit`."""
-        self.run("begin")
+        self.run(begin)
         try:
             if settings:
                 self.set(settings, local=True)
@@ -200,6 +205,9 @@ def server_error(error: DBAPIError) -> ServerError:
         return ServerError(code, diag.message_primary, diag.message_detail, diag.message_hint)
     message = getattr(cause, "message", None) or str(cause)
     return ServerError(code, message, getattr(cause, "detail", None), getattr(cause, "hint", None))
+
+
+UNIQUE_VIOLATION = "23505"
 
 
 def is_integrity_violation(error: DBAPIError) -> bool:

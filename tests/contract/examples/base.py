@@ -30,11 +30,23 @@ class Example:
     """Whether `--sql` can write it."""
     named: bool = False
     """Whether `make test` kills it at each statement; three of a family are."""
+    back: Sequence[Operation] = ()
+    """What brings the beginning back, where that is more than the inverse."""
+    since: int = 15
+    """The PostgreSQL major from which on it works."""
 
     @property
     def reversible(self) -> bool:
-        """Whether it has an inverse."""
-        return isinstance(self.operation, StateOperation)
+        """Whether there is a way back."""
+        return bool(self.back) or isinstance(self.operation, StateOperation)
+
+    @property
+    def inverse(self) -> Sequence[Operation]:
+        """The way back."""
+        if self.back:
+            return self.back
+        assert isinstance(self.operation, StateOperation)
+        return [self.operation.reverse()]
 
     def __str__(self) -> str:
         return self.name

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import case, column, func
+from sqlalchemy import Numeric, case, column, func
 
-from pgopt.operations import Backfill, InstallPgopt
+from pgopt.operations import AddColumnOnline, Backfill, DropColumnOnline, InstallPgopt
 from tests.contract.examples.base import Example
-from tests.contract.examples.indexes import DEEP
+from tests.contract.examples.indexes import DEEP, LONG_INDEX, LONG_TABLE
 
 INSTALLED = (InstallPgopt(1),)
 
@@ -24,7 +24,7 @@ update tickets set title = 'written {n}' where id = {n} % 3000 + 1;
 delete from tickets where title = 'new' || ({n} - 5);
 """
 
-EXAMPLES = [
+BACKFILLED = [
     Example(
         "backfill of all rows, each once",
         TICKETS,
@@ -156,3 +156,136 @@ EXAMPLES = [
         before=INSTALLED,
     ),
 ]
+
+
+# volatile, so that all rows would be made anew, and yet the same each time
+TAG = """
+create function tag() returns text volatile language plpgsql as $$ begin return 'tag'; end $$;
+"""
+FAMILY = """
+create table animals (id int primary key, legs int); create table dogs (breed text, primary key (id)) inherits (animals);
+insert into animals select g, 4 from generate_series(1, 1500) g;
+insert into dogs select g, 4, 'b' || g % 7 from generate_series(1, 1500) g;
+"""
+
+ADDED = [
+    Example(
+        "add a column",
+        TICKETS,
+        AddColumnOnline("tickets", "note", "text"),
+        writes=WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "add a column with a constant, not null",
+        TICKETS,
+        AddColumnOnline("tickets", "weight", Numeric(8, 2), default=1.5, nullable=False),
+        writes=WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "add a column with a stable default and a collation",
+        TICKETS,
+        AddColumnOnline("tickets", "who", 'varchar(40) collate "C"', default="current_user || ' 100% :x'"),
+        writes=WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "add a column with a volatile default",
+        TICKETS + TAG,
+        AddColumnOnline("tickets", "tag", "text", default="tag()"),
+        before=INSTALLED,
+        writes=WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "add a column with a volatile default, not null",
+        TICKETS + TAG,
+        AddColumnOnline("tickets", "tag", "varchar(9)", default=func.tag(), nullable=False),
+        before=INSTALLED,
+        writes=WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "add a column of a plain domain",
+        TICKETS + "create domain code as text",
+        AddColumnOnline("tickets", "code", "code", default="'x'"),
+        writes=WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "add a column that is computed when it is read",
+        TICKETS,
+        AddColumnOnline("tickets", "twice", "int generated always as (touched * 2) virtual"),
+        writes=WRITES,
+        scriptable=False,
+        since=18,
+    ),
+    Example(
+        "add a column to partitions of partitions, volatile and not null",
+        DEEP + "alter table metrics add primary key (site, at);" + TAG,
+        AddColumnOnline("metrics", "tag", "text", default="tag()", nullable=False),
+        before=INSTALLED,
+        writes="update metrics set value = value + 1 where at = date '2020-01-01' + {n} % 3000",
+        scriptable=False,
+    ),
+    Example(
+        "add a column to a family, volatile",
+        FAMILY + TAG,
+        AddColumnOnline("animals", "tag", "text", default="tag()"),
+        before=INSTALLED,
+        writes="insert into animals values ({n} + 10000, 2); insert into dogs values ({n} + 10000, 4, 'b')",
+        scriptable=False,
+    ),
+    Example(
+        "add a mixed-case column in another schema, by a key that is said",
+        """
+        create schema "App";
+        create table "App"."Project" ("projectId" bigint not null, "userName" text);
+        create index on "App"."Project" ("projectId");
+        insert into "App"."Project" select g, 'User ' || g from generate_series(1, 1500) g;
+        """
+        + TAG,
+        AddColumnOnline(
+            "Project", 'the "Tag" 1', "text", default="public.tag()", nullable=False, key=["projectId"], schema="App"
+        ),
+        before=INSTALLED,
+        writes="""insert into "App"."Project" ("projectId", "userName") values ({n} + 5000, 'N{n}')""",
+        scriptable=False,
+    ),
+    Example(
+        "add a column with names of 63 bytes",
+        f'create table "{LONG_TABLE}" (a int primary key); insert into "{LONG_TABLE}" values (1), (2);' + TAG,
+        AddColumnOnline(LONG_TABLE, LONG_INDEX, "text", default="tag()", nullable=False),
+        before=INSTALLED,
+        writes=f'insert into "{LONG_TABLE}" values ({{n}} + 10)',
+        scriptable=False,
+    ),
+    Example(
+        "add a column to an empty table",
+        "create table empty (id int primary key, a int);" + TAG,
+        AddColumnOnline("empty", "b", "text", default="tag()", nullable=False),
+        before=INSTALLED,
+        scriptable=False,
+    ),
+]
+
+DROPPED = [
+    Example(
+        "drop a column",
+        TICKETS + "alter table tickets add tag text not null default 'x'",
+        DropColumnOnline("tickets", "tag", "text", default="'x'", nullable=False),
+        writes=WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "drop a column of a family",
+        FAMILY + TAG + "alter table animals add tag text default tag()",
+        DropColumnOnline("animals", "tag", "text", default="tag()"),
+        before=INSTALLED,
+        writes="insert into animals values ({n} + 10000, 2); insert into dogs values ({n} + 10000, 4, 'b')",
+        scriptable=False,
+    ),
+]
+
+EXAMPLES = [*BACKFILLED, *ADDED, *DROPPED]

@@ -7,13 +7,9 @@ from sqlalchemy import column
 from pgopt.operations import (
     CreateCheckConstraintOnline,
     CreateForeignKeyOnline,
-    CreatePrimaryKeyOnline,
-    CreateUniqueConstraintOnline,
     DropCheckConstraintOnline,
     DropForeignKeyOnline,
     DropNotNull,
-    DropPrimaryKeyOnline,
-    DropUniqueConstraintOnline,
     SetNotNullOnline,
 )
 from tests.contract.examples.base import Example
@@ -59,6 +55,26 @@ create table events_2026_a partition of events_2026 for values in (1, 2, 3);
 create table events_2026_b partition of events_2026 default;
 insert into events select g, date '2025-01-01' + g, 1 + g % 9 from generate_series(1, 700) g;
 """
+
+REFERRED = """
+create table bookings (id int, room int, primary key (id, room)) partition by list (room);
+create table bookings_1 partition of bookings for values in (1, 2);
+create table bookings_2 partition of bookings for values in (3, 4) partition by hash (id);
+create table bookings_2_a partition of bookings_2 for values with (modulus 2, remainder 0);
+create table bookings_2_b partition of bookings_2 for values with (modulus 2, remainder 1);
+insert into bookings select g, 1 + g % 4 from generate_series(1, 200) g;
+"""
+
+# nobody can ask the server behind the foreign table
+BEYOND = """
+create foreign data wrapper nothing;
+create server nowhere foreign data wrapper nothing;
+create table payments (year int not null, amount int) partition by list (year);
+create table payments_now partition of payments for values in (2026);
+create foreign table payments_old partition of payments for values in (2020) server nowhere;
+insert into payments select 2026, g from generate_series(1, 90) g;
+"""
+PAYMENTS = "insert into payments values (2026, {n}); update payments_now set amount = amount + 1 where amount = {n}"
 
 INHERITED = """
 create table vehicles (id int not null, wheels int);
@@ -178,44 +194,65 @@ EXAMPLES = [
         writes=WRITES,
     ),
     Example(
-        "unique constraint",
-        PROPOSALS,
-        CreateUniqueConstraintOnline("uq_slug", "proposals", ["slug"]),
-        writes=WRITES,
-        named=True,
+        "foreign key to a partitioned table",
+        REFERRED + "create table notes (id int, room int); insert into notes select * from bookings",
+        CreateForeignKeyOnline("fk_booking", "notes", "bookings", ["id", "room"], ["id", "room"], match="FULL"),
+        writes="insert into bookings values ({n} + 500, 1 + {n} % 4); insert into notes values ({n} + 500, 1 + {n} % 4);"
+        " insert into notes values (null, null); delete from notes where id is null",
+        scriptable=False,
     ),
     Example(
-        "unique constraint with all options",
-        PROPOSALS,
-        CreateUniqueConstraintOnline(
-            "uq",
-            "proposals",
-            ["customer_id", "slug"],
-            include=["value"],
-            nulls_not_distinct=True,
+        "foreign key of a partitioned table to a partitioned table",
+        REFERRED + PARTITIONED.replace("kind int", "kind int, booking int, room int"),
+        CreateForeignKeyOnline(
+            "fk_booking",
+            "events",
+            "bookings",
+            ["booking", "room"],
+            ["id", "room"],
+            ondelete="SET NULL",
             deferrable=True,
-            initially_deferred=True,
         ),
-        writes=WRITES,
+        writes=EVENTS,
+        scriptable=False,
     ),
     Example(
-        "drop of a unique constraint",
-        WITH_KEYS,
-        DropUniqueConstraintOnline("uq_slug", "proposals", ["slug"], include=["value"]),
-        writes=WRITES,
+        "foreign key of a partitioned table to itself",
+        REFERRED + "alter table bookings add first int; update bookings set first = id - 4 where id > 4",
+        CreateForeignKeyOnline("fk_first", "bookings", "bookings", ["first", "room"], ["id", "room"]),
+        writes="insert into bookings values ({n} + 500, 1 + {n} % 4, null), ({n} + 9500, 1 + {n} % 4, {n} + 500)",
+        scriptable=False,
     ),
-    Example(
-        "primary key",
-        f"create table {LONG} (a int not null, b text not null); insert into {LONG} select g, 'x' from generate_series(1, 30) g",
-        CreatePrimaryKeyOnline("p" * 63, LONG, ["b", "a"]),
-    ),
-    Example("drop of a primary key", TREE, DropPrimaryKeyOnline("nodes_pkey", "nodes", ["tenant", "id"]), writes=NODES),
-    Example("not null", PROPOSALS, SetNotNullOnline("proposals", "customer_id"), writes=WRITES),
+    Example("not null", PROPOSALS, SetNotNullOnline("proposals", "customer_id"), writes=WRITES, named=True),
     Example(
         "not null on quoted names", MIXED, SetNotNullOnline('Big "Deal"', "Région", schema="Sales Dept"), writes=DEALS
     ),
     Example("not null on a partitioned table", PARTITIONED, SetNotNullOnline("events", "kind"), writes=EVENTS),
     Example("not null on an inheritance parent", INHERITED, SetNotNullOnline("vehicles", "wheels"), writes=VEHICLES),
+    Example(
+        "check on a table with a foreign partition",
+        BEYOND,
+        CreateCheckConstraintOnline("ck_amount", "payments", "amount > 0"),
+        writes=PAYMENTS,
+    ),
+    Example(
+        "not null on a table with a foreign partition",
+        BEYOND,
+        SetNotNullOnline("payments", "amount"),
+        writes=PAYMENTS,
+    ),
+    Example(
+        "drop of a check on a table with a foreign partition",
+        BEYOND + "alter table payments add constraint ck_amount check (amount > 0);",
+        DropCheckConstraintOnline("ck_amount", "payments", "amount > 0"),
+        writes=PAYMENTS,
+    ),
+    Example(
+        "drop of not null whose name the server has counted on",
+        "create table holder (a int constraint t_a_not_null check (a > 0)); create table t (a int); alter table t alter a set not null;",
+        DropNotNull("t", "a"),
+        writes="insert into t values ({n})",
+    ),
     Example("not null of 63 bytes", f"create table {LONG} ({'c' * 63} int)", SetNotNullOnline(LONG, "c" * 63)),
     Example("drop of not null", WITH_KEYS, DropNotNull("proposals", "value"), writes=WRITES),
 ]

@@ -6,6 +6,7 @@ select c.oid::int8,
        c.condeferrable,
        c.condeferred,
        c.coninhcount > 0,
+       c.conislocal,
        (select array_agg(a.attname::text order by k.position)
         from unnest(c.conkey) with ordinality k (attnum, position)
         join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.attnum),
@@ -15,7 +16,12 @@ select c.oid::int8,
         join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.attnum),
        c.confdeltype::text,
        c.confupdtype::text,
-       c.confmatchtype::text
+       c.confmatchtype::text,
+       obj_description(c.oid, 'pg_constraint'),
+       -- PostgreSQL 18 has the last two
+       c.confdelsetcols is not null
+       or coalesce((to_jsonb(c) ->> 'conperiod')::bool, false)
+       or not coalesce((to_jsonb(c) ->> 'conenforced')::bool, true)
 from pg_constraint c
 where c.conrelid = {table} and {which}
 order by c.conname

@@ -9,7 +9,10 @@ select c.oid::int8, n.nspname, c.relname, c.relkind::text,
        pg_get_indexdef(c.oid),
        (select p.pid from pg_stat_progress_create_index p where p.index_relid = c.oid limit 1),
        (select min(o.conrelid::regclass::text) from pg_constraint o where o.conindid = c.oid and o.contype = 'f'),
-       exists (select from pg_attribute a where a.attrelid = c.oid and a.attstattarget >= 0)
+       exists (select from pg_attribute a where a.attrelid = c.oid and a.attstattarget >= 0),
+       i.indisunique,
+       (select string_agg(o, ', ') from unnest(c.reloptions) o),
+       (select t.spcname from pg_tablespace t where t.oid = c.reltablespace)
 from pg_index i
 join pg_class c on c.oid = i.indexrelid
 join pg_namespace n on n.oid = c.relnamespace

@@ -1,0 +1,332 @@
+"""A table that becomes partitioned: pgopt beside the textbook way and beside the least the server can do, then under load.
+
+`python benchmarks/partition.py` prints tables; `--json FILE` writes the same with every single run. `--rows` says how many
+rows the table has, `--runs` how often each way is gone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import common
+import harm
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
+
+from pgopt import IntRange, Monthly
+from pgopt.operations import FinalizePartitioning, InstallPgopt, Operation, PartitionTable
+from pgopt.plan.events import Event, StepFinished
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+
+MONTHS = 24
+BATCH = 10_000
+
+# what the reference chain's help desk writes of everybody, with a number as its key
+TABLE = """
+create table audit_logs (
+    id bigint not null, action text not null, entity_type text not null, user_id int, metadata jsonb,
+    created_at timestamptz not null, primary key (id, created_at)
+)
+"""
+FILL = """
+insert into audit_logs
+    select g, 'action ' || g % 40, 'ticket', g % 5000, jsonb_build_object('ip', md5(g::text), 'n', g % 97),
+           date_trunc('month', now()) - interval '{months} months' + g * interval '{months} months' / {rows}
+    from generate_series(1, {rows}) g
+"""
+INDEXES = (
+    "create index {name}_user on {name} (user_id, created_at desc)",
+    "create index {name}_created on {name} (created_at)",
+)
+COPY = PartitionTable("audit_logs", Monthly("created_at"))
+ATTACH = PartitionTable("audit_logs", Monthly("created_at"), method="attach")
+# for the application of benchmarks/harm.py, which reads and writes `orders` by id
+ORDERS = """
+create table orders (id bigint generated always as identity primary key, customer int not null, amount int not null,
+                     note text, changed_at timestamptz not null default now())
+"""
+
+Seconds = dict[str, float]
+
+
+# -- the ways ------------------------------------------------------------------------------------------------------------
+
+
+def partitions(connection: psycopg.Connection[Any], name: str) -> None:
+    """Make the partitioned table by hand, without indexes."""
+    connection.execute(
+        f"create table {name} (like audit_logs including defaults) partition by range (created_at)".encode()
+    )
+    connection.execute(
+        f"""do $$ declare month timestamptz := date_trunc('month', now()) - interval '{MONTHS} months'; begin
+            for n in 0 .. {MONTHS + 4} loop
+                execute format('create table {name}_%s partition of {name} for values from (%L) to (%L)', n,
+                    month + n * interval '1 month', month + (n + 1) * interval '1 month');
+            end loop; end $$""".encode()
+    )
+
+
+def index(connection: psycopg.Connection[Any], name: str) -> None:
+    """Give it the keys and indexes of the table."""
+    connection.execute(f"alter table {name} add primary key (id, created_at)".encode())
+    for statement in INDEXES:
+        connection.execute(statement.format(name=name).encode())
+
+
+def by_limit(database: common.Database) -> Seconds:
+    """The least that the server can do, with nobody else at work: one INSERT ... SELECT, then the indexes."""
+    with database.connect() as connection:
+        partitions(connection, "limit_logs")
+        begun = time.perf_counter()
+        connection.execute("insert into limit_logs select * from audit_logs")
+        filled = time.perf_counter()
+        index(connection, "limit_logs")
+        done = time.perf_counter()
+        connection.execute("drop table limit_logs")
+    return {"fill": filled - begun, "indexes": done - filled, "fill and indexes": done - begun}
+
+
+def by_textbook(database: common.Database) -> Seconds:
+    """Batches in key order into a table with all its indexes, kept up by a row trigger."""
+    with database.connect() as connection:
+        partitions(connection, "book_logs")
+        index(connection, "book_logs")
+        connection.execute(
+            """create function mirror() returns trigger language plpgsql as $$ begin
+                   insert into book_logs select new.* on conflict do nothing; return null; end $$"""
+        )
+        connection.execute("create trigger mirror after insert on audit_logs for each row execute function mirror()")
+        begun = time.perf_counter()
+        last: int | None = 0
+        while last is not None:
+            row = connection.execute(
+                f"""with batch as materialized (select * from audit_logs where id > %s order by id limit {BATCH}),
+                    done as (insert into book_logs select * from batch on conflict do nothing)
+                    select max(id) from batch""".encode(),
+                [last],
+            ).fetchone()
+            last = row[0] if row else None
+        done = time.perf_counter()
+        connection.execute("drop table book_logs cascade")
+        connection.execute("drop function mirror() cascade")
+    return {"fill and indexes": done - begun}
+
+
+def carry_out(database: common.Database, operation: Operation) -> list[Event]:
+    """Carry an operation out as a migration does, and give what it told."""
+    told: list[Event] = []
+    with harm.connected(database) as connection:
+        context = MigrationContext.configure(
+            connection, opts={"transaction_per_migration": True, "pgopt_report": told.append}
+        )
+        with context.begin_transaction(_per_migration=True):
+            Operations(context).invoke(operation)
+    return told
+
+
+PARTS = {
+    "copy ": "fill",
+    "take rows that moved": "fill",
+    "build ": "indexes",
+    "compare ": "verify",
+    "replay ": "replay",
+    "analyze ": "analyze",
+    "swap ": "swap",
+    "attach ": "swap",
+    "check the rows": "validate",
+}
+
+
+def by_pgopt(database: common.Database, operation: PartitionTable) -> Seconds:
+    """The operation, by what its steps took."""
+    begun = time.perf_counter()
+    told = carry_out(database, operation)
+    found: defaultdict[str, float] = defaultdict(float)
+    found["all"] = time.perf_counter() - begun
+    for event in told:
+        if isinstance(event, StepFinished):
+            part = next((part for start, part in PARTS.items() if event.label.startswith(start)), "other")
+            found[part] += event.seconds
+    found["fill and indexes"] = found["fill"] + found["indexes"]
+    carry_out(database, operation.reverse())
+    return dict(found)
+
+
+def key_by_hand(database: common.Database) -> Seconds:
+    """What an attachment must do at least: check the bound, and build the key that has the column."""
+    with database.connect() as connection:
+        begun = time.perf_counter()
+        connection.execute("alter table audit_logs add constraint bound check (created_at < '2100-01-01') not valid")
+        connection.execute("alter table audit_logs validate constraint bound")
+        connection.execute("create unique index concurrently by_hand on audit_logs (id, created_at)")
+        done = time.perf_counter()
+        connection.execute("alter table audit_logs drop constraint bound")
+        connection.execute("drop index by_hand")
+    return {"all": done - begun}
+
+
+# -- measuring -----------------------------------------------------------------------------------------------------------
+
+
+def prepare(database: common.Database, rows: int) -> None:
+    """Fill the table."""
+    database.run(TABLE, FILL.format(rows=rows, months=MONTHS), *(each.format(name="audit_logs") for each in INDEXES))
+    carry_out(database, InstallPgopt(1))
+    database.run("vacuum (freeze, analyze) audit_logs", "checkpoint")
+
+
+def alone(server: common.Server, rows: int, runs: int) -> dict[str, list[Seconds]]:
+    """Go each way some times, in turn, with nobody else at work."""
+    ways: dict[str, Callable[[common.Database], Seconds]] = {
+        "limit": by_limit,
+        "textbook": by_textbook,
+        "pgopt": lambda database: by_pgopt(database, COPY),
+    }
+    found: dict[str, list[Seconds]] = {name: [] for name in ways}
+    with server.database() as database:
+        prepare(database, rows)
+        for run in range(runs):
+            for name, way in ways.items():
+                common.progress(f"run {run + 1} of {runs}: {name}")
+                database.run("checkpoint")
+                found[name].append(way(database))
+    return found
+
+
+def attached(server: common.Server, rows: int, runs: int) -> dict[str, list[Seconds]]:
+    """Attach a table whose key lacks the column, beside what that must do at least."""
+    found: dict[str, list[Seconds]] = {"key by hand": [], "pgopt": []}
+    widened = PartitionTable("audit_logs", Monthly("created_at"), method="attach", widen_keys=True)
+    with server.database() as database:
+        prepare(database, rows)
+        database.run(
+            "alter table audit_logs drop constraint audit_logs_pkey", "alter table audit_logs add primary key (id)"
+        )
+        for run in range(runs):
+            common.progress(f"run {run + 1} of {runs}: attach")
+            found["key by hand"].append(key_by_hand(database))
+            found["pgopt"].append(by_pgopt(database, widened))
+    return found
+
+
+def under_load(server: common.Server, rows: int, runs: int, idle: float) -> dict[str, list[dict[str, float]]]:
+    """Convert beside an application, and beside that the same application alone."""
+    found: dict[str, list[dict[str, float]]] = {"nothing": [], "pgopt": []}
+    with server.database() as database:
+        database.run(
+            ORDERS,
+            f"insert into orders (customer, amount, note) select g % 1000, g, 'note ' || g from generate_series(1, {rows}) g",
+        )
+        carry_out(database, InstallPgopt(1))
+        database.run("vacuum (freeze, analyze) orders", "checkpoint")
+        operation = PartitionTable("orders", IntRange("id", step=max(rows // 12, 1)))
+        for run in range(runs):
+            common.progress(f"run {run + 1} of {runs}: under load")
+
+            def work(operation: Operation = operation) -> bool:
+                carry_out(database, operation)
+                return True
+
+            found["nothing"].append(harm.observe(database, rows, lambda: time.sleep(idle) is None))
+            found["pgopt"].append(harm.observe(database, rows, work))
+            carry_out(database, FinalizePartitioning("orders"))
+            carry_out(database, operation.reverse())
+    return found
+
+
+def medians(found: list[dict[str, float]]) -> dict[str, common.Measure]:
+    """Put the runs of one way together."""
+    names = dict.fromkeys(name for each in found for name in each)
+    return {name: common.Measure(name, [each.get(name, 0.0) for each in found]) for name in names}
+
+
+def show(rows: int, measured: dict[str, dict[str, dict[str, common.Measure]]]) -> None:
+    """Print what was measured."""
+    copies = measured["copy"]
+    limit = copies["limit"]["fill and indexes"].median
+    parts = ("fill", "indexes", "fill and indexes", "analyze", "replay", "verify", "swap", "all")
+    common.print_table(
+        f"{rows:,} rows to {MONTHS} months, seconds (medians), nobody else at work",
+        ("way", *parts, "rows/s", "x limit"),
+        [
+            (
+                name,
+                *(f"{found[part].median:.2f}" if part in found else "" for part in parts),
+                f"{rows / found['fill and indexes'].median:,.0f}",
+                f"{found['fill and indexes'].median / limit:.2f}",
+            )
+            for name, found in copies.items()
+        ],
+    )
+    attach = measured["attach"]
+    by_hand = attach["key by hand"]["all"].median
+    common.print_table(
+        "attached with a key that gains the column, seconds (medians)",
+        ("way", "all", "x"),
+        [
+            (name, f"{found['all'].median:.2f}", f"{found['all'].median / by_hand:.2f}")
+            for name, found in attach.items()
+        ],
+    )
+    common.print_table(
+        "beside an application, milliseconds (medians)",
+        ("what", "writer longest", "writer p99", "reader longest", "reader p99", "blocked s"),
+        [
+            (
+                name,
+                *(
+                    f"{found[what].median * 1000:.0f}"
+                    for what in ("writer longest", "writer p99", "reader longest", "reader p99")
+                ),
+                f"{found['blocked seconds'].median:.2f}",
+            )
+            for name, found in measured["load"].items()
+        ],
+    )
+
+
+def measure(
+    server: common.Server, rows: int, runs: int, idle: float
+) -> dict[str, dict[str, dict[str, common.Measure]]]:
+    """Measure all of it."""
+    found = {
+        "copy": alone(server, rows, runs),
+        "attach": attached(server, rows, runs),
+        "load": under_load(server, rows, runs, idle),
+    }
+    return {
+        what: {name: medians(each) for name, each in ways.items()}
+        for what, ways in found.items()  # type: ignore[attr-defined]
+    }
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--idle", type=float, default=5.0, help="how long the application is watched alone, in seconds")
+    common.add_json_option(parser)
+    options = parser.parse_args()
+    with common.server() as server:
+        measured = measure(server, options.rows, options.runs, options.idle)
+        where = common.surroundings(server.settings())
+    common.progress("")
+    show(options.rows, measured)
+    common.print_surroundings(where)
+    result = {
+        what: {name: {part: each.as_json() for part, each in found.items()} for name, found in ways.items()}
+        for what, ways in measured.items()
+    }
+    common.write_json(options.json, {"rows": options.rows, **result, "surroundings": where})
+
+
+if __name__ == "__main__":
+    main()

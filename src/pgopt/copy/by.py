@@ -1,0 +1,189 @@
+"""By what a table is partitioned: value objects for `partition_table` and its kin."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pgopt.errors import InvalidOperation
+from pgopt.server.quoting import ident, joined, literal, sql, verbatim
+
+if TYPE_CHECKING:
+    from psycopg.sql import Composable
+
+TIME_TYPES = ("date", "timestamp without time zone", "timestamp with time zone", "uuid", "bigint")
+WHOLE_TYPES = ("smallint", "integer", "bigint", "numeric")
+PER_SECOND = {"s": 1, "ms": 1000, "us": 1_000_000}
+WEEK = ("monday", "sunday", "saturday", "friday", "thursday", "wednesday", "tuesday")
+
+
+@dataclass(frozen=True)
+class Partitioning:
+    """A column and the way in which its values are told apart."""
+
+    column: str
+
+    strategy: ClassVar[str]
+    """The word of PARTITION BY."""
+
+    def clause(self) -> Composable:
+        """Write what follows PARTITION BY."""
+        return sql("{} ({})", verbatim(self.strategy), ident(self.column))
+
+    @abstractmethod
+    def said(self, type_: str) -> dict[str, Any]:
+        """Describe it to the functions of the pgopt schema, for a column of this type; refuse a type that does not fit."""
+
+
+@dataclass(frozen=True)
+class Time(Partitioning):
+    """By time: a date, a timestamp, a UUID of version 7, or a number of seconds since 1970 as ``epoch`` says.
+
+    Periods begin at midnight in ``timezone``, where the column holds instants.
+    """
+
+    _: KW_ONLY
+    timezone: str = "UTC"
+    epoch: Literal["s", "ms", "us"] | None = None
+
+    strategy = "range"
+    unit: ClassVar[str]
+    step: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.epoch is not None and self.epoch not in PER_SECOND:
+            raise InvalidOperation(f"epoch={self.epoch!r} of {self.column}: say {', '.join(PER_SECOND)}")
+
+    def said(self, type_: str) -> dict[str, Any]:
+        if type_ not in TIME_TYPES or (type_ == "bigint") != (self.epoch is not None):
+            raise InvalidOperation(
+                f"column {self.column!r} is {type_}: {type(self).__name__} wants a date, a timestamp, a uuid of version 7, or a"
+                " bigint with epoch='s', 'ms' or 'us'"
+            )
+        return {
+            "kind": "time",
+            "column": self.column,
+            "type": type_,
+            "unit": self.unit,
+            "step": self.step,
+            "suffix": self.suffix,
+            "timezone": self.timezone,
+            "per_second": PER_SECOND[self.epoch] if self.epoch else None,
+        }
+
+
+@dataclass(frozen=True)
+class Daily(Time):
+    """A partition a day."""
+
+    unit, step, suffix = "day", "1 day", "YYYYMMDD"
+
+
+@dataclass(frozen=True)
+class Weekly(Time):
+    """A partition a week, from the day that it begins with."""
+
+    _: KW_ONLY
+    starts_on: str = "monday"
+
+    unit, step, suffix = "week", "7 days", "YYYYMMDD"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.starts_on not in WEEK:
+            raise InvalidOperation(f"starts_on={self.starts_on!r} of {self.column}: say the name of a day in English")
+
+    def said(self, type_: str) -> dict[str, Any]:
+        return {**super().said(type_), "shift": f"{WEEK.index(self.starts_on)} days"}
+
+
+@dataclass(frozen=True)
+class Monthly(Time):
+    """A partition a month."""
+
+    unit, step, suffix = "month", "1 month", "YYYYMM"
+
+
+@dataclass(frozen=True)
+class Quarterly(Time):
+    """A partition a quarter."""
+
+    unit, step, suffix = "quarter", "3 months", 'YYYY"q"Q'
+
+
+@dataclass(frozen=True)
+class Yearly(Time):
+    """A partition a year."""
+
+    unit, step, suffix = "year", "1 year", "YYYY"
+
+
+@dataclass(frozen=True)
+class IntRange(Partitioning):
+    """By ranges of a number: so many keys a partition."""
+
+    step: int
+
+    strategy = "range"
+
+    def __post_init__(self) -> None:
+        if self.step < 1:
+            raise InvalidOperation(f"step={self.step!r} of {self.column}: say how many numbers a partition holds")
+
+    def said(self, type_: str) -> dict[str, Any]:
+        if type_.partition("(")[0] not in WHOLE_TYPES:
+            raise InvalidOperation(f"column {self.column!r} is {type_}: IntRange wants whole numbers")
+        return {"kind": "int", **asdict(self)}
+
+
+@dataclass(frozen=True)
+class ListOf(Partitioning):
+    """By named lists of values: ``ListOf("region", {"eu": ["DE", "FR"], "us": ["US"]})``."""
+
+    values: Mapping[str, Sequence[Any]]
+
+    strategy = "list"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", {name: tuple(each) for name, each in self.values.items()})
+
+    def said(self, type_: str) -> dict[str, Any]:
+        return {"kind": "list", "type": type_, **asdict(self)}
+
+
+@dataclass(frozen=True)
+class Hash(Partitioning):
+    """By the hash of a column, in so many partitions."""
+
+    partitions: int
+
+    strategy = "hash"
+
+    def __post_init__(self) -> None:
+        if self.partitions < 1:
+            raise InvalidOperation(f"partitions={self.partitions!r} of {self.column}: say how many")
+
+    def said(self, type_: str) -> dict[str, Any]:
+        return {"kind": "hash", "type": type_, **asdict(self)}
+
+
+def range_of(lower: str | None, upper: str | None) -> Composable:
+    """Write the bounds of a range; none is the end of all values."""
+    ends = [
+        verbatim(otherwise) if value is None else literal(value)
+        for value, otherwise in ((lower, "minvalue"), (upper, "maxvalue"))
+    ]
+    return sql("for values from ({}) to ({})", *ends)
+
+
+def list_of(values: Sequence[Any]) -> Composable:
+    """Write the bounds of a list."""
+    return sql("for values in ({})", joined(map(literal, values)))
+
+
+def remainder_of(modulus: int, remainder: int) -> Composable:
+    """Write the bounds of a hash."""
+    return sql("for values with (modulus {}, remainder {})", literal(modulus), literal(remainder))

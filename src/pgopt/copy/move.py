@@ -1,0 +1,134 @@
+"""Moves what belongs to a table to the one that takes its place: triggers, policies, grants, comments, sequences, views …"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgopt.copy.shape import PACKAGE, foreign_keys_of, indexes_of, tree
+from pgopt.server.locks import Lock, Mode
+from pgopt.server.queries import query
+from pgopt.server.quoting import ident, literal, render, sql, verbatim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg.sql import Composable
+
+    from pgopt.server.catalog import Catalog, Relation
+
+
+class Move:
+    """What belongs to a table at this moment, under its lock, on its way to another one.
+
+    To be made in a transaction in which the search path is empty, so that all definitions name things in full.
+    """
+
+    def __init__(self, db: Catalog, source: Relation, target: Relation, aside: str) -> None:
+        self.db = db
+        self.source = source
+        self.target = target
+        self.aside = ident(source.schema, aside)
+        self._name = aside
+        self._belongings = _belongings(db, source, self.aside)
+        # what a new table has got by default privileges, or an old one has kept
+        self._strangers = _belongings(db, target, target.ident)
+        self._identities = _identities(db, source)
+        self.foreign_keys = foreign_keys_of(db, source)
+        self.indexes = indexes_of(db, source)
+
+    def take(self) -> Iterator[Composable]:
+        """Take from the source its name and all that belongs to it."""
+        yield sql("alter table {} rename to {}", self.source.ident, ident(self._name))
+        for take, _ in (*self._strangers, *self._belongings):
+            if take is not None:
+                yield verbatim(take)
+
+    def give(self) -> Iterator[Composable]:
+        """Give the target that name, and all that belongs to it."""
+        yield sql("alter table {} rename to {}", self.target.ident, ident(self.source.name))
+        for _, give in self._belongings:
+            if give is not None:
+                yield verbatim(give)
+        for sequence, value, called in self._identities:
+            yield sql("select setval({}, {}, {})", *map(literal, (sequence, value, called)))
+        if self.target.partitioned:
+            yield from _identify_leaves(self.db, self.target)
+
+
+def rename_index(table: Relation, name: str, new: str) -> Composable:
+    """Rename an index of a table, and the constraint that it serves with it."""
+    return sql("alter index {} rename to {}", ident(table.schema, name), ident(new))
+
+
+def locks_on_views(db: Catalog, table: Relation) -> list[Lock]:
+    """Give the locks on the views that read a table: to be taken before the table's, as those who read them do."""
+    rows = db.session.rows(
+        sql(
+            "select distinct v.relname, n.nspname, v.oid from pg_depend d join pg_rewrite r on r.oid = d.objid"
+            " join pg_class v on v.oid = r.ev_class and v.relkind = 'v' join pg_namespace n on n.oid = v.relnamespace"
+            " where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = {}"
+            " order by v.oid",
+            literal(table.oid),
+        )
+    )
+    return [Lock(Mode.ACCESS_EXCLUSIVE, name, schema, is_view=True) for name, schema, _ in rows]
+
+
+def locks_on_parts(db: Catalog, *tables: Relation) -> list[Lock]:
+    """Give the locks on indexes, which are renamed, and on sequences: an identity's is dropped and made anew."""
+    indexes = [
+        Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(*tables)
+    ]
+    rows = db.session.rows(
+        sql(
+            "select d.deptype = 'i', s.relname, n.nspname from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'"
+            " join pg_namespace n on n.oid = s.relnamespace where d.classid = 'pg_class'::regclass"
+            " and d.refclassid = 'pg_class'::regclass and d.refobjid = any({}::oid[]) and d.deptype in ('a', 'i')",
+            literal([table.oid for table in tables]),
+        )
+    )
+    return indexes + [
+        Lock(Mode.ACCESS_EXCLUSIVE if dropped else Mode.SHARE_ROW_EXCLUSIVE, name, schema, is_index=True)
+        for dropped, name, schema in rows
+    ]
+
+
+def _belongings(db: Catalog, table: Relation, aside: Composable) -> list[tuple[str | None, str | None]]:
+    rows = db.session.rows(query("belongings", PACKAGE, table=literal(table.oid), aside=literal(render(aside))))
+    return [(take, give) for take, give in rows]
+
+
+def _identities(db: Catalog, table: Relation) -> list[tuple[str, int, bool]]:
+    rows = db.session.rows(
+        sql(
+            "select s.oid::regclass::text from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'"
+            " where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = {}"
+            " and d.deptype = 'i'",
+            literal(table.oid),
+        )
+    )
+    return [(name, *db.session.row(sql("select last_value, is_called from {}", verbatim(name)))) for (name,) in rows]
+
+
+def _identify_leaves(db: Catalog, parent: Relation) -> Iterator[Composable]:
+    """Give partitions the replica identity of their parent, which PostgreSQL does not."""
+    kind, index = db.session.row(
+        sql(
+            "select relreplident::text, (select indexrelid::int8 from pg_index where indrelid = c.oid and indisreplident)"
+            " from pg_class c where oid = {}",
+            literal(parent.oid),
+        )
+    )
+    for leaf in tree(db, parent)[1:]:
+        if kind in "fn":
+            yield sql("alter table {} replica identity {}", leaf.ident, verbatim("full" if kind == "f" else "nothing"))
+        elif kind == "i":
+            part = db.session.value(
+                sql(
+                    "select c.relname from pg_inherits h join pg_index i on i.indexrelid = h.inhrelid"
+                    " join pg_class c on c.oid = i.indexrelid where h.inhparent = {} and i.indrelid = {}",
+                    literal(index),
+                    literal(leaf.oid),
+                )
+            )
+            yield sql("alter table {} replica identity using index {}", leaf.ident, ident(part))

@@ -1,0 +1,177 @@
+"""What a table looks like, and how another is made like it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pgopt.server.queries import query
+from pgopt.server.quoting import ident, literal, name_of, render, sql, verbatim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from psycopg.sql import Composable
+
+    from pgopt.server.catalog import Catalog, Relation
+
+PACKAGE = __package__
+PLAIN, PARTED, GONE = "plain", "parted", "gone"
+"""What a table is beside: its plain or its partitioned form, being made or kept up, and what is of no use any more."""
+QUALIFIED = "set local search_path = ''"
+"""Sent in a transaction before definitions are read, so that the server writes all names in full."""
+
+
+def beside(name: str, form: str) -> str:
+    """Name the relation that takes, or gave up, the place of another."""
+    return name_of(name, f"pgopt_{form}")
+
+
+def other(form: str) -> str:
+    """Give the other form of a table."""
+    return PARTED if form == PLAIN else PLAIN
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index of a table, as it is made anew on another."""
+
+    name: str
+    unique: bool
+    constraint: str | None
+    """The definition of the primary key or unique constraint that it serves."""
+    tail: str
+    """What follows the table in CREATE INDEX."""
+    columns: Sequence[str]
+    """Its key columns; not all of its key where it has expressions."""
+    keys: Sequence[str]
+    """Its key, as the server writes it."""
+    predicate: str | None
+    nulls_are_equal: bool
+
+    def widened(self, column: str) -> Index:
+        """Add a column to the key of a unique index that lacks it."""
+        if not self.unique or column in self.columns:
+            return self
+        return replace(
+            self,
+            constraint=self.constraint and _insert(self.constraint, column),
+            tail=_insert(self.tail, column),
+            columns=[*self.columns, column],
+        )
+
+    def create(self, name: str, table: Composable) -> Composable:
+        """Make it on another table, under a name."""
+        if self.constraint is not None:
+            return sql("alter table {} add constraint {} {}", table, ident(name), verbatim(self.constraint))
+        unique = verbatim("unique " if self.unique else "")
+        return sql("create {}index {} on {} {}", unique, ident(name), table, verbatim(self.tail))
+
+    def create_concurrently(self, name: str, table: Composable) -> Composable:
+        """Make it while the table is in use; without the constraint, which `use` makes of it."""
+        unique = verbatim("unique " if self.unique else "")
+        return sql("create {}index concurrently {} on {} {}", unique, ident(name), table, verbatim(self.tail))
+
+    def use(self, name: str, new_name: str, table: Relation) -> Composable:
+        """Let an index be what this is under another name, with its constraint where it has one."""
+        if self.constraint is None:
+            return sql("alter index {} rename to {}", ident(table.schema, name), ident(new_name))
+        kind = "primary key" if self.constraint.startswith("PRIMARY KEY") else "unique"
+        timing = " ".join(word for word in ("DEFERRABLE", "INITIALLY DEFERRED") if f" {word}" in self.constraint[-30:])
+        return sql(
+            "alter table {} add constraint {} {} using index {} {}",
+            table.ident,
+            ident(new_name),
+            verbatim(kind),
+            ident(name),
+            verbatim(timing),
+        )
+
+
+def indexes_of(db: Catalog, table: Relation) -> list[Index]:
+    """Give the indexes of a table, the primary key first."""
+    rows = db.session.rows(query("indexes", PACKAGE, table=literal(table.oid)))
+    return [Index(*row) for row in rows]
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """A foreign key from one table to another."""
+
+    table: str
+    schema: str
+    name: str
+    definition: str
+    referent: int
+    owner: int
+    referent_columns: Sequence[str]
+
+    @property
+    def ident(self) -> Composable:
+        """The quoted name of the table that has it."""
+        return ident(self.schema, self.table)
+
+
+def foreign_keys_of(db: Catalog, table: Relation) -> list[ForeignKey]:
+    """Give the foreign keys of a table."""
+    return _foreign_keys(db, sql("o.conrelid = {}", literal(table.oid)))
+
+
+def foreign_keys_to(db: Catalog, table: Relation) -> list[ForeignKey]:
+    """Give the foreign keys of other tables, or of its own, to a table."""
+    return _foreign_keys(db, sql("o.confrelid = {}", literal(table.oid)))
+
+
+def _foreign_keys(db: Catalog, side: Composable) -> list[ForeignKey]:
+    return [ForeignKey(*row) for row in db.session.rows(query("foreign_keys", PACKAGE, side=side))]
+
+
+def like(table: Relation, name: str, then: Composable) -> Composable:
+    """Make an empty table with the same columns, defaults and checks."""
+    return sql(
+        "create table {} (like {} including defaults including constraints including generated including storage"
+        " including compression including comments) {}",
+        ident(table.schema, name),
+        table.ident,
+        then,
+    )
+
+
+def stored_columns(db: Catalog, table: Relation) -> list[str]:
+    """Give the columns that are written, and not generated."""
+    return [column.name for column in db.columns(table) if not column.generated]
+
+
+def _insert(definition: str, column: str) -> str:
+    """Put a column at the end of the first list in parentheses."""
+    end = _closing(definition)
+    return f"{definition[:end]}, {render(ident(column))}{definition[end:]}"
+
+
+def _closing(text: str) -> int:
+    depth, quote = 0, ""
+    for place, char in enumerate(text):
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "(":
+            depth += 1
+        elif char == ")":
+            depth -= 1
+            if depth == 0:
+                return place
+    raise AssertionError(text)
+
+
+def tree(db: Catalog, table: Relation) -> list[Relation]:
+    """Give a table and its partitions."""
+    return [table, *db.partitions(table)]
+
+
+def in_order(
+    referencing: Iterable[Relation], tables: Iterable[Relation], referents: Iterable[Relation]
+) -> list[Relation]:
+    """Give relations once each, in the order in which writers lock them: parents before partitions, referents last."""
+    found = {each.oid: each for each in (*referencing, *tables, *referents)}
+    return list(found.values())

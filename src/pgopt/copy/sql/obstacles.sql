@@ -1,0 +1,87 @@
+-- What of a table cannot come along when another relation takes its place, each with its way out.
+with it as (select c.*, c.oid::regclass::text as called from pg_class c where c.oid = {table})
+select said from (
+    select 1 as place, format('it is %s: ALTER TABLE %s SET LOGGED first',
+                              case relpersistence when 'u' then 'unlogged' else 'temporary' end, called) as said
+    from it where relpersistence <> 'p'
+    union all
+    select 2, 'it is part of an inheritance tree: ALTER TABLE ... NO INHERIT first'
+    from it where exists (select from pg_inherits where it.oid in (inhrelid, inhparent)) and relkind = 'r'
+    union all
+    select 3, 'it is made of a type: ALTER TABLE ... NOT OF first' from it where reloftype <> 0
+    union all
+    select 4, format('it has the rule %I: a trigger does the same', r.rulename) from it join pg_rewrite r on r.ev_class = it.oid
+    union all
+    select 5, format('the exclusion constraint %I cannot be on a partitioned table: drop it', o.conname)
+    from it join pg_constraint o on o.conrelid = it.oid where o.contype = 'x'
+    union all
+    select 6, format('trigger %I is for each row and has transition tables: make it FOR EACH STATEMENT', t.tgname)
+    from it join pg_trigger t on t.tgrelid = it.oid
+    where t.tgtype & 1 = 1 and (t.tgoldtable is not null or t.tgnewtable is not null) and not t.tgisinternal
+    union all
+    select 7, format('index %s is invalid: drop it, or op.reindex_concurrently(%L)', i.indexrelid::regclass, c.relname)
+    from it join pg_index i on i.indrelid = it.oid join pg_class c on c.oid = i.indexrelid where not i.indisvalid
+    union all
+    select 8, format('constraint %I is NOT VALID: ALTER TABLE ... VALIDATE CONSTRAINT %1$I first', o.conname)
+    from it join pg_constraint o on o.conrelid = it.oid where not o.convalidated
+    union all
+    select 9, format('CHECK %I is NO INHERIT, which a partitioned table cannot have: drop it', o.conname)
+    from it join pg_constraint o on o.conrelid = it.oid where o.connoinherit and o.contype = 'c'
+    union all
+    select 10, format('it is clustered on %s, which a partitioned table cannot be: ALTER TABLE ... SET WITHOUT CLUSTER first',
+                      i.indexrelid::regclass)
+    from it join pg_index i on i.indrelid = it.oid where i.indisclustered
+    union all
+    select 11, format('index %s has statistics targets: ALTER INDEX ... SET STATISTICS -1 first', i.indexrelid::regclass)
+    from it join pg_index i on i.indrelid = it.oid
+    where exists (select from pg_attribute a where a.attrelid = i.indexrelid and a.attstattarget >= 0)
+    union all
+    select 12, format('the index of constraint %I has storage parameters or a tablespace: make it without', o.conname)
+    from it join pg_constraint o on o.conrelid = it.oid join pg_class i on i.oid = o.conindid
+    where o.contype in ('p', 'u') and (i.reloptions is not null or i.reltablespace <> 0)
+    union all
+    select 13, format('it is published by %I: ALTER PUBLICATION %1$I DROP TABLE %s first', p.pubname, called)
+    from it join pg_publication_rel r on r.prrelid = it.oid join pg_publication p on p.oid = r.prpubid
+    union all
+    select 13, format('it is published by %I, which is for all tables of its schema or database, and so would be the copy', p.pubname)
+    from it join pg_publication p on p.puballtables
+        or exists (select from pg_publication_namespace n where n.pnpubid = p.oid and n.pnnspid = it.relnamespace)
+    union all
+    select 14, 'a subscription writes to it, whose changes statement triggers do not see: drop it from the publication'
+    from it where exists (select from pg_subscription_rel where srrelid = it.oid)
+    union all
+    select 15, 'it has a security label' from it where exists (select from pg_seclabel where objoid = it.oid)
+    union all
+    select 16, format('it belongs to extension %I', e.extname)
+    from it join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = it.oid and d.deptype = 'e'
+    join pg_extension e on e.oid = d.refobjid
+    union all
+    select 20, format('materialized view %s is made of it: drop it before and create it after', v.oid::regclass)
+    from (select distinct r.ev_class from it
+          join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = it.oid and d.classid = 'pg_rewrite'::regclass
+          join pg_rewrite r on r.oid = d.objid) x
+    join pg_class v on v.oid = x.ev_class and v.relkind = 'm'
+    union all
+    -- functions with BEGIN ATOMIC bodies, policies of other tables, rules of other relations …
+    select distinct 21, format('%s is bound to the table itself, not to its name: drop it before and create it after',
+                               pg_describe_object(d.classid, d.objid, d.objsubid))
+    from it
+    join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = it.oid and d.deptype in ('n', 'a')
+    where not (
+        (d.classid = 'pg_class'::regclass
+         and exists (select from pg_class c where c.oid = d.objid and c.relkind in ('i', 'I', 'S', 't', 'r', 'p')))
+        or d.classid in ('pg_constraint'::regclass, 'pg_attrdef'::regclass, 'pg_statistic_ext'::regclass, 'pg_trigger'::regclass,
+                         'pg_publication_rel'::regclass)
+        or (d.classid = 'pg_policy'::regclass and exists (select from pg_policy p where p.oid = d.objid and p.polrelid = it.oid))
+        or (d.classid = 'pg_rewrite'::regclass
+            and exists (select from pg_rewrite r join pg_class c on c.oid = r.ev_class
+                        where r.oid = d.objid and (c.oid = it.oid or c.relkind = 'm' or (c.relkind = 'v' and r.rulename = '_RETURN'))))
+    )
+    union all
+    select distinct 22, format('%s uses its row type, which another table cannot take over: drop it before and create it after',
+                               pg_describe_object(d.classid, d.objid, d.objsubid))
+    from it
+    join pg_type t on t.oid = it.reltype
+    join pg_depend d on d.refclassid = 'pg_type'::regclass and d.refobjid in (t.oid, t.typarray) and d.deptype = 'n'
+) obstacles
+order by place, said

@@ -1,0 +1,361 @@
+"""A table that becomes the first partition of a new one, and again itself: nothing is copied."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from pgopt.copy.by import ListOf, list_of, range_of
+from pgopt.copy.move import Move, locks_on_parts, locks_on_views, rename_index
+from pgopt.copy.shape import (
+    GONE,
+    PACKAGE,
+    PARTED,
+    PLAIN,
+    QUALIFIED,
+    Index,
+    beside,
+    foreign_keys_of,
+    foreign_keys_to,
+    in_order,
+    indexes_of,
+    like,
+    tree,
+)
+from pgopt.errors import InvalidOperation
+from pgopt.operations import index_steps
+from pgopt.plan.step import Step
+from pgopt.server.locks import Lock, Mode, lock_tables
+from pgopt.server.queries import query
+from pgopt.server.quoting import ident, joined, literal, name_of, sql, verbatim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg.sql import Composable
+
+    from pgopt.copy.partitions import Layout, Memory
+    from pgopt.plan.step import AnyStep
+    from pgopt.server.catalog import Catalog, Relation
+
+AHEAD = 2
+"""So many whole periods lie between now and the bound of the first partition."""
+
+
+def proof_of(table: Relation) -> str:
+    """Name the CHECK which spares the attachment its scan."""
+    return name_of(table.name, "pgopt_bound")
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A table on its way to be the first partition of another that has its name."""
+
+    table: Relation
+    layout: Layout
+    memory: Memory
+    bound: str | None
+    """The end of its range; a list has none."""
+
+    @classmethod
+    def of(cls, db: Catalog, layout: Layout, memory: Memory, known: Memory | None) -> Attachment:
+        """Choose the bound, or keep that of an interrupted run while it is far enough away."""
+        if isinstance(layout.by, ListOf):
+            return cls(layout.table, layout, memory, None)
+        chosen = known.was.get("bound") if known else None
+        _, last = layout.ends(db, layout.table)
+        new, is_far = db.session.row(
+            query(
+                "bound",
+                PACKAGE,
+                by=literal(json.dumps(layout.said)),
+                last=literal(last),
+                chosen=literal(chosen),
+                ahead=literal(AHEAD),
+            )
+        )
+        bound = chosen if is_far else new
+        return cls(layout.table, layout, replace(memory, was={**memory.was, "bound": bound}), bound)
+
+    @property
+    def condition(self) -> Composable:
+        """Say which rows the first partition has."""
+        column = ident(self.layout.by.column)
+        if isinstance(self.layout.by, ListOf):
+            values = next(iter(self.layout.by.values.values()))
+            return sql("{} in ({})", column, joined(map(literal, values)))
+        return sql("{} < {}", column, literal(self.bound))
+
+    def steps(self, db: Catalog) -> Iterator[AnyStep]:
+        """Give the steps that make the table the first partition of a new one."""
+        proof, table = proof_of(self.table), self.table
+        yield Step(
+            f"take the bound that comes near from {table}",
+            self._take_bound_away,
+            locks=[Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema)],
+            done=self._has_no_other_bound,
+        )
+        yield Step(
+            f"bound {table} for new rows",
+            [
+                sql(
+                    "alter table {} add constraint {} check ({} is not null and {}) not valid",
+                    table.ident,
+                    ident(proof),
+                    ident(self.layout.by.column),
+                    self.condition,
+                ),
+                self.memory.write(table, plain=None),
+            ],
+            locks=[Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema)],
+            done=lambda db: db.constraint(table, proof) is not None,
+        )
+        yield Step(
+            f"check the rows of {table} against its bound",
+            sql("alter table {} validate constraint {}", table.ident, ident(proof)),
+            locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, table.name, table.schema)],
+            done=lambda db: (there := db.constraint(table, proof)) is not None and there.valid,
+            explain=lambda _: f"rows of {table} are not all of its first partition, {self._first()}: say method='copy'",
+            give_up=[drop_proof(table)],
+        )
+        for index in self._indexes(db):
+            if (new := index.widened(self.layout.by.column)) != index:
+                name = beside(index.name, PLAIN)
+                yield index_steps.build_by(new.create_concurrently(name, table.ident), name, table)
+        yield Step(
+            f"make the partitioned {table}",
+            self._make,
+            locks=[Lock(Mode.ACCESS_SHARE, table.name, table.schema)],
+            done=lambda db: db.relation(self.layout.parent, table.schema) is not None,
+        )
+        yield Step(
+            f"attach {table} to the partitioned one", self._attach, locks=self._locks(db), done=self._is_attached
+        )
+
+    def _first(self) -> str:
+        if isinstance(self.layout.by, ListOf):
+            return repr(next(iter(self.layout.by.values.values())))
+        return f"which ends at {self.bound}"
+
+    def _indexes(self, db: Catalog) -> list[Index]:
+        with db.session.rolled_back():
+            db.session.run(QUALIFIED)
+            return indexes_of(db, self.table)
+
+    def _has_no_other_bound(self, db: Catalog) -> bool:
+        known = type(self.memory).of(db, self.table)
+        return known is None or known.was.get("bound") == self.bound or self._is_attached(db)
+
+    def _take_bound_away(self, db: Catalog) -> Iterator[Composable]:
+        yield from drop_proof(self.table).compose(db)
+        # its partitions begin where the bound was
+        yield sql("drop table if exists {}", ident(self.table.schema, self.layout.parent))
+
+    def _make(self, db: Catalog) -> Iterator[Composable]:
+        layout, parent = self.layout, ident(self.table.schema, self.layout.parent)
+        yield like(self.table, layout.parent, sql("partition by {}", layout.by.clause()))
+        yield sql("alter table {} drop constraint {}", parent, ident(proof_of(self.table)))
+        yield from layout.owned_by(db, parent)
+        if layout.default:
+            yield from layout.add_default(db)
+        for name, bound in layout.after(db, self.bound):
+            yield from layout.add(db, name, bound)
+        for index in indexes_of(db, self.table):
+            if index.name not in self._spare(db):
+                yield index.widened(layout.by.column).create(beside(index.name, PARTED), parent)
+
+    def _spare(self, db: Catalog) -> set[str]:
+        """Give the names of the indexes that were built for the partition alone."""
+        return {beside(index.name, PLAIN) for index in indexes_of(db, self.table)}
+
+    def _locks(self, db: Catalog) -> list[Lock]:
+        referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
+        referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
+        locks = {each.oid: Mode.SHARE_ROW_EXCLUSIVE for each in referents}
+        locks |= dict.fromkeys((each.oid for each in (self.table, *referencing)), Mode.ACCESS_EXCLUSIVE)
+        column = self.layout.by.column
+        dropped = {index.name for index in indexes_of(db, self.table) if index.widened(column) != index}
+        return [
+            *locks_on_views(db, self.table),
+            *(Lock(locks[each.oid], each.name, each.schema) for each in in_order(referencing, [self.table], referents)),
+            *(
+                replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in dropped else lock
+                for lock in locks_on_parts(db, self.table)
+            ),
+        ]
+
+    def _is_attached(self, db: Catalog) -> bool:
+        there = db.relation(self.table.name, self.table.schema)
+        return there is None or there.oid != self.table.oid
+
+    def _attach(self, db: Catalog) -> Iterator[Composable]:
+        yield verbatim(QUALIFIED)
+        table, column = self.table, self.layout.by.column
+        parent = db.table(self.layout.parent, table.schema)
+        partition = self.layout.name(db, "history")
+        spare = self._spare(db)
+        indexes = [index for index in indexes_of(db, table) if index.name not in spare]
+        incoming = {key["name"] for key in self.memory.was["incoming"]}
+        for key in self.memory.was["incoming"]:
+            yield sql("alter table {} drop constraint {}", ident(key["schema"], key["table"]), ident(key["name"]))
+        move = Move(db, table, parent, partition)
+        yield from move.take()
+        for index in indexes:
+            new = index.widened(column)
+            if new == index:
+                yield rename_index(table, index.name, beside(index.name, PLAIN))
+                continue
+            yield _drop_index(index, move.aside, table)
+            if new.constraint is not None:
+                yield new.use(beside(index.name, PLAIN), beside(index.name, PLAIN), replace(table, name=partition))
+        for index in indexes:
+            yield rename_index(table, beside(index.name, PARTED), index.name)
+        for key in move.foreign_keys:
+            if key.name not in incoming:
+                yield sql(
+                    "alter table {} add constraint {} {}", parent.ident, ident(key.name), verbatim(key.definition)
+                )
+        yield from move.give()
+        bound = (
+            list_of(next(iter(self.layout.by.values.values())))
+            if isinstance(self.layout.by, ListOf)
+            else range_of(None, self.bound)
+        )
+        yield sql("alter table {} attach partition {} {}", table.ident, move.aside, bound)
+        yield sql("delete from pgopt.partitioned where relation = {}::oid", literal(table.oid))
+        yield self.memory.write(parent, plain=table.oid, attached=True)
+
+
+def _drop_index(index: Index, table: Composable, of: Relation, name: str | None = None) -> Composable:
+    """Drop an index with the constraint that it serves."""
+    if index.constraint is not None:
+        return sql("alter table {} drop constraint {}", table, ident(name or index.name))
+    return sql("drop index {}", ident(of.schema, name or index.name))
+
+
+def drop_proof(table: Relation) -> Step:
+    """Take the bound of a table away."""
+    return Step(
+        f"take the bound from {table}",
+        [
+            sql("alter table {} drop constraint if exists {}", table.ident, ident(proof_of(table))),
+            sql("delete from pgopt.partitioned where relation = {}::oid", literal(table.oid)),
+        ],
+        locks=[Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema)],
+        done=lambda db: db.constraint(table, proof_of(table)) is None,
+    )
+
+
+def drop_spare_indexes(db: Catalog, table: Relation, names: list[str], form: str) -> Iterator[Step]:
+    """Drop the indexes that were built for another form of a table, which it will not have."""
+    for name in names:
+        there = db.index(beside(name, form), table.schema)
+        if there is not None and there.table == table.oid and there.constraint is None and there.parent is None:
+            yield index_steps.drop(there.name, table)
+
+
+# -- the way back --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Detachment:
+    """The way back of an attached table, as long as no other partition has rows."""
+
+    table: Relation
+    """The partitioned one."""
+    partition: Relation
+    """What is to have its name again."""
+    memory: Memory
+
+    @classmethod
+    def of(cls, db: Catalog, table: Relation, memory: Memory) -> Detachment | None:
+        """Tell whether it is possible: the partition is there, and has all the rows."""
+        parts = [each for each in db.descendants(table) if each.kind == "r"]
+        partition = next((each for each in parts if each.oid == memory.plain), None)
+        if not memory.attached or partition is None:
+            return None
+        found = cls(table, partition, memory)
+        return None if found.others_have_rows(db) else found
+
+    def others_have_rows(self, db: Catalog) -> bool:
+        """Whether there are rows in other partitions."""
+        return any(db.session.value(sql("select exists (select from {})", each.ident)) for each in self._others(db))
+
+    def _others(self, db: Catalog) -> list[Relation]:
+        return [each for each in db.descendants(self.table) if each.kind == "r" and each.oid != self.partition.oid]
+
+    def steps(self, db: Catalog) -> Iterator[Step]:
+        """Give the steps that make the partition the table again."""
+        for index in indexes_of(db, self.table):
+            if (old := self.memory.narrowed(index)) != index:
+                name = beside(index.name, PARTED)
+                yield index_steps.build_by(old.create_concurrently(name, self.partition.ident), name, self.partition)
+        yield Step(
+            f"take {self.partition} out of {self.table}, in its place",
+            self._detach,
+            locks=self._locks(db),
+            done=self._is_back,
+        )
+
+    def _is_back(self, db: Catalog) -> bool:
+        there = db.relation(self.table.name, self.table.schema)
+        return there is None or there.oid == self.partition.oid
+
+    def _locks(self, db: Catalog) -> list[Lock]:
+        referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
+        referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
+        # those who write to a partition itself wait, too: it has no rows, and must not get any
+        locks = {each.oid: Mode.SHARE for each in self._others(db)}
+        default = db.session.value(
+            sql("select partdefid::int8 from pg_partitioned_table where partrelid = {}", literal(self.table.oid))
+        )
+        alone = (self.table.oid, self.partition.oid, default, *(each.oid for each in (*referents, *referencing)))
+        locks |= dict.fromkeys(alone, Mode.ACCESS_EXCLUSIVE)
+        parts = {self._part_of(db, index) for index in indexes_of(db, self.table)}
+        return [
+            *locks_on_views(db, self.table),
+            *(
+                Lock(locks[each.oid], each.name, each.schema)
+                for each in in_order(referencing, tree(db, self.table), referents)
+            ),
+            *(Lock(Mode.SHARE_ROW_EXCLUSIVE, key["table"], key["schema"]) for key in self.memory.was["incoming"]),
+            *(
+                replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in parts else lock
+                for lock in locks_on_parts(db, self.table, self.partition)
+            ),
+        ]
+
+    def _detach(self, db: Catalog) -> Iterator[Composable]:
+        yield verbatim(QUALIFIED)
+        others = [Lock(Mode.SHARE, each.name, each.schema) for each in self._others(db)]
+        yield from lock_tables(others)
+        if self.others_have_rows(db):
+            raise InvalidOperation(
+                f"rows came to other partitions of {self.table} than {self.partition}: run again, they are copied then"
+            )
+        move = Move(db, self.table, self.partition, beside(self.table.name, GONE))
+        parts = {index.name: self._part_of(db, index) for index in move.indexes}
+        yield from move.take()
+        yield sql("alter table {} detach partition {}", move.aside, self.partition.ident)
+        for key in move.foreign_keys:
+            yield sql("alter table {} drop constraint {}", move.aside, ident(key.name))
+        yield sql("alter table {} drop constraint if exists {}", self.partition.ident, ident(proof_of(self.table)))
+        for index in move.indexes:
+            yield rename_index(self.table, index.name, beside(index.name, GONE))
+            old, part = self.memory.narrowed(index), parts[index.name]
+            if old == index:
+                yield rename_index(self.partition, part, index.name)
+            else:
+                yield _drop_index(index, self.partition.ident, self.partition, part)
+                yield old.use(beside(index.name, PARTED), index.name, self.partition)
+        yield from move.give()
+        yield from self.memory.give_back(db, table=self.table)
+
+    def _part_of(self, db: Catalog, index: Index) -> str:
+        found = db.part(self.partition, self.table.schema, index.name)
+        if found is None:
+            raise InvalidOperation(
+                f"index {index.name} of {self.table} has no part on {self.partition}: reindex it first"
+            )
+        return found[1]

@@ -1,0 +1,283 @@
+"""The steps of which unique constraints and primary keys are made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pgopt.errors import InvalidOperation
+from pgopt.operations import constraint_steps, index_steps
+from pgopt.plan.step import Step
+from pgopt.server.locks import Lock, Mode
+from pgopt.server.quoting import ident, literal, name_of, sql, verbatim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any
+
+    from psycopg.sql import Composable
+
+    from pgopt.operations.keys import KeyOperation
+    from pgopt.server.catalog import Catalog, Constraint, IndexInfo, Relation
+
+
+def create(db: Catalog, of: KeyOperation, table: Relation) -> Iterator[Step]:
+    """Build the index concurrently, then make it the constraint's; on a partitioned table on each partition."""
+    if table.partitioned:
+        _refuse_without_partition_key(db, of, table)
+        yield from index_steps.build_on_tree(db, KeyParts(of, tuple(_drops(db, of, table))), table)
+        return
+    if db.constraint(table, of.name) is None:
+        index_steps.same_or_refuse(db, of.index(of.name, table), table)
+    yield _build(of, of.name, table)
+    yield _use(of, of.name, table)
+
+
+def drop(db: Catalog, of: KeyOperation, table: Relation) -> Iterator[Step]:
+    """Drop a key with its index, or the index that an interrupted run has left."""
+    if table.partitioned:
+        *parts, whole = _drops(db, of, table)
+        yield from (step for step in parts if step.done is not None and not step.done(db))
+        yield whole
+    elif db.constraint(table, of.name) is None and db.index(of.name, table.schema) is not None:
+        yield index_steps.drop(of.name, table)
+    else:
+        yield _drop_constraint(db, of.name, [table])
+
+
+def _build(of: KeyOperation, name: str, table: Relation) -> Step:
+    step = index_steps.build(of.index(name, table), name, table)
+    return replace(
+        step.unless(partial(constraint_steps.has, name=name, table=table)),
+        explain=partial(
+            constraint_steps.duplicates, table=table, columns=of.columns, nulls_are_equal=_nulls_are_equal(of)
+        ),
+    )
+
+
+def _nulls_are_equal(of: KeyOperation) -> bool:
+    return of.words != of.kind
+
+
+def _use(of: KeyOperation, name: str, table: Relation) -> Step:
+    return Step(
+        f"make the index {name} of {table} the constraint's",
+        sql(
+            "alter table {} add constraint {} {} using index {}{}",
+            table.ident,
+            ident(name),
+            verbatim(of.kind),
+            ident(name),
+            constraint_steps.timing(of),
+        ),
+        locks=[Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema)],
+        done=partial(constraint_steps.has, name=name, table=table),
+    )
+
+
+def _drop_constraint(db: Catalog, name: str, tables: Sequence[Relation]) -> Step:
+    index = db.index(name, tables[0].schema)
+    indexes = db.index_tree(index) if index else []
+    own = Lock(Mode.ACCESS_EXCLUSIVE, name, tables[0].schema, is_index=True)
+    parts = [Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in indexes[1:]]
+    return constraint_steps.drop(name, tables, also=[own, *parts])
+
+
+# -- one key for another -------------------------------------------------------------------------------------------------
+
+
+def replace_key(db: Catalog, new: KeyOperation, old: KeyOperation, table: Relation) -> Iterator[Step]:
+    """Build the new key's index beside the old key, then let it take the old one's place in one transaction."""
+    name = name_of(new.name, "pgopt_new")
+    wanted = db.constraint_definition(table, new.definition)
+    there = _replaced(db, new, table)
+    if there.definition == wanted:
+        yield index_steps.drop(name, table)
+        return
+    constraint_steps.same_or_refuse(db, old.name, table, old.definition)
+    refuse_nullable(db, table, new.columns)
+    _refuse_to_strand(db, there, table)
+    now = db.index(new.name, table.schema)
+    index = new.index(name, table, **_kept(now))
+    if not index_steps.is_there(db, index, name, table):
+        yield index_steps.drop(name, table)
+    yield replace(
+        index_steps.build(index, name, table),
+        explain=partial(constraint_steps.duplicates, table=table, columns=new.columns),
+    )
+    yield _swap(new, name, table, there, now, wanted)
+
+
+def _replaced(db: Catalog, of: KeyOperation, table: Relation) -> Constraint:
+    there = db.primary_key(table)
+    if there is None or there.name != of.name:
+        has = f"its primary key is {there.name}" if there else "op.create_primary_key_online adds one"
+        raise InvalidOperation(f"{table} has no primary key {of.name} to replace: {has}")
+    return there
+
+
+def _kept(index: IndexInfo | None) -> dict[str, Any]:
+    """Give what the new index takes over from the old one."""
+    if index is None:
+        return {}
+    storage = dict(option.split("=", 1) for option in index.storage.split(", ")) if index.storage else None
+    return {"storage": storage, "tablespace": index.tablespace}
+
+
+def _swap(of: KeyOperation, new: str, table: Relation, there: Constraint, index: IndexInfo | None, wanted: str) -> Step:
+    name = ident(of.name)
+    renamed = Mode.SHARE if index is not None and index.replica_identity else Mode.SHARE_UPDATE_EXCLUSIVE
+    return Step(
+        f"swap the primary key {of.name} of {table} for the new one",
+        [
+            sql("alter table {} drop constraint {}", table.ident, name),
+            sql("alter table {} add constraint {} primary key using index {}", table.ident, name, ident(new)),
+            *_restored(of.name, table, there, index),
+        ],
+        locks=[
+            Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema),
+            Lock(Mode.ACCESS_EXCLUSIVE, of.name, table.schema, is_index=True),
+            Lock(renamed, new, table.schema, is_index=True),
+        ],
+        done=lambda db: (now := db.constraint(table, of.name)) is not None and now.definition == wanted,
+    )
+
+
+def _restored(name: str, table: Relation, there: Constraint, index: IndexInfo | None) -> Iterator[Composable]:
+    """Give back what the old key had."""
+    if there.comment is not None:
+        yield sql("comment on constraint {} on {} is {}", ident(name), table.ident, literal(there.comment))
+    if index is None:
+        return
+    if index.comment is not None:
+        yield sql("comment on index {} is {}", ident(table.schema, name), literal(index.comment))
+    if index.clustered:
+        yield sql("alter table {} cluster on {}", table.ident, ident(name))
+    if index.replica_identity:
+        yield sql("alter table {} replica identity using index {}", table.ident, ident(name))
+
+
+def _refuse_to_strand(db: Catalog, key: Constraint, table: Relation) -> None:
+    if others := db.resting_on(key):
+        raise InvalidOperation(f"on the primary key {key.name} of {table} rest {', '.join(others)}: drop them first")
+
+
+# -- partitioned tables --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KeyParts(index_steps.Parts):
+    """How a key comes about on the tables of a partitioned one: constraints, since a bare index is not adopted."""
+
+    key: KeyOperation
+    give_up: Sequence[Step]
+
+    @property
+    def name(self) -> str:
+        return self.key.name
+
+    def check(self, db: Catalog, part: Relation, name: str) -> None:
+        if self.key.kind == "primary key":
+            refuse_second(db, part, name)
+        if db.constraint(part, name) is None:
+            index_steps.same_or_refuse(db, self.key.index(name, part), part)
+        constraint_steps.same_or_refuse(db, name, part, self.key.definition)
+
+    def alone(self, table: Relation, name: str) -> Step:
+        return Step(
+            f"add {name} to {table} alone",
+            sql("alter table only {} add constraint {} {}", table.ident, ident(name), self.key.definition),
+            locks=[Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema)],
+            done=partial(constraint_steps.has, name=name, table=table),
+        )
+
+    def on_leaf(self, table: Relation, name: str) -> Iterator[Step]:
+        yield replace(_build(self.key, name, table), give_up=self.give_up)
+        yield _use(self.key, name, table)
+
+
+def _drops(db: Catalog, of: KeyOperation, root: Relation) -> Iterator[Step]:
+    """Drop what an interrupted run has left on partitions, then the key of the parent with its parts."""
+    parts = db.partitions(root)
+    for part in reversed(parts):
+        name = index_steps.part_name(of.name, part)
+        below = index_steps.with_parts(part, parts)
+        yield _drop_constraint(db, name, below).unless(partial(_is_adopted, name=name, table=part))
+        if not part.partitioned:
+            yield index_steps.drop(name, part).unless(partial(constraint_steps.has, name=name, table=part))
+    yield _drop_constraint(db, of.name, [root, *parts])
+
+
+def _is_adopted(db: Catalog, *, name: str, table: Relation) -> bool:
+    constraint = db.constraint(table, name)
+    return constraint is not None and constraint.inherited
+
+
+def _refuse_without_partition_key(db: Catalog, of: KeyOperation, root: Relation) -> None:
+    for table in [root, *db.partitions(root)]:
+        if not table.partitioned:
+            continue
+        key = db.partition_key(table)
+        if None in key:
+            raise InvalidOperation(f"{table} is partitioned by an expression, and so can have no {of.kind}")
+        if missing := [name for name in key if name not in of.columns]:
+            raise InvalidOperation(
+                f"{table} is partitioned by {', '.join(map(str, key))}, which each {of.kind} must contain: add"
+                f" {', '.join(map(str, missing))} to the columns of {of.name}"
+            )
+
+
+# -- what is refused -----------------------------------------------------------------------------------------------------
+
+
+def refuse_nullable(db: Catalog, table: Relation, columns: Sequence[str]) -> None:
+    """Refuse a primary key of columns that may be NULL: to drop it would not give that back."""
+    for name in columns:
+        if not constraint_steps.is_never_null(db, table, name):
+            raise InvalidOperation(
+                f"column {name!r} of {table} may be NULL: op.set_not_null_online({table.name!r}, {name!r}) first"
+            )
+
+
+def refuse_second(db: Catalog, table: Relation, name: str) -> None:
+    """Refuse a primary key where there is one of another name."""
+    there = db.primary_key(table)
+    if there is not None and there.name != name:
+        raise InvalidOperation(f"{table} has the primary key {there.name} already: drop or replace that")
+
+
+def refuse_to_drop(db: Catalog, of: KeyOperation, table: Relation) -> None:
+    """Refuse what cannot be dropped, and what would not come back when the operation says how to make the key again."""
+    index = db.index(of.name, table.schema)
+    if index is None:
+        return
+    index_steps.on_this_table(index, table, db)
+    if db.constraint(table, of.name) is None:
+        _refuse_to_drop_bare(db, of, index, table)
+    for each in db.index_tree(index):
+        info = db.index(each.name, each.schema)
+        if info is not None:
+            _refuse_to_lose(db, info, reversible=bool(of.columns))
+
+
+def _refuse_to_drop_bare(db: Catalog, of: KeyOperation, index: IndexInfo, table: Relation) -> None:
+    """Take an index without a constraint for what an interrupted run has left, if it may be that."""
+    if not index.unique or index.constraint:
+        raise InvalidOperation(f"there is no constraint {of.name} on {table}, and the index {index} is not of one")
+    if of.columns:
+        index_steps.same_or_refuse(db, of.index(of.name, table), table)
+
+
+def _refuse_to_lose(db: Catalog, index: IndexInfo, *, reversible: bool) -> None:
+    table = db.by_oid(index.table)
+    index_steps.refuse_to_lose(index, table, reversible=reversible)
+    if not reversible:
+        return
+    constraint_steps.refuse_to_lose(db, index.name, table)
+    for what, has, way_out in (
+        ("storage parameters", index.storage, "ALTER INDEX ... RESET"),
+        ("a tablespace of its own", index.tablespace, "ALTER INDEX ... SET TABLESPACE"),
+    ):
+        if has:
+            raise InvalidOperation(f"index {index} has {what} ({has}), which would not come back: {way_out} first")

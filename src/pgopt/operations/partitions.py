@@ -1,0 +1,269 @@
+"""Tables that become partitioned, and plain again, while they are in use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import KW_ONLY, dataclass, field, fields
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+from pgopt.copy import partitions
+from pgopt.copy.by import Hash, Partitioning
+from pgopt.copy.exchange import Exchange
+from pgopt.copy.partitions import Memory
+from pgopt.copy.shape import GONE, PARTED, PLAIN, beside, foreign_keys_to, indexes_of
+from pgopt.errors import INSTALL, InvalidOperation, NotInstalled, NotReversible
+from pgopt.operations import attach
+from pgopt.operations.attach import Attachment, Detachment
+from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.server.locks import Lock, Mode
+from pgopt.server.quoting import ident, literal, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from psycopg.sql import Composable
+
+    from pgopt.plan.step import AnyStep, Step
+    from pgopt.server.catalog import Catalog, Relation
+
+
+@dataclass(frozen=True, repr=False)
+class PartitionOperation(StateOperation):
+    """A table and its partitions."""
+
+    table: str
+    by: Partitioning | None = None
+    _: KW_ONLY
+    method: Literal["attach", "copy"] = "copy"
+    premake: int = 3
+    start: str | None = None
+    default: bool = False
+    widen_keys: bool = False
+    incoming: Literal["refuse", "drop"] = "refuse"
+    schema: str | None = None
+
+    def check(self) -> None:
+        if self.by is not None and not isinstance(self.by, Partitioning):
+            raise InvalidOperation(
+                f"by={self.by!r} of {self.table}: say Monthly('created_at'), IntRange('id', step=1000000), or another such"
+            )
+        for what, known in (("method", ("attach", "copy")), ("incoming", ("refuse", "drop"))):
+            if getattr(self, what) not in known:
+                raise InvalidOperation(
+                    f"{what}={getattr(self, what)!r} of {self.table}: say {' or '.join(map(repr, known))}"
+                )
+        if self.default and isinstance(self.by, Hash):
+            raise InvalidOperation(f"{self.table} by hash has no rows outside of its partitions: leave default= out")
+        if self.method == "attach" and isinstance(self.by, Hash):
+            raise InvalidOperation(f"the rows of {self.table} are not all of one hash: say method='copy'")
+
+    def other(self, kind: type[Any]) -> Any:
+        """Make the inverse, which takes the same arguments."""
+        return kind(**{each.name: getattr(self, each.name) for each in fields(self)})
+
+
+@operation("partition_table")
+class PartitionTable(PartitionOperation):
+    """Convert a table into a partitioned one while it is read and written.
+
+    With ``method="copy"`` its rows are copied to partitions while triggers note what changes meanwhile, then the copy takes
+    the table's place in one short transaction (ACCESS EXCLUSIVE), with all that belongs to it: keys, indexes, foreign keys,
+    triggers, policies, grants, comments, sequences, views. The old table is kept up beside it for the way back, until
+    `finalize_partitioning`. With ``method="attach"`` nothing is copied: the table becomes the first partition, and new rows go
+    to new ones. Needs `install_pgopt`::
+
+        op.partition_table("audit_logs", by=Monthly("created_at"), premake=3)
+
+    Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
+    partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
+    partition. ``incoming="drop"`` drops the foreign keys that refer to a key without the column, and gives them back on the
+    way back.
+    """
+
+    by: Partitioning = field()
+
+    def reverse(self) -> UnpartitionTable:
+        return self.other(UnpartitionTable)  # type: ignore[no-any-return]
+
+    def notes(self, db: Catalog) -> Sequence[str]:
+        table = db.table(self.table, self.schema)
+        if table.partitioned:
+            return ()
+        widened = [index.name for index in indexes_of(db, table) if index.widened(self.by.column) != index]
+        said = []
+        if widened:
+            said.append(
+                f"{', '.join(widened)} will contain {self.by.column}, too: ON CONFLICT and GROUP BY that name the old columns alone"
+                " will fail"
+            )
+        if self.method == "copy":
+            said.append(
+                f"the old table is kept as {beside(self.table, PLAIN)}, and changes are noted for it, until"
+                f" op.finalize_partitioning({self.table!r})"
+            )
+        return said
+
+    def plan(self, db: Catalog) -> Iterator[AnyStep]:
+        table = db.table(self.table, self.schema)
+        _check_installed(db)
+        if table.partitioned:
+            memory = self._check_equal(db, table)
+            if memory.attached and memory.plain is not None:
+                partition, names = db.by_oid(memory.plain), [each.name for each in indexes_of(db, table)]
+                yield from attach.drop_spare_indexes(db, partition, names, PARTED)
+        else:
+            self._check(db, table)
+        yield partitions.clean_up(self.table, self.schema, only=GONE)
+        if not table.partitioned:
+            yield from self._convert(db, table)
+        yield partitions.clean_up(self.table, self.schema)
+        yield from partitions.settle_foreign_keys(self.table, self.schema)
+
+    def _check_equal(self, db: Catalog, table: Relation) -> Memory:
+        memory = Memory.of(db, table)
+        if memory is None or memory.by != self._said(db, table):
+            how = db.session.value(sql("select pg_get_partkeydef({})", literal(table.oid)))
+            raise InvalidOperation(f"{table} is partitioned already, by {how}: unpartition it first")
+        return memory
+
+    def _check(self, db: Catalog, table: Relation) -> None:
+        obstacles = list(partitions.obstacles(db, table, self.by.column))
+        obstacles += _obstacles_of_keys(db, table, self)
+        if not obstacles:
+            return
+        lines = "".join(f"\n  {obstacle}" for obstacle in obstacles)
+        raise InvalidOperation(f"{table} cannot be partitioned as it is:{lines}")
+
+    def _said(self, db: Catalog, table: Relation) -> dict[str, Any]:
+        types = {column.name: column.type for column in db.columns(table)}
+        said: dict[str, Any] = json.loads(json.dumps(self.by.said(types[self.by.column])))
+        return said
+
+    def _convert(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
+        key = db.key_of(table) or ()
+        if not key and self.method == "copy":
+            raise InvalidOperation(
+                f"{table} has no primary key and no unique index without NULLs, by which its rows are told apart: add one first"
+            )
+        said = self._said(db, table)
+        layout = partitions.Layout(table, self.by, said, self.premake, self.start, default=self.default)
+        memory = Memory(said, self.premake, partitions.was(db, table, self.by.column))
+        if self.method == "attach":
+            yield from Attachment.of(db, layout, memory, Memory.of(db, table)).steps(db)
+            return
+        exchange = Exchange(
+            table,
+            PARTED,
+            key,
+            self.by.column,
+            index=lambda index: index.widened(self.by.column),
+            leave=[each["name"] for each in memory.was["incoming"]],
+            finish=partial(self._remember, table=table, memory=memory),
+        )
+        yield layout.make()
+        yield from exchange.copy(db)
+        yield from exchange.prepare_way_back()
+        yield exchange.swap(db, before=[layout.make_room()], then=layout.close)
+
+    def _remember(self, db: Catalog, *, table: Relation, memory: Memory) -> Iterator[Composable]:
+        for key in memory.was["incoming"]:
+            yield sql("alter table {} drop constraint {}", ident(key["schema"], key["table"]), ident(key["name"]))
+        yield memory.write(db.table(self.table, table.schema), plain=table.oid)
+
+
+@operation("unpartition_table")
+class UnpartitionTable(PartitionOperation):
+    """Make a partitioned table plain again while it is read and written; no row is lost.
+
+    As long as the old table is kept beside it, that is one short swap (ACCESS EXCLUSIVE). Afterwards the rows are copied, as
+    by `partition_table`. Keys and names are what they were; where rows that came since do not allow that (an old key is there
+    twice) it refuses with examples. With the arguments of `partition_table` it can be undone::
+
+        op.unpartition_table("audit_logs")
+    """
+
+    def reverse(self) -> PartitionTable:
+        if self.by is None:
+            raise NotReversible(f"{self.title}: say by=, so that it can be partitioned again")
+        return self.other(PartitionTable)  # type: ignore[no-any-return]
+
+    def plan(self, db: Catalog) -> Iterator[AnyStep]:
+        table = db.table(self.table, self.schema)
+        _check_installed(db)
+        if table.partitioned:
+            yield from self._convert(db, table)
+        else:
+            yield attach.drop_proof(table)
+            yield from attach.drop_spare_indexes(db, table, [each.name for each in indexes_of(db, table)], PLAIN)
+        yield from partitions.settle_foreign_keys(self.table, self.schema)
+        yield partitions.clean_up(self.table, self.schema)
+
+    def _convert(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
+        memory = Memory.of(db, table) or Memory.native(db, table)
+        if (detachment := Detachment.of(db, table, memory)) is not None:
+            partitions.refuse_duplicates(db, table, memory)
+            yield from detachment.steps(db)
+            return
+        key = memory.key(db, table)
+        exchange = Exchange(
+            table,
+            PLAIN,
+            key,
+            memory.by["column"],
+            index=memory.narrowed,
+            finish=partial(memory.give_back, table=table),
+            also=[Lock(Mode.SHARE_ROW_EXCLUSIVE, key["table"], key["schema"]) for key in memory.was["incoming"]],
+            keep=False,
+        )
+        partitions.refuse_duplicates(db, table, memory)
+        if not partitions.is_kept_up(db, table):
+            yield partitions.make_plain(table, memory)
+            yield from exchange.copy(db)
+        else:
+            yield from exchange.follow(db)
+        yield exchange.swap(db)
+
+
+@operation("finalize_partitioning")
+class FinalizePartitioning(Action):
+    """Let go of the old table that `partition_table` has kept for the way back, and of the log that kept it up.
+
+    Takes ACCESS EXCLUSIVE on the table and its partitions for an instant. `unpartition_table` still works afterwards, and
+    copies then::
+
+        op.finalize_partitioning("audit_logs")
+    """
+
+    table: str
+    _: KW_ONLY
+    schema: str | None = None
+
+    def plan(self, db: Catalog) -> Iterator[Step]:
+        table = db.table(self.table, self.schema)
+        _check_installed(db)
+        if not table.partitioned:
+            raise InvalidOperation(f"{table} is not partitioned")
+        yield partitions.let_go(db, table)
+
+
+def _check_installed(db: Catalog) -> None:
+    if db.session.value("select to_regclass('pgopt.partitioned')") is None:
+        raise NotInstalled(f"what a table was is remembered in the pgopt schema: add `{INSTALL}` to a revision before")
+
+
+def _obstacles_of_keys(db: Catalog, table: Relation, of: PartitionTable) -> Iterator[str]:
+    column = of.by.column
+    for index in indexes_of(db, table):
+        if index.widened(column) != index and not of.widen_keys:
+            yield (
+                f"unique key {index.name} ({', '.join(index.columns)}) does not contain {column}, and a partition alone cannot know"
+                " the others' rows: widen_keys=True adds it"
+            )
+    for key in foreign_keys_to(db, table):
+        if of.incoming == "refuse":
+            yield (
+                f"foreign key {key.name} of {key.schema}.{key.table} refers to it: incoming='drop' drops it, and gives it back on"
+                " the way back"
+            )

@@ -1,0 +1,272 @@
+"""Tables that become partitioned and plain again, with all that people hang on them."""
+
+from __future__ import annotations
+
+from pgopt import Daily, Hash, IntRange, ListOf, Monthly, Quarterly, Weekly, Yearly
+from pgopt.operations import FinalizePartitioning, InstallPgopt, PartitionTable, UnpartitionTable
+from tests.contract.examples.base import Example
+
+INSTALLED = (InstallPgopt(1),)
+
+LOGS = """
+create table logs (id uuid not null default gen_random_uuid(), action text, created_at timestamptz not null,
+                   primary key (id, created_at));
+insert into logs (action, created_at)
+    select 'act' || g, timestamptz '2026-05-28 00:00:00+00' + g * interval '90 minutes' from generate_series(1, 2000) g;
+create index logs_action on logs (action) where action <> 'x';
+"""
+LOG_WRITES = """
+insert into logs (action, created_at) values ('new {n}', timestamptz '2026-08-01 00:00:00+00' + {n} * interval '1 hour');
+update logs set action = action || '!', created_at = created_at + interval '3 days' where action = 'act' || ({n} % 2000);
+delete from logs where action = 'new ' || ({n} - 3);
+"""
+
+# all that can belong to a table
+RICH = """
+create schema "S x";
+create table "S x".users (id int primary key);
+insert into "S x".users select generate_series(1, 10);
+create table "S x"."Logs" (
+    "Id" bigint generated always as identity (start with 100 increment 3) primary key,
+    action text collate "C" not null default 'a' check (action <> ''),
+    user_id int references "S x".users on delete cascade,
+    meta jsonb,
+    "createdAt" timestamp not null default '2026-08-01',
+    length int generated always as (length(action)) stored,
+    number serial,
+    code text unique
+);
+insert into "S x"."Logs" (action, user_id, "createdAt", code)
+    select 'act' || g, 1 + g % 10, timestamp '2026-05-03 00:00:00' + g * interval '3 hours', 'c' || g
+    from generate_series(1, 700) g;
+create index "Logs by user" on "S x"."Logs" (user_id, "createdAt" desc) include (action) where action <> 'z';
+create unique index logs_lower on "S x"."Logs" (lower(code));
+create function note() returns trigger language plpgsql as $$ begin new.meta := '{"by":"trigger"}'; return new; end $$;
+create trigger "fill meta" before insert or update on "S x"."Logs" for each row when (new.meta is null) execute function note();
+create trigger off after insert on "S x"."Logs" for each statement execute function note();
+alter table "S x"."Logs" disable trigger off;
+comment on trigger "fill meta" on "S x"."Logs" is 'it''s';
+alter table "S x"."Logs" enable row level security;
+create policy p on "S x"."Logs" as restrictive for update to pg_monitor using (user_id > 0) with check (user_id > 1);
+create policy q on "S x"."Logs" using (true);
+grant select on "S x"."Logs" to pg_monitor with grant option;
+grant insert (action) on "S x"."Logs" to pg_read_all_data;
+grant select on "S x"."Logs" to public;
+comment on table "S x"."Logs" is 'lo%gs';
+comment on column "S x"."Logs".action is 'act';
+comment on index "S x"."Logs by user" is 'by user';
+comment on constraint "Logs_pkey" on "S x"."Logs" is 'pk';
+alter table "S x"."Logs" alter column action set statistics 500;
+alter table "S x"."Logs" set (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.01, toast.autovacuum_enabled = false);
+create statistics "S x"."St" (dependencies) on user_id, action from "S x"."Logs";
+comment on statistics "S x"."St" is 'statistics';
+create view recent as select "Id", action, "createdAt" at from "S x"."Logs" where "createdAt" > '2026-06-01';
+create view "S x".more with (security_barrier, check_option = local) as select "Id", code from "S x"."Logs" where code > 'c';
+create view on_top as select * from recent;
+alter table "S x"."Logs" replica identity full;
+grant select on recent to pg_monitor;
+"""
+RICH_WRITES = """
+insert into "S x"."Logs" (action, user_id, code) values ('new {n}', 1, 'new {n}') on conflict do nothing;
+update "S x"."Logs" set action = action || '!', "createdAt" = "createdAt" + interval '3 days' where code = 'c' || {n};
+delete from "S x"."Logs" where code = 'new ' || ({n} - 3);
+update "S x".more set code = code where code = 'c5';
+"""
+
+ORDERS = """
+create table orders (region text not null, id int not null, total numeric, at date not null, primary key (region, id));
+insert into orders select (array['DE', 'FR', 'US'])[1 + g % 3], g, g, date '2026-01-01' + g % 200 from generate_series(1, 900) g;
+"""
+ORDER_WRITES = """
+insert into orders values ('DE', 10000 + {n}, 1, '2026-07-07'); update orders set total = total + 1 where id = {n};
+delete from orders where id = 10000 + {n} - 3
+"""
+
+EVENTS = """
+create table events (id bigint primary key, at bigint not null, kind text);
+insert into events select g, 1775000000000 + g * 3600000::bigint, 'k' || g % 7 from generate_series(1, 1500) g;
+"""
+EVENT_WRITES = """
+insert into events values (100000 + {n}, 1785000000000 + {n}, 'new'); update events set kind = 'u' where id = {n};
+delete from events where id = 100000 + {n} - 2
+"""
+
+SMALL = """
+create table small (id int primary key, at date not null);
+insert into small select g, date '2026-10-01' + g from generate_series(1, 60) g;
+"""
+SMALL_WRITES = "insert into small values ({n} + 1000, '2026-11-05'); update small set at = date '2026-10-20' + {n} % 40 where id = {n} % 50"
+
+REFERRED = """
+create table teams (id int primary key, since date not null, name text);
+insert into teams select g, date '2025-06-01' + g, 'team ' || g from generate_series(1, 300) g;
+create table players (id int primary key, team int constraint in_team references teams on delete set null);
+insert into players select g, 1 + g % 300 from generate_series(1, 500) g;
+"""
+
+EXAMPLES = [
+    Example(
+        "partition by month",
+        LOGS,
+        PartitionTable("logs", Monthly("created_at")),
+        before=INSTALLED,
+        writes=LOG_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table with everything",
+        RICH,
+        PartitionTable("Logs", Monthly("createdAt"), widen_keys=True, schema="S x"),
+        before=INSTALLED,
+        writes=RICH_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition by day",
+        SMALL,
+        PartitionTable("small", Daily("at"), premake=2, widen_keys=True),
+        before=INSTALLED,
+        writes=SMALL_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition by week",
+        SMALL,
+        PartitionTable("small", Weekly("at", starts_on="sunday"), widen_keys=True, default=True),
+        before=INSTALLED,
+        writes=SMALL_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition by quarter, in a time zone",
+        LOGS,
+        PartitionTable("logs", Quarterly("created_at", timezone="America/New_York")),
+        before=INSTALLED,
+        writes=LOG_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition by year, with a start",
+        LOGS + "insert into logs (action, created_at) values ('of old', '1066-10-14 00:00:00+00')",
+        PartitionTable("logs", Yearly("created_at"), start="2026-01-01"),
+        before=INSTALLED,
+        writes=LOG_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition by milliseconds",
+        EVENTS,
+        PartitionTable("events", Monthly("at", epoch="ms"), widen_keys=True),
+        before=INSTALLED,
+        writes=EVENT_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition by ranges of a number",
+        ORDERS,
+        PartitionTable("orders", IntRange("id", step=200), widen_keys=True, default=True),
+        before=INSTALLED,
+        writes=ORDER_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition by list",
+        ORDERS,
+        PartitionTable("orders", ListOf("region", {"eu": ["DE", "FR"], "us": ["US"]})),
+        before=INSTALLED,
+        writes=ORDER_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition by hash",
+        "create table tiny (id int primary key); insert into tiny select generate_series(1, 30)",
+        PartitionTable("tiny", Hash("id", 2)),
+        before=INSTALLED,
+        writes="insert into tiny values ({n} + 100); delete from tiny where id = {n} + 97",
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "partition a table that others refer to",
+        REFERRED,
+        PartitionTable("teams", Monthly("since"), widen_keys=True, incoming="drop"),
+        before=INSTALLED,
+        writes="insert into teams values (1000 + {n}, '2026-03-01', 'x'); insert into players values (1000 + {n}, 1000 + {n})",
+        scriptable=False,
+    ),
+    Example(
+        "partition an empty table",
+        "create table empty (id int primary key, at timestamptz not null)",
+        PartitionTable("empty", Monthly("at"), premake=1, widen_keys=True),
+        before=INSTALLED,
+        scriptable=False,
+    ),
+    Example(
+        "unpartition what is kept up",
+        "create table tiny (id int primary key); insert into tiny select generate_series(1, 30)",
+        UnpartitionTable("tiny", Hash("id", 2)),
+        before=(*INSTALLED, PartitionTable("tiny", Hash("id", 2))),
+        writes="insert into tiny values ({n} + 100); delete from tiny where id = {n} + 97",
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "unpartition what is final",
+        "create table tiny (id int primary key); insert into tiny select generate_series(1, 30)",
+        UnpartitionTable("tiny", Hash("id", 2)),
+        before=(*INSTALLED, PartitionTable("tiny", Hash("id", 2)), FinalizePartitioning("tiny")),
+        back=(PartitionTable("tiny", Hash("id", 2)), FinalizePartitioning("tiny")),
+        writes="insert into tiny values ({n} + 100); delete from tiny where id = {n} + 97",
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "finalize",
+        SMALL,
+        FinalizePartitioning("small"),
+        before=(*INSTALLED, PartitionTable("small", Monthly("at"), widen_keys=True)),
+        back=(UnpartitionTable("small"), PartitionTable("small", Monthly("at"), widen_keys=True)),
+        writes=SMALL_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach by month",
+        LOGS,
+        PartitionTable("logs", Monthly("created_at"), method="attach"),
+        before=INSTALLED,
+        writes=LOG_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table with everything",
+        RICH,
+        PartitionTable("Logs", Monthly("createdAt"), method="attach", widen_keys=True, schema="S x"),
+        before=INSTALLED,
+        writes=RICH_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach by numbers, with a default",
+        ORDERS,
+        PartitionTable("orders", IntRange("id", step=5000), method="attach", default=True),
+        before=INSTALLED,
+        writes=ORDER_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach by list",
+        ORDERS,
+        PartitionTable("orders", ListOf("region", {"old": ["DE", "FR", "US"], "new": ["IT"]}), method="attach"),
+        before=INSTALLED,
+        writes=ORDER_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table that others refer to",
+        REFERRED,
+        PartitionTable("teams", Yearly("since"), method="attach", widen_keys=True, incoming="drop", default=True),
+        before=INSTALLED,
+        writes="insert into teams values (1000 + {n}, '2026-03-01', 'x'); insert into players values (1000 + {n}, 1000 + {n})",
+        scriptable=False,
+    ),
+]

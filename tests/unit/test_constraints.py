@@ -1,0 +1,446 @@
+"""What constraint operations refuse, in one sentence and before anything is changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.operations import Operations
+
+from pgopt import PgoptError
+from pgopt.operations import (
+    CreateCheckConstraintOnline,
+    CreateForeignKeyOnline,
+    CreatePrimaryKeyOnline,
+    CreateUniqueConstraintOnline,
+    DropCheckConstraintOnline,
+    DropForeignKeyOnline,
+    DropNotNull,
+    DropPrimaryKeyOnline,
+    DropUniqueConstraintOnline,
+    Operation,
+    ReplacePrimaryKeyOnline,
+    SetNotNullOnline,
+)
+from pgopt.plan.events import Event, Note, StepStarted
+from tests.contract.examples.keys import KEPT, KEPT_OPERATION
+
+if TYPE_CHECKING:
+    from tests.databases import Database
+
+SETUP = """
+create table kinds (id int primary key, name text, constraint uq_name unique (name), constraint uq_pair unique (id, name));
+create table t (id int not null, a int, b int, kind int, name text);
+insert into t values (1, 1, 1, 1, 'x'), (2, 1, 2, null, 'y'), (3, null, 3, 7, null), (4, null, 4, 8, 'no');
+insert into kinds values (1, 'x'), (2, 'y');
+create materialized view m as select 1 as a;
+
+-- indexes that only look like a key's
+create unique index same on t (b);
+create unique index otherwise on t (b) include (a);
+create index plain on t (b);
+create unique index elsewhere on kinds (name, id);
+
+-- what would not come back
+alter table t add constraint commented check (b > 0);
+comment on constraint commented on t is 'keep me';
+alter table t add constraint lone check (b > -1) no inherit;
+create table keyed (id int, a int not null, b int, c int, d int, e int, constraint keyed_pkey primary key (id),
+    constraint uq_a unique (a), constraint uq_b unique (b) with (fillfactor = 60), constraint uq_c unique (c),
+    constraint uq_d unique (d), constraint uq_e unique (e));
+comment on constraint uq_c on keyed is 'keep me';
+comment on index uq_d is 'me, too';
+alter table keyed cluster on keyed_pkey;
+alter table keyed replica identity using index uq_a;
+create table refers (d int, kind int, name text, id int);
+alter table refers add constraint fk_d foreign key (d) references keyed (d);
+alter table refers add constraint fk_some foreign key (id, name) references kinds (id, name) on delete set null (name);
+alter table refers add constraint fk_kind foreign key (kind) references kinds (id);
+comment on constraint fk_kind on refers is 'keep me';
+
+create table sold (day int, item int, primary key (day, item));
+insert into sold values (1, 1), (1, 2);
+create table ref (id int primary key, a int not null, b int);
+create view ref_view as select id, a, b from ref group by id;
+create table ref_by (id int references ref);
+
+-- partitions
+create table parts (id int not null, at date not null, kind int not null) partition by range (at);
+create table parts_1 partition of parts for values from ('2024-01-01') to ('2025-01-01') partition by list (kind);
+create table parts_1_a partition of parts_1 default;
+create table parts_2 partition of parts for values from ('2025-01-01') to ('2026-01-01');
+insert into parts values (1, '2025-02-01', 1), (1, '2025-02-01', 1), (2, '2025-02-01', 77), (3, '2024-02-01', 1);
+create table own (id int not null, kind int not null) partition by list (kind);
+create table own_1 partition of own (constraint own_key primary key (id, kind)) for values in (1);
+alter table own_1 add constraint own_kind foreign key (kind) references kinds (id);
+create table whole (id int primary key) partition by list (id);
+create table whole_1 partition of whole for values in (1);
+create table computed (id int) partition by list ((id % 3));
+create foreign data wrapper nothing;
+create server nowhere foreign data wrapper nothing;
+create table beyond (a int, b int not null) partition by list (a);
+create table beyond_1 partition of beyond for values in (1);
+create foreign table beyond_2 partition of beyond for values in (2) server nowhere;
+insert into beyond values (1, -1);
+"""
+
+REFUSED: dict[str, tuple[Operation, str]] = {
+    "check that rows violate": (
+        CreateCheckConstraintOnline("ck", "t", "b < 3"),
+        r"2 rows of public.t violate it \(ctid: .*\); mend them and run again",
+    ),
+    "check beside a foreign partition that rows violate": (
+        CreateCheckConstraintOnline("ck", "beyond", "b > 0"),
+        r"1 rows of public.beyond violate it",
+    ),
+    "check on a materialized view": (
+        CreateCheckConstraintOnline("ck", "m", "a > 0"),
+        "public.m is a materialized view, which can have no constraints",
+    ),
+    "unique constraint on a materialized view": (
+        CreateUniqueConstraintOnline("uq", "m", ["a"]),
+        "public.m is a materialized view, which can have no constraints: create a unique index",
+    ),
+    "another check": (
+        CreateCheckConstraintOnline("commented", "t", "b > 1"),
+        r"(?s)there is a constraint commented on public.t already, and it is another one:.*wanted is CHECK \(\(b > 1\)\)",
+    ),
+    "drop of a check with a comment": (
+        DropCheckConstraintOnline("commented", "t", "b > 0"),
+        "constraint commented of public.t has the comment 'keep me', which would not come back",
+    ),
+    "drop of a check that is NO INHERIT": (DropCheckConstraintOnline("lone", "t", "b > -1"), "and it is another one"),
+    "foreign key with orphans": (
+        CreateForeignKeyOnline("fk", "t", "kinds", ["kind"], ["id"]),
+        r"2 rows of public.t refer to no row of public.kinds \(ctid: ",
+    ),
+    "foreign key that matches in part": (
+        CreateForeignKeyOnline("fk", "t", "kinds", ["kind", "name"], ["id", "name"], match="FULL"),
+        r"3 rows of public.t refer to no row of public.kinds, or have NULL in some of their columns and not in all \(ctid",
+    ),
+    "foreign key that matches in part, and that is simple": (
+        CreateForeignKeyOnline("fk", "t", "kinds", ["kind", "name"], ["id", "name"]),
+        "1 rows of public.t refer to no row of public.kinds ",
+    ),
+    "foreign key of a partitioned table with orphans": (
+        CreateForeignKeyOnline("fk", "parts", "kinds", ["kind"], ["id"]),
+        "1 rows of public.parts.* refer to no row of public.kinds",
+    ),
+    "foreign key with a foreign partition": (
+        CreateForeignKeyOnline("fk", "beyond", "kinds", ["b"], ["id"]),
+        "partition public.beyond_2 is a foreign table, which can have no foreign key",
+    ),
+    "foreign key that a partition has": (
+        CreateForeignKeyOnline("fk", "own", "kinds", ["kind"], ["id"]),
+        "partition public.own_1 has the equal foreign key own_kind, which would become a part of fk: drop that first",
+    ),
+    "another foreign key": (
+        CreateForeignKeyOnline("fk_kind", "refers", "kinds", ["kind"], ["id"], ondelete="CASCADE"),
+        "(?s)there is a constraint fk_kind on public.refers already, and it is another one:.*wanted is ",
+    ),
+    "a foreign key of the name of a unique constraint": (
+        CreateForeignKeyOnline("uq_a", "keyed", "kinds", ["id"], ["id"]),
+        "there is a constraint uq_a on public.keyed already, and it is another one",
+    ),
+    "foreign key that sets some columns NULL": (
+        DropForeignKeyOnline("fk_some", "refers", "kinds", ["id", "name"], ["id", "name"], ondelete="SET NULL"),
+        r"(?s)there is a constraint fk_some on public.refers already, and it is another one.*SET NULL \(name\)",
+    ),
+    "drop of a foreign key with a comment": (
+        DropForeignKeyOnline("fk_kind", "refers", "kinds", ["kind"], ["id"]),
+        "constraint fk_kind of public.refers has the comment 'keep me'",
+    ),
+    "unique constraint with duplicates": (
+        CreateUniqueConstraintOnline("uq", "t", ["a"]),
+        r"1 keys of public.t are there more than once \(a: 1 \(2 times\)\); mend them and run again",
+    ),
+    "unique constraint with NULLs that are equal": (
+        CreateUniqueConstraintOnline("uq", "t", ["a"], nulls_not_distinct=True),
+        r"2 keys of public.t are there more than once",
+    ),
+    "unique constraint whose index is another": (
+        CreateUniqueConstraintOnline("otherwise", "t", ["b"]),
+        "(?s)there is an index public.otherwise already, and it is another one",
+    ),
+    "unique constraint whose index is not unique": (
+        CreateUniqueConstraintOnline("plain", "t", ["b"]),
+        "(?s)there is an index public.plain already, and it is another one",
+    ),
+    "unique constraint whose index is of another table": (
+        CreateUniqueConstraintOnline("elsewhere", "t", ["name", "id"]),
+        "index public.elsewhere is on public.kinds, not on public.t",
+    ),
+    "drop of a unique constraint that is an index of another table": (
+        DropUniqueConstraintOnline("elsewhere", "t"),
+        "index public.elsewhere is on public.kinds, not on public.t",
+    ),
+    "drop of a unique constraint that is an index": (
+        DropUniqueConstraintOnline("plain", "t"),
+        "there is no constraint plain on public.t, and the index public.plain is not of one",
+    ),
+    "drop of a unique constraint that is another index": (
+        DropUniqueConstraintOnline("otherwise", "t", ["b"]),
+        "there is an index public.otherwise already, and it is another one",
+    ),
+    "primary key of what may be NULL": (
+        CreatePrimaryKeyOnline("pk", "t", ["id", "b"]),
+        r"column 'b' of public.t may be NULL: op.set_not_null_online\('t', 'b'\) first",
+    ),
+    "second primary key": (
+        CreatePrimaryKeyOnline("pk", "keyed", ["a"]),
+        "public.keyed has the primary key keyed_pkey already: drop or replace that",
+    ),
+    "primary key of a partition that has its parent's": (
+        CreatePrimaryKeyOnline("mine", "whole_1", ["id"]),
+        "public.whole_1 has the primary key whole_1_pkey already",
+    ),
+    "drop of a primary key that is clustered on": (
+        DropPrimaryKeyOnline("keyed_pkey", "keyed", ["id"]),
+        "index public.keyed_pkey is what public.keyed is clustered on, which would not come back",
+    ),
+    "drop of a replica identity": (
+        DropUniqueConstraintOnline("uq_a", "keyed"),
+        "index public.uq_a is the replica identity of public.keyed: set another one first",
+    ),
+    "drop of a key with storage parameters": (
+        DropUniqueConstraintOnline("uq_b", "keyed", ["b"]),
+        r"index public.uq_b has storage parameters \(fillfactor=60\), which would not come back",
+    ),
+    "drop of a key with a comment": (
+        DropUniqueConstraintOnline("uq_c", "keyed", ["c"]),
+        "constraint uq_c of public.keyed has the comment 'keep me'",
+    ),
+    "drop of a key with a comment on its index": (
+        DropUniqueConstraintOnline("uq_d", "keyed", ["d"]),
+        "index public.uq_d .*",
+    ),
+    "drop of a key that others refer to": (
+        DropUniqueConstraintOnline("uq_d", "keyed"),
+        "index public.uq_d is what foreign keys of refers rest on: drop them first",
+    ),
+    "key of a partitioned table without its partition key": (
+        CreatePrimaryKeyOnline("pk", "parts", ["id", "kind"]),
+        "public.parts is partitioned by at, which each primary key must contain: add at to the columns of pk",
+    ),
+    "key of a partitioned table without that of a partition": (
+        CreateUniqueConstraintOnline("uq", "parts", ["id", "at"]),
+        "public.parts_1 is partitioned by kind, which each unique must contain: add kind to the columns of uq",
+    ),
+    "key of a table that is partitioned by an expression": (
+        CreateUniqueConstraintOnline("uq", "computed", ["id"]),
+        "public.computed is partitioned by an expression, and so can have no unique",
+    ),
+    "key of a partitioned table with duplicates": (
+        CreateUniqueConstraintOnline("uq", "parts", ["id", "at", "kind"]),
+        "1 keys of public.parts_2 are there more than once",
+    ),
+    "key of a partitioned table with a foreign partition": (
+        CreateUniqueConstraintOnline("uq", "beyond", ["a"]),
+        "partition public.beyond_2 of public.beyond is a foreign table",
+    ),
+    "primary key of a partitioned table whose partition has one": (
+        CreatePrimaryKeyOnline("pk", "own", ["id", "kind"]),
+        "public.own_1 has the primary key own_key already: drop or replace that",
+    ),
+    "replace of a key that is another": (
+        ReplacePrimaryKeyOnline("kinds_pkey", "kinds", ["name"], old=["id", "name"]),
+        r"(?s)there is a constraint kinds_pkey on public.kinds already, and it is another one:.*PRIMARY KEY \(id\)",
+    ),
+    "replace of a key that has another name": (
+        ReplacePrimaryKeyOnline("pk", "kinds", ["name"], old=["id"]),
+        "public.kinds has no primary key pk to replace: its primary key is kinds_pkey",
+    ),
+    "replace of a key that is not there": (
+        ReplacePrimaryKeyOnline("pk", "t", ["id"], old=["b"]),
+        "public.t has no primary key pk to replace: op.create_primary_key_online adds one",
+    ),
+    "replace by a key of what may be NULL": (
+        ReplacePrimaryKeyOnline("keyed_pkey", "keyed", ["id", "b"], old=["id"]),
+        "column 'b' of public.keyed may be NULL",
+    ),
+    "replace by a key with duplicates": (
+        ReplacePrimaryKeyOnline("sold_pkey", "sold", ["day"], old=["day", "item"]),
+        r"1 keys of public.sold are there more than once \(day: 1 \(2 times\)\); mend them and run again",
+    ),
+    "replace of a key that others rest on": (
+        ReplacePrimaryKeyOnline("ref_pkey", "ref", ["id", "a"], old=["id"]),
+        "public.ref rest constraint ref_by_id_fkey on table ref_by, rule _RETURN on view ref_view: drop them first",
+    ),
+    "replace of the key of a partitioned table": (
+        ReplacePrimaryKeyOnline("pk", "parts", ["id"], old=["at"]),
+        "public.parts is partitioned",
+    ),
+    "not null where there are some": (
+        SetNotNullOnline("t", "a"),
+        "2 rows of public.t have NULL in a",
+    ),
+    "not null of an unknown column": (SetNotNullOnline("t", "nope"), "public.t has no column 'nope'"),
+}
+
+
+@pytest.mark.parametrize(("operation", "said"), REFUSED.values(), ids=REFUSED)
+def test_refusal_is_one_clear_error_and_changes_nothing(database: Database, operation: Operation, said: str) -> None:
+    database.run(SETUP)
+    before, rows = database.dump(), database.contents()
+    with pytest.raises(PgoptError, match=said) as caught:
+        database.perform(operation)
+    assert str(caught.value).startswith(f"{operation.title}: ")
+    assert (database.dump(), database.contents()) == (before, rows)
+    assert database.rows("select indexrelid::regclass from pg_index where not indisvalid") == []
+
+
+NAMED = """
+create table t (a int constraint of_mine not null, b int constraint t_b_not_null_really not null,
+                c int not null, d int not null, e int);
+comment on constraint t_c_not_null on t is 'keep me';
+alter table t drop constraint t_d_not_null, add constraint t_d_not_null not null d no inherit;
+"""
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("a", "has the name 'of_mine', which would not come back: rename that constraint to 't_a_not_null' first"),
+        ("b", "has the name 't_b_not_null_really', which would not come back"),
+        ("c", "constraint t_c_not_null of public.t has the comment 'keep me', which would not come back"),
+        ("d", "NOT NULL of column 'd' of public.t is NO INHERIT, which would not come back"),
+    ],
+)
+def test_not_null_that_would_not_come_back_is_refused(database: Database, major: int, column: str, said: str) -> None:
+    if major < 18:
+        return  # NOT NULL has no name yet
+    database.run(NAMED)
+    before = database.dump()
+    with pytest.raises(PgoptError, match=said):
+        database.perform(DropNotNull("t", column))
+    assert database.dump() == before
+
+
+def test_a_constraint_that_is_not_enforced_is_another_one(database: Database, major: int) -> None:
+    if major < 18:
+        return  # all are
+    database.run(
+        "create table k (id int primary key); create table t (a int, constraint ck check (a > 0) not enforced,"
+        " constraint fk foreign key (a) references k not enforced)"
+    )
+    before = database.dump()
+    for operation in (
+        CreateCheckConstraintOnline("ck", "t", "a > 0"),
+        DropCheckConstraintOnline("ck", "t", "a > 0"),
+        CreateForeignKeyOnline("fk", "t", "k", ["a"], ["id"]),
+        DropForeignKeyOnline("fk", "t", "k", ["a"], ["id"]),
+    ):
+        with pytest.raises(PgoptError, match=r"(?s)and it is another one.*NOT ENFORCED"):
+            database.perform(operation)
+    assert database.dump() == before
+
+
+def test_a_key_in_a_tablespace_would_not_come_back(database: Database) -> None:
+    with database.connect(options="-c allow_in_place_tablespaces=on") as connection:
+        connection.execute("create tablespace pgopt_test location ''")
+    try:
+        database.run("create table t (a int, constraint uq unique (a) using index tablespace pgopt_test)")
+        with pytest.raises(
+            PgoptError, match=r"index public.uq has a tablespace of its own \(pgopt_test\), which would not"
+        ):
+            database.perform(DropUniqueConstraintOnline("uq", "t", ["a"]))
+        database.perform(DropUniqueConstraintOnline("uq", "t"))
+    finally:
+        database.run("drop table t")
+        database.run("drop tablespace pgopt_test")
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        DropCheckConstraintOnline("commented", "t"),
+        DropForeignKeyOnline("fk_kind", "refers"),
+        DropUniqueConstraintOnline("uq_b", "keyed"),
+        DropUniqueConstraintOnline("uq_c", "keyed"),
+        DropPrimaryKeyOnline("keyed_pkey", "keyed"),
+    ],
+    ids=repr,
+)
+def test_a_drop_that_is_not_to_be_undone_drops_all(database: Database, operation: Operation) -> None:
+    database.run(SETUP)
+    database.perform(operation)
+    assert not database.value(f"select count(*) from pg_constraint where conname = '{operation.name}'")  # type: ignore[attr-defined]
+
+
+def test_an_index_that_an_interrupted_run_left_becomes_the_key(database: Database) -> None:
+    database.run(SETUP)
+    oid = database.value("select 'same'::regclass::oid")
+    database.perform(CreateUniqueConstraintOnline("same", "t", ["b"]))
+    assert database.rows("select conindid from pg_constraint where conname = 'same'") == [(oid,)]
+
+
+@pytest.mark.parametrize(
+    ("made", "operation"),
+    [
+        ("add constraint x check (a > 0) not valid", DropCheckConstraintOnline("x", "t", "a > 0")),
+        ("add constraint x foreign key (a) references k not valid", DropForeignKeyOnline("x", "t", "k", ["a"], ["id"])),
+    ],
+    ids=["check", "foreign key"],
+)
+def test_a_drop_says_that_what_is_not_valid_comes_back_valid(
+    database: Database, made: str, operation: Operation
+) -> None:
+    database.run(f"create table k (id int primary key); create table t (a int); alter table t {made}")
+    told = database.perform(operation)
+    assert "constraint x of public.t is NOT VALID: when this is undone, the rows are checked against it" in [
+        event.text for event in told if isinstance(event, Note)
+    ]
+
+
+def test_partitions_that_come_between_have_the_key_too(database: Database) -> None:
+    database.run(
+        "create table parts (id int not null, kind int not null) partition by list (kind);"
+        "create table parts_1 partition of parts for values in (1)"
+    )
+
+    def add_one(event: Event) -> None:
+        if isinstance(event, StepStarted):
+            number = database.value("select count(*) + 1 from pg_inherits where inhparent = 'parts'::regclass")
+            if number <= 2 or ("attach" in event.label and number <= 3):
+                database.run(f"create table parts_{number} partition of parts for values in ({number})")
+
+    before = CreatePrimaryKeyOnline("parts_pkey", "parts", ["id", "kind"])
+    with database.migration(pgopt_report=add_one) as context, context.begin_transaction(_per_migration=True):
+        Operations(context).invoke(before)
+    assert database.rows(
+        "select inhrelid::regclass::text from pg_inherits where inhparent = 'parts_pkey'::regclass order by 1"
+    ) == [("parts_1_parts_pkey",), ("parts_2_parts_pkey",), ("parts_3_pkey",)]
+    assert database.value("select bool_and(indisvalid) from pg_index where indexrelid::regclass::text ~ '^parts'")
+
+
+def test_a_replaced_key_keeps_what_hangs_on_it(database: Database) -> None:
+    database.run(KEPT)
+    database.perform(KEPT_OPERATION)
+    dump = database.dump()
+    for kept in (
+        'ADD CONSTRAINT "the ""Key""" PRIMARY KEY ("Région") WITH (fillfactor=\'60\', deduplicate_items=off)',
+        'CLUSTER ON "the ""Key"""',
+        'REPLICA IDENTITY USING INDEX "the ""Key"""',
+        "IS 'the key'",
+        "IS 'its index'",
+    ):
+        assert kept in dump
+
+
+def test_not_null_that_a_key_has_made_the_partitions_own_is_told(database: Database, major: int) -> None:
+    if major < 18:
+        return  # NOT NULL has no owner yet
+    database.run(
+        "create table parts (id int not null) partition by list (id);"
+        "create table parts_1 partition of parts for values in (1)"
+    )
+    before = database.dump()
+    key = CreatePrimaryKeyOnline("parts_pkey", "parts", ["id"])
+    told = [event.text for event in database.perform(key) if isinstance(event, Note)]
+    assert told == [
+        "NOT NULL of the key's columns becomes the partitions' own: they keep it when that of the parent is dropped"
+    ]
+    database.perform(key.reverse())
+    assert database.dump() == before
+    told = [event.text for event in database.perform(DropNotNull("parts", "id")) if isinstance(event, Note)]
+    assert told == ["NOT NULL of column 'id' stays where it is their own: public.parts_1"]
