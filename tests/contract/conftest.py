@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
 from pytest_postgresql import factories
 
-from tests.contract import killpoints
 from tests.contract.examples import EXAMPLES, Example
+from tests.contract.failures import MOST
+from tests.contract.killpoints import TALLY
 from tests.databases import Database
+from tests.servers import major_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +23,32 @@ if TYPE_CHECKING:
     from tests.servers import Server
 
 
+MAJOR = major_version()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the examples of what the server's major does not have: a test that was skipped would say nothing."""
+    here = [item for item in items if since(item) <= MAJOR]
+    config.hook.pytest_deselected(items=[item for item in items if since(item) > MAJOR])
+    items[:] = here
+
+
+def since(item: pytest.Item) -> int:
+    """The major from which on a test's example works."""
+    example = item.callspec.params.get("example") if hasattr(item, "callspec") else None
+    return example.since if isinstance(example, Example) else 0
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Note whether all named examples are run."""
+    selected = [item for item in session.items if item.get_closest_marker("named")]
+    TALLY.complete = len(selected) == len(MOST) * len([each for each in EXAMPLES if each.named and each.since <= MAJOR])
+
+
 @pytest.fixture(params=EXAMPLES, ids=str)
-def example(request: pytest.FixtureRequest, major: int) -> Example:
+def example(request: pytest.FixtureRequest) -> Example:
     """Each example in turn."""
     found: Example = request.param
-    if major < found.since:
-        pytest.skip(f"needs PostgreSQL {found.since}")
     return found
 
 
@@ -36,7 +59,9 @@ def prepared(database: Database, example: Example) -> Database:
     return database
 
 
-another_postgresql = factories.postgresql("postgresql_server", dbname="tests_twin")
+# pytest-postgresql tells the workers of pytest-xdist apart in names of its own only
+TWIN = f"tests_twin{os.environ.get('PYTEST_XDIST_WORKER', '')}"
+another_postgresql = factories.postgresql("postgresql_server", dbname=TWIN)
 
 
 @pytest.fixture
@@ -75,12 +100,6 @@ def schema_of(database: Database, example: Example) -> str:
     if type(example.operation).__module__ in ("pgopt.operations.support", "pgopt.operations.monitoring"):
         return database.server.run("pg_dump", database.name, "--schema-only", "--restrict-key=pgopt")
     return database.dump()
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many kill points were exercised."""
-    if line := killpoints.summary():
-        terminalreporter.write_line(line)
 
 
 def differences(one: dict[str, list[str]], other: dict[str, list[str]]) -> list[str]:

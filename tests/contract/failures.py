@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import psycopg
 from sqlalchemy import event
 
+from tests.databases import wait_until
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -28,6 +30,10 @@ class Failure(StrEnum):
     INTERRUPTED = "the statement is carried out, and somebody presses Ctrl-C"
     TERMINATED = "the backend is terminated"
     KILLED = "the process is killed"
+
+
+# Ctrl-C closes the connection after a statement: that is what a backend does that is terminated before the next
+MOST = [failure for failure in Failure if failure is not Failure.INTERRUPTED]
 
 
 class Interrupted(KeyboardInterrupt):
@@ -102,7 +108,10 @@ def terminate(connection: Connection) -> None:
     """Terminate the backend of a connection, from another one, and wait until it is gone."""
     info = connection.connection.dbapi_connection.info  # type: ignore[union-attr]
     with psycopg.connect(info.dsn, password=info.password, autocommit=True) as other:
-        other.execute("select pg_terminate_backend(%s, 5000)", [info.backend_pid])
+        # its own wait looks ten times a second only
+        other.execute("select pg_terminate_backend(%s)", [info.backend_pid])
+        gone = "select not exists (select from pg_stat_get_activity(%s))"
+        wait_until("the end of the backend", lambda: other.execute(gone, [info.backend_pid]).fetchall()[0][0])
 
 
 def fail(fuse: Fuse, at: int, failure: Failure, work: Callable[[], object]) -> bool:

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgopt.errors import RunnerBusy
-from tests.contract import killpoints
 from tests.contract.conftest import schema_of
 from tests.contract.examples import EXAMPLES
-from tests.contract.failures import Failure, Fuse, ending, fail, obstacles, spawn
+from tests.contract.failures import MOST, Failure, Fuse, ending, fail, obstacles, spawn
+from tests.contract.killpoints import SEED, TALLY
 from tests.databases import wait_until
 from tests.integration.alembic_project import Project
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 FINGERPRINT = (Path(__file__).parent / "fingerprint.sql").read_text()
 NAMED = [example for example in EXAMPLES if example.named]
-# what the named examples had when this was last looked at; it may grow, and not fall
-LEAST_KILL_POINTS = 2000
 
 # the same statements each time, however slow the machine is
 STEADY = {"batch_seconds": 1000.0, "replication_lag": 0.0}
@@ -49,8 +47,6 @@ State = list[tuple[str, str, str]]
 pytestmark = pytest.mark.timeout(1800)
 
 named = pytest.mark.parametrize("example", NAMED, ids=str, indirect=True)
-# Ctrl-C closes the connection after a statement: that is what a backend does that is terminated before the next
-MOST = [failure for failure in Failure if failure is not Failure.INTERRUPTED]
 each_failure = pytest.mark.parametrize("failure", list(Failure), ids=lambda failure: failure.name.lower())
 
 
@@ -211,7 +207,7 @@ class Case:
                 finish()
                 found = changes(expected, self.state())
                 assert found == [], f"{finish.__name__} after {self._at(at, failure)}"
-                killpoints.COUNTED[self.example.name] += 1
+                TALLY.points[self.example.name] += 1
 
     def endings(self) -> list[tuple[Callable[[], None], State]]:
         """What is done after a failure, and where that must end."""
@@ -249,23 +245,15 @@ def case(prepared: Database, example: Example) -> Iterator[Case]:
 @pytest.mark.parametrize("failure", MOST, ids=lambda failure: failure.name.lower())
 @named
 def test_named_examples_survive_each_failure_at_each_statement(case: Case, failure: Failure) -> None:
-    before = killpoints.COUNTED[case.example.name]
+    before = TALLY.points[case.example.name]
     case.interrupt(failure, range(1, len(case.statements) + 1))
     case.compare_dumps()
-    killpoints.NAMED[f"{case.example} {failure}"] = killpoints.COUNTED[case.example.name] - before
-
-
-@pytest.mark.named
-def test_there_are_no_fewer_kill_points_than_there_were(major: int) -> None:
-    expected = {f"{example} {failure}" for example in NAMED for failure in MOST if example.since <= major}
-    if set(killpoints.NAMED) != expected:
-        pytest.skip("not all named examples were run, or one has failed")
-    assert killpoints.NAMED.total() >= LEAST_KILL_POINTS
+    TALLY.named += TALLY.points[case.example.name] - before
 
 
 @pytest.mark.drawn
 def test_all_examples_survive_at_statements_drawn_by_the_seed(case: Case) -> None:
-    draw = random.Random(f"{killpoints.SEED} {case.example}")
+    draw = random.Random(f"{SEED} {case.example}")
     for failure in Failure:
         case.interrupt(failure, [draw.randint(1, len(case.statements))])
     case.compare_dumps()
@@ -366,7 +354,7 @@ def test_concurrent_statements_survive_at_each_of_their_waits(case: Case, how: S
                 stop(case, stopped, how)
             finish()
             assert changes(expected, case.state()) == [], f"{finish.__name__} after {how} at wait {number}"
-            killpoints.COUNTED[case.example.name] += 1
+            TALLY.points[case.example.name] += 1
         waits = number
 
 
@@ -427,7 +415,7 @@ def test_a_backfill_in_a_revision_does_each_row_once(counting: Project, database
         assert database.value("select version_num from alembic_version") == "second"
         assert database.value("select count(*) from pgopt.run") == 0
         assert database.value("select count(*) from pgopt.progress") == 0
-        killpoints.COUNTED["backfill in a revision"] += 1
+        TALLY.points["backfill in a revision"] += 1
 
 
 MEANWHILE = """

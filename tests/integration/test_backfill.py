@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import threading
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from pgopt.operations import Backfill, InstallPgopt
-from pgopt.plan.events import Throttled
+from pgopt.plan.events import Event, StepProgress, Throttled
+from tests.databases import Database, wait_until
 from tests.integration.alembic_project import Project
+from tests.servers import of_binaries
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.databases import Database
+    from tests.servers import Server
 
 TABLE = "create table t (id int primary key, n int not null default 0, note text)"
 
@@ -28,13 +33,99 @@ def test_two_backfills_of_one_column_in_a_revision_are_both_done(database: Datab
     assert database.rows("select n, count(*) from t group by n order by n") == [(1, 10), (2, 10)]
 
 
+AGAIN = """
+import os
+op.backfill("t", set={"n": "n + 1"})
+assert os.environ["STOP"] != "after one"
+op.backfill("t", set={"n": "n + 1"})
+assert os.environ["STOP"] != "after both"
+"""
+
+
+@pytest.mark.parametrize("stop", ["after one", "after both", "never"])
+def test_two_equal_backfills_of_a_revision_are_each_done_once(stop: str, database: Database, tmp_path: Path) -> None:
+    database.run(f"{TABLE}; insert into t select generate_series(1, 20)")
+    project = Project.with_run(tmp_path, database.server.url(database.name))
+    project.revision("first", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    project.revision("second", AGAIN)
+    project.revision("third", AGAIN)
+    project.environment["STOP"] = stop
+    if stop != "never":
+        with pytest.raises(AssertionError):
+            project.upgrade()
+        project.environment["STOP"] = "never"
+    project.upgrade()
+    assert database.rows("select n, count(*) from t group by n") == [(4, 20)]
+
+
 def test_batches_wait_when_the_server_writes_too_much_wal(database: Database) -> None:
-    database.run(f"{TABLE}; insert into t select generate_series(1, 3000)")
+    database.run(f"{TABLE}; insert into t select generate_series(1, 1500)")
     database.perform(InstallPgopt(1))
-    # a pause between batches, so that a second goes by, in which more than a byte is written
-    settings = {"wal_rate": 50_000.0, "batch_rows": 500, "batch_most": 500, "batch_pause": 0.25}
+    # a pause between batches, so that a second goes by: it looks only then
+    settings = {"wal_rate": 100_000.0, "batch_rows": 500, "batch_most": 500, "batch_pause": 0.55}
     events = database.perform(Backfill("t", {"note": "repeat('x', 100)"}), settings=settings)
     told = [event for event in events if isinstance(event, Throttled)]
     assert told
     assert all("WAL" in event.reason and event.wait > 0 for event in told)
     assert database.value("select count(*) from t where note is null") == 0
+
+
+def test_batches_wait_for_a_standby_whose_replay_stands_still(server: Server) -> None:
+    bindir = Path(server.bindir)
+    # a server of its own, since all of a server's batches wait for its standbys
+    with of_binaries(bindir) as primary, of_binaries(bindir, standby_of=primary) as standby:
+        here, there = Database(primary, "postgres"), Database(standby, "postgres")
+        here.run(f"{TABLE}; insert into t select generate_series(1, 2000)")
+        here.perform(InstallPgopt(1))
+        done = "select count(*) from t where n = 1"
+        told: list[Event] = []
+
+        def report(event: Event) -> None:
+            if isinstance(event, Throttled) and not any(isinstance(earlier, Throttled) for earlier in told):
+                assert there.value(done) < here.value(done) < 2000
+                there.run("select pg_wal_replay_resume()")
+            told.append(event)
+
+        wait_until("the standby has the table", lambda: there.value("select to_regclass('pgopt.progress')"))
+        there.run("select pg_wal_replay_pause()")
+        settings = {"replication_lag": 2.0, "batch_rows": 200, "batch_most": 200, "batch_pause": 0.5}
+        here.perform(Backfill("t", {"n": "1"}), settings=settings, pgopt_report=report)
+        reasons = [event.reason for event in told if isinstance(event, Throttled)]
+        assert reasons[0].startswith("standby walreceiver is ")
+        assert len(reasons) <= 3, "it went on when the standby had caught up"
+        assert here.value(done) == 2000
+
+
+# it holds the rows of the batch until somebody waits for one of them
+HOLD = """
+create function hold() returns trigger language plpgsql as $$
+begin
+    while not exists (select from pg_stat_activity where pg_backend_pid() = any(pg_blocking_pids(pid))) loop
+        perform pg_stat_clear_snapshot(), pg_sleep(0.01);
+    end loop;
+    return null;
+end $$;
+create trigger hold after update of n on t for each row when (new.id = 1) execute function hold();
+"""
+
+
+def test_a_batch_that_made_others_wait_is_followed_by_a_smaller_one(database: Database) -> None:
+    database.run(f"{TABLE}; insert into t select generate_series(1, 300); {HOLD}")
+    database.perform(InstallPgopt(1))
+    done = threading.Event()
+
+    def write() -> None:
+        with database.connect() as connection:
+            while not done.is_set():
+                connection.execute("update t set note = 'mine' where id = 1")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        settings = {"batch_rows": 100, "batch_most": 100, "batch_seconds": 1000.0}
+        events = database.perform(Backfill("t", {"n": "1"}), settings=settings)
+    finally:
+        done.set()
+        writer.join()
+    keys = [0, *(event.done for event in events if isinstance(event, StepProgress))]
+    assert [after - before for before, after in pairwise(keys)] == [100, 50, 100, 100]

@@ -103,8 +103,11 @@ def test_nothing_starts_before_the_block(folder: Path) -> None:
     assert not folder.exists()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another user")
-def test_as_root_no_closed_folder_is_opened(folder: Path) -> None:
+ROOT, ORDINARY = 0, 1000
+
+
+def test_as_root_no_closed_folder_is_opened(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: ROOT)
     closed = folder.parent / "closed"
     closed.mkdir(mode=0o700)
     found = data_folder(closed / "data")
@@ -112,3 +115,10 @@ def test_as_root_no_closed_folder_is_opened(folder: Path) -> None:
     assert found == data_folder(closed / "data"), "the next command finds it again"
     assert found != data_folder(closed / "other")
     assert data_folder(folder) == folder
+
+
+def test_an_ordinary_user_has_the_data_where_they_were_wanted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: ORDINARY)
+    closed = folder.parent / "closed"
+    closed.mkdir(mode=0o700)
+    assert data_folder(closed / "data") == closed / "data"

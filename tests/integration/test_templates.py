@@ -51,6 +51,11 @@ def environment(request: pytest.FixtureRequest) -> str:
     return name
 
 
+in_a_transaction = pytest.mark.parametrize(
+    "environment", [name for name in WARNINGS if name != "autocommit"], indirect=True, ids=str
+)
+
+
 def project_of(environment: str, root: Path, database: Database) -> Project:
     """A project with such an env.py."""
     driver = environment.split(" ", maxsplit=1)[0] if environment.startswith(("asyncpg", "psycopg2")) else "psycopg"
@@ -206,11 +211,10 @@ def test_two_online_operations_and_plain_work_after_them_are_not_refused(
     assert version(tickets) == "a"
 
 
+@in_a_transaction
 def test_plain_work_between_two_online_operations_is_refused(
     environment: str, tickets: Database, tmp_path: Path
 ) -> None:
-    if environment == "autocommit":
-        pytest.skip("there is no transaction")
     project = project_of(environment, tmp_path, tickets)
     project.revision("a", f"{index('ix_a')}\n{PLAIN.format('people')}\n{index('ix_b', column='title')}")
     with pytest.raises(UnsafeTransaction, match="a revision of its own"):
@@ -219,9 +223,8 @@ def test_plain_work_between_two_online_operations_is_refused(
     assert version(tickets) is None
 
 
+@in_a_transaction
 def test_a_savepoint_is_refused(environment: str, tickets: Database, tmp_path: Path) -> None:
-    if environment == "autocommit":
-        pytest.skip("there is no transaction")
     project = project_of(environment, tmp_path, tickets)
     project.revision("a", f"with op.get_bind().begin_nested():\n    {index('ix_a')}")
     with pytest.raises(UnsafeTransaction, match="outside of it") as refusal:
@@ -230,9 +233,8 @@ def test_a_savepoint_is_refused(environment: str, tickets: Database, tmp_path: P
     assert relations(tickets) == set()
 
 
+@in_a_transaction
 def test_a_mixed_revision_of_a_downgrade_is_refused(environment: str, tickets: Database, tmp_path: Path) -> None:
-    if environment == "autocommit":
-        pytest.skip("there is no transaction")
     project = project_of(environment, tmp_path, tickets)
     project.revision("a", PLAIN.format("people"), PLAIN_DOWN.format("people"))
     project.revision("b", index("ix_b"), f"op.execute('create function f() returns int return 1')\n{no_index('ix_b')}")

@@ -233,7 +233,7 @@ class _Memory:
             journal.chain,
             revision.id if revision else "",
             revision.direction if revision else "",
-            _name(step),
+            journal.task(_name(step)),
         )
         self.last: Sequence[str] | None = None
         self.keys = 0

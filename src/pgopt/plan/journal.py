@@ -6,6 +6,7 @@ Without the schema nothing is remembered, and nothing is refused.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -108,20 +109,22 @@ class Journal:
         *,
         undoing: bool = False,
         stamped: Callable[[], set[str]] | None = None,
+        tasks: Counter[str] | None = None,
     ) -> None:
         self.session = session
         self.chain = chain
         self.revision = revision
         self.undoing = undoing
         self.stamped = stamped
+        self.tasks = Counter() if tasks is None else tasks
         self.installed = bool(session.value("select to_regclass('pgopt.run') is not null"))
 
     @classmethod
-    def of(cls, context: MigrationContext, revision: Revision | None) -> Journal:
-        """Open the journal of the chain that Alembic is running."""
+    def of(cls, context: MigrationContext, revision: Revision | None, *, tasks: Counter[str] | None = None) -> Journal:
+        """Open the journal of the chain that Alembic is running; it counts on what the revision has done so far."""
         session = Session(context.connection)  # type: ignore[arg-type]
         stamped = partial(stamped_revisions, context)
-        return cls(session, chain_of(context), revision, undoing=UNDOING in context.opts, stamped=stamped)
+        return cls(session, chain_of(context), revision, undoing=UNDOING in context.opts, stamped=stamped, tasks=tasks)
 
     def check(self) -> None:
         """Refuse to go on past a half-done revision, or back over it."""
@@ -154,6 +157,13 @@ class Journal:
             for revision, direction, operation in rows
             if (direction == UP) != (revision in stamped) or self.stamped is None
         ]
+
+    def task(self, name: str) -> str:
+        """Name what a revision may do twice in the same words: run again, it does so in the same order."""
+        if self.revision is None:
+            return name
+        self.tasks[name] += 1
+        return name if self.tasks[name] == 1 else f"{name} for the {self.tasks[name]}. time"
 
     def begin(self, operation: str) -> None:
         """Write down that the revision has begun an operation."""

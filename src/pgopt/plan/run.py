@@ -63,7 +63,7 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
     with session.autocommit(), _named(operation.title):
         what = operation.subject(Catalog(session))
         with locks.alone(session, what, patience=settings.runner_timeout, waiting=partial(_tell, report, what)):
-            journal = Journal.of(context, revision)
+            journal = Journal.of(context, revision, tasks=stamped.tasks)
             stamped.installed = journal.installed
             journal.begin(operation.title)
             runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))

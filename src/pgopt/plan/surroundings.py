@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import UnsafeTransaction
@@ -67,9 +68,12 @@ class Stamped:
     def __init__(self) -> None:
         self.installed = True
         """Whether the last operation found a journal: where there was none, nothing is to be forgotten."""
+        self.tasks: Counter[str] = Counter()
+        """How often the running revision has begun which batches."""
 
     def __call__(self, *, ctx: MigrationContext, step: Any, **_: Any) -> None:
         """Let the journal forget the revision, and commit where Alembic would not."""
+        self.tasks.clear()
         if self.installed:
             Journal.of(ctx, None).forget(step.up_revision_id, down=not step.is_upgrade and not step.is_stamp)
         # the operations of this revision are committed, so its stamp must be

@@ -21,7 +21,9 @@ class Throttle:
         self.lag = lag
         self.wal_rate = wal_rate
         self.looked = time.monotonic()
-        self.position = self._position() if wal_rate else 0
+        self.position = self._position() if wal_rate or lag else 0
+        # when the server had written how much
+        self.marks = [(self.looked, self.position)]
 
     def reasons(self) -> Iterator[tuple[str, float]]:
         """Give each reason to wait with the seconds, until there is none."""
@@ -29,8 +31,8 @@ class Throttle:
             return
         if self.wal_rate:
             yield from self._too_much_wal()
-        while self.lag and (behind := self._behind()) > self.lag:
-            yield f"a standby is {behind:.0f} s behind", LOOK_EVERY
+        if self.lag:
+            yield from self._late_standbys()
         self.looked = time.monotonic()
 
     def _too_much_wal(self) -> Iterator[tuple[str, float]]:
@@ -41,9 +43,32 @@ class Throttle:
             yield f"{written / elapsed / 1e6:.0f} MB of WAL a second", pause
             self.position = self._position()
 
-    def _behind(self) -> float:
-        query = "select coalesce(max(extract(epoch from replay_lag)), 0)::float8 from pg_stat_replication"
-        return float(self.session.value(query))
+    def _late_standbys(self) -> Iterator[tuple[str, float]]:
+        while (latest := self._latest())[0] > self.lag:
+            behind, name = latest
+            yield f"standby {name} is {behind:.0f} s behind", LOOK_EVERY
+        self.marks.append((time.monotonic(), self._position()))
+
+    def _latest(self) -> tuple[float, str]:
+        """Give the standby that is furthest behind, and how long ago that was written which it has not replayed.
+
+        `replay_lag` does not tell: it is how late the last thing was that the standby has replayed, and neither grows
+        while nothing is replayed, nor falls when the standby has caught up and nothing more is written.
+        """
+        standbys = self.session.rows(
+            "select application_name, pg_wal_lsn_diff(replay_lsn, '0/0')::int8,"
+            " coalesce(extract(epoch from replay_lag), 0)::float8 from pg_stat_replication where replay_lsn is not null"
+        )
+        now = time.monotonic()
+        least = min((replayed for _, replayed, _ in standbys), default=self.marks[-1][1])
+        # the last one stays for a standby that is still to come
+        self.marks = [mark for mark in self.marks if mark[1] > least] or self.marks[-1:]
+        found = [(0.0, "")]
+        for name, replayed, lag in standbys:
+            if missing := [at for at, position in self.marks if position > replayed]:
+                # it may have been late before we looked for the first time
+                found.append((max(now - missing[0], lag), name))
+        return max(found)
 
     def _position(self) -> int:
         return int(self.session.value("select pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::int8"))
