@@ -274,9 +274,13 @@ class Layout:
         if isinstance(self.by, Hash | ListOf):
             return None, None
         column = ident(self.by.column)
-        find = "select {}::text from {} order by {} limit 1"
-        first = db.session.value(sql(find, column, table.ident, column))
-        last = db.session.value(sql("select {}::text from {} order by {} desc limit 1", column, table.ident, column))
+        # t.: or the text that it gives would be what is in order
+        first, last = (
+            db.session.value(
+                sql("select t.{}::text from {} t order by t.{} {} limit 1", column, table.ident, column, verbatim(way))
+            )
+            for way in ("asc", "desc")
+        )
         if "infinity" in (first or "", last or "") or "-infinity" in (first or "", last or ""):
             raise InvalidOperation(
                 f"{table} has rows with an infinite {self.by.column}, which no partition holds: change or delete them"
