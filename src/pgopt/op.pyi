@@ -423,6 +423,27 @@ def install_pgopt(
         op.install_pgopt(version=1)
     """
 
+def manage_partitions(
+    table: str,
+    *,
+    premake: int | None = None,
+    keep: str | int | None = None,
+    on_expiry: Literal['detach', 'drop', 'archive'] = 'detach',
+    archive_schema: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Say how partitions of a table go on: how many are made ahead, and how long rows are kept.
+
+    Nothing is made or taken out here: ``select * from pgopt.maintain_partitions()`` does, by hand, by pg_cron or by a worker.
+    Locks nothing. A partition whose rows are all older than ``keep`` is detached, and then dropped or moved to
+    ``archive_schema`` as ``on_expiry`` says; the last partition and the default always stay. For a table by numbers ``keep``
+    is how many numbers behind the greatest are kept. The rule that was there before is given back by
+    `unmanage_partitions`. Needs `install_pgopt`::
+
+        op.manage_partitions("audit_logs", premake=3, keep="12 months", on_expiry="drop")
+    """
+
 def partition_table(
     table: str,
     by: Partitioning,
@@ -621,6 +642,24 @@ def uninstall_pgopt(
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Take the `pgopt` schema back to what it was before `install_pgopt` with this version.
+    """
+
+def unmanage_partitions(
+    table: str,
+    *,
+    premake: int | None = None,
+    keep: str | int | None = None,
+    on_expiry: Literal['detach', 'drop', 'archive'] = 'detach',
+    archive_schema: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give back the rule that `manage_partitions` has found, or take away the one that is there.
+
+    Partitions that were made ahead stay, and what was taken out is not brought back. Locks nothing. With the arguments of
+    `manage_partitions` it can be undone. Needs `install_pgopt`::
+
+        op.unmanage_partitions("audit_logs")
     """
 
 def unpartition_table(

@@ -74,7 +74,19 @@ def schema_of(database: Database, example: Example) -> str:
     """The schema as pg_dump writes it; with pgopt's own where the example is about that."""
     if type(example.operation).__module__ == "pgopt.operations.support":
         return database.server.run("pg_dump", database.name, "--schema-only", "--restrict-key=pgopt")
-    return database.dump()
+    return database.dump() + rules(database)
+
+
+def rules(database: Database) -> str:
+    """How partitions go on, which pgopt's own schema holds."""
+    if database.value("select to_regclass('pgopt.partitioned')") is None:
+        return ""
+    return "".join(
+        f"-- {rule}\n"
+        for (rule,) in database.rows(
+            "select row(relation, premake, keep, on_expiry, archive_schema)::text from pgopt.partitioned order by 1"
+        )
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

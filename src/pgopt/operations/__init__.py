@@ -21,6 +21,7 @@ from pgopt.operations.keys import (
     DropUniqueConstraintOnline,
     ReplacePrimaryKeyOnline,
 )
+from pgopt.operations.living import ManagePartitions, UnmanagePartitions
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.statistics import (
@@ -56,6 +57,7 @@ __all__ = [
     "DropUniqueConstraintOnline",
     "FinalizePartitioning",
     "InstallPgopt",
+    "ManagePartitions",
     "Operation",
     "PartitionTable",
     "ReindexConcurrently",
@@ -69,6 +71,7 @@ __all__ = [
     "SetStorageParameters",
     "StateOperation",
     "UninstallPgopt",
+    "UnmanagePartitions",
     "UnpartitionTable",
     "registry",
 ]
