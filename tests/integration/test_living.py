@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -236,6 +239,47 @@ def test_a_table_that_pgopt_does_not_know_is_refused(database: Database) -> None
     database.perform(InstallPgopt(1))
     with pytest.raises(psycopg.errors.RaiseException, match=r"pgopt knows no partitions of public\.t: make them with"):
         maintain(database, "t")
+
+
+# -- looking at them -----------------------------------------------------------------------------------------------------
+
+
+def look(database: Database, *arguments: str) -> tuple[int, str]:
+    """Run `pgopt partitions` as a command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pgopt.cli.main", "partitions", *arguments],
+        env={**os.environ, "DATABASE_URL": database.server.url(database.name)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_partitions_are_shown_with_what_is_missing(database: Database) -> None:
+    database.run(DAYS)
+    database.perform(
+        InstallPgopt(1), PartitionTable("days", Daily("at"), premake=2, default=True), FinalizePartitioning("days")
+    )
+    database.run(
+        "do $$ begin execute (select format('drop table %s', partition) from pgopt.partitions_of('days') order by low offset 3 limit 1);"
+        " end $$; insert into days values (1, '1999-01-01'); analyze days"
+    )
+    status, said = look(database, "days")
+    assert status == 0
+    assert "by at, 1 day each, 2 made ahead" in said
+    assert "  gap: from 20" in said
+    assert "  the default partition has rows that have none of their own" in said
+    assert re.search(r"days_p\d+ +20\d\d-\d\d-\d\d to 20\d\d-\d\d-\d\d +1 rows +\d+ kB", said)
+    assert max(map(len, said.splitlines())) <= 100
+    status, said = look(database, "--json", "--warn-hours", "30")
+    [found] = json.loads(said)
+    assert status == 0
+    assert 48 <= found["hours"] <= 72
+    assert len(found["gaps"]) == 1
+    assert look(database, "public.days", "--warn-hours", "100")[0] == 1
+    status, said = look(database, "nothing")
+    assert (status, "there is no table 'nothing'" in said) == (1, True)
 
 
 # -- time ----------------------------------------------------------------------------------------------------------------

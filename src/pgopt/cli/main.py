@@ -18,7 +18,7 @@ def main() -> None:
     except ImportError:
         sys.stderr.write("pgopt: the command line needs typer and rich: pip install 'pgopt[cli]'\n")
         raise SystemExit(USAGE) from None
-    from pgopt.cli import plan, undo
+    from pgopt.cli import partitions, plan, undo
 
     app = typer.Typer(
         help="What Alembic cannot do with online operations: look before, and undo what was interrupted.",
@@ -28,6 +28,7 @@ def main() -> None:
     )
     app.command("plan")(plan.plan)
     app.command("undo")(undo.undo)
+    app.command("partitions")(partitions.partitions)
     try:
         app(prog_name="pgopt")
     except CommandError as error:
