@@ -167,6 +167,27 @@ def create_index_concurrently(
     The name may be ``None``: it is then made of the table's and the columns'.
     """
 
+def create_partitioned_table(
+    name: str,
+    columns: Sequence[Any],
+    by: Partitioning,
+    *,
+    premake: int = 3,
+    default: bool = False,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Create a table with its partitions: those of today and ``premake`` more.
+
+    The columns and constraints are SQLAlchemy's, as for ``op.create_table``, or SQL as in CREATE TABLE; keys must contain the
+    column of ``by``. Add foreign keys with `create_foreign_key_online`, and indexes as on any table. Locks nothing that is
+    there. More partitions are made by ``pgopt.maintain_partitions()``. Needs `install_pgopt`::
+
+        op.create_partitioned_table(
+            "events", ["id uuid", "at timestamptz", "kind text", "primary key (id, at)"], Monthly("at")
+        )
+    """
+
 def create_primary_key_online(
     name: str,
     table: str,
@@ -341,6 +362,26 @@ def drop_not_null(
     Takes ACCESS EXCLUSIVE for an instant::
 
         op.drop_not_null("tickets", "organization_id")
+    """
+
+def drop_partitioned_table(
+    name: str,
+    columns: Sequence[Any],
+    by: Partitioning,
+    *,
+    premake: int = 3,
+    default: bool = False,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop a table with its partitions, as long as it has no rows; one with rows is refused.
+
+    Takes ACCESS EXCLUSIVE on the table and its partitions for an instant. Its inverse makes it with the arguments of
+    `create_partitioned_table`::
+
+        op.drop_partitioned_table(
+            "events", ["id uuid", "at timestamptz", "kind text", "primary key (id, at)"], Monthly("at")
+        )
     """
 
 def drop_primary_key_online(

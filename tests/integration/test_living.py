@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from sqlalchemy import Column, Date
 
-from pgopt import Daily, IntRange, Monthly, Quarterly, Weekly, Yearly
+from pgopt import Daily, IntRange, InvalidOperation, Monthly, Quarterly, Weekly, Yearly
 from pgopt.operations import (
+    CreatePartitionedTable,
     FinalizePartitioning,
     InstallPgopt,
+    ManagePartitions,
     PartitionTable,
     SetStorageParameters,
     UnpartitionTable,
@@ -239,6 +242,45 @@ def test_a_table_that_pgopt_does_not_know_is_refused(database: Database) -> None
     database.perform(InstallPgopt(1))
     with pytest.raises(psycopg.errors.RaiseException, match=r"pgopt knows no partitions of public\.t: make them with"):
         maintain(database, "t")
+
+
+# -- new tables ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_table_gets_partitions_ahead_and_is_dropped_only_when_it_is_empty(database: Database) -> None:
+    create = CreatePartitionedTable("events", ["at date primary key"], Daily("at"), premake=1)
+    database.perform(InstallPgopt(1), create)
+    assert len(partitions(database, "events")) == 2
+    database.run("insert into events values (current_date)")
+    with pytest.raises(InvalidOperation, match=r"public\.events has rows, which would be lost"):
+        database.perform(create.reverse())
+    database.run("delete from events")
+    database.perform(create.reverse())
+    assert database.rows("select from pgopt.partitioned") == []
+
+
+@pytest.mark.parametrize(
+    ("column", "lost"),
+    [(Column("at", Date, comment="when"), "the comment on at"), (Column("at", Date, index=True), "the index on at")],
+)
+def test_what_create_table_cannot_say_is_refused(column: Column[Any], lost: str) -> None:
+    with pytest.raises(InvalidOperation, match=lost):
+        CreatePartitionedTable("events", [column], Daily("at"))
+
+
+def test_a_rule_that_cannot_be_applied_is_refused(database: Database) -> None:
+    database.run(DAYS)
+    database.perform(InstallPgopt(1), PartitionTable("days", Daily("at"), premake=1))
+    for wrong, why in (
+        ({"keep": "a while"}, "say an interval such as"),
+        ({"keep": "-1 day"}, "say an interval such as"),
+        (
+            {"keep": "1 day", "on_expiry": "archive", "archive_schema": "none"},
+            "there is no schema 'none' to archive to",
+        ),
+    ):
+        with pytest.raises(InvalidOperation, match=why):
+            database.perform(ManagePartitions("days", **wrong))  # type: ignore[arg-type]
 
 
 # -- looking at them -----------------------------------------------------------------------------------------------------

@@ -269,6 +269,12 @@ class Layout:
         for suffix, lower, upper in rows:
             yield self.name(db, suffix), range_of(lower, upper)
 
+    def first(self, db: Catalog) -> Iterator[tuple[str, Composable]]:
+        """Give the partitions of a table that has no rows yet, by name and bounds."""
+        yield from self._bounds(db, None, None)
+        if self.default:
+            yield self.name(db, "default"), verbatim("default")
+
     def ends(self, db: Catalog, table: Relation) -> tuple[str | None, str | None]:
         """Give the least and the greatest key that are there."""
         if isinstance(self.by, Hash | ListOf):

@@ -22,6 +22,7 @@ from pgopt.operations.keys import (
     ReplacePrimaryKeyOnline,
 )
 from pgopt.operations.living import ManagePartitions, UnmanagePartitions
+from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.statistics import (
@@ -43,6 +44,7 @@ __all__ = [
     "CreateExtension",
     "CreateForeignKeyOnline",
     "CreateIndexConcurrently",
+    "CreatePartitionedTable",
     "CreatePrimaryKeyOnline",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
@@ -52,6 +54,7 @@ __all__ = [
     "DropForeignKeyOnline",
     "DropIndexConcurrently",
     "DropNotNull",
+    "DropPartitionedTable",
     "DropPrimaryKeyOnline",
     "DropStatistics",
     "DropUniqueConstraintOnline",

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from pgopt import Daily, IntRange, Monthly
+from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Numeric, PrimaryKeyConstraint, String
+
+from pgopt import Daily, Hash, IntRange, ListOf, Monthly
 from pgopt.operations import (
+    CreatePartitionedTable,
+    DropPartitionedTable,
     FinalizePartitioning,
     InstallPgopt,
     ManagePartitions,
@@ -17,7 +21,42 @@ TINY_WRITES = "insert into tiny values ({n} % 15) on conflict do nothing; delete
 BY_TEN = (InstallPgopt(1), PartitionTable("tiny", IntRange("id", step=10), premake=1), FinalizePartitioning("tiny"))
 LONG = "t" * 63
 
+OTHER = "create table other (id int primary key)"
+EVENTS = ["id uuid not null", "at timestamptz not null", "kind text", "constraint pk primary key (id, at)"]
+
 EXAMPLES = [
+    Example(
+        "create a partitioned table",
+        OTHER,
+        CreatePartitionedTable("events", EVENTS, Monthly("at"), premake=2, default=True),
+        before=(InstallPgopt(1),),
+        scriptable=False,
+    ),
+    Example(
+        "create a partitioned table of strange names",
+        'create schema "S x";' + OTHER,
+        CreatePartitionedTable(
+            'Lo\'gs "1"',
+            [
+                Column("Id %s", BigInteger, Identity(always=True)),
+                Column("re:gion", String(2), server_default="DE"),
+                Column("n", Numeric(10, 2), nullable=False),
+                PrimaryKeyConstraint("Id %s", "re:gion", name="The key"),
+                CheckConstraint("n > 0 and n < 100", name="n is small"),
+            ],
+            ListOf("re:gion", {"eu": ["DE", "FR"], "us": ["US"]}),
+            schema="S x",
+        ),
+        before=(InstallPgopt(1),),
+        scriptable=False,
+    ),
+    Example(
+        "drop a partitioned table",
+        OTHER,
+        DropPartitionedTable("hashed", ["id int primary key"], Hash("id", 3)),
+        before=(InstallPgopt(1), CreatePartitionedTable("hashed", ["id int primary key"], Hash("id", 3))),
+        scriptable=False,
+    ),
     Example(
         "manage partitions",
         TINY,
