@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pytest_postgresql import factories
@@ -74,17 +74,17 @@ def schema_of(database: Database, example: Example) -> str:
     """The schema as pg_dump writes it; with pgopt's own where the example is about that."""
     if type(example.operation).__module__ == "pgopt.operations.support":
         return database.server.run("pg_dump", database.name, "--schema-only", "--restrict-key=pgopt")
-    return database.dump() + rules(database)
+    return database.dump() + rules_of(database.value)
 
 
-def rules(database: Database) -> str:
+def rules_of(ask: Callable[[str], Any]) -> str:
     """How partitions go on, which pgopt's own schema holds."""
-    if database.value("select to_regclass('pgopt.partitioned')") is None:
+    if ask("select to_regclass('pgopt.partitioned')") is None:
         return ""
-    return "".join(
-        f"-- {rule}\n"
-        for (rule,) in database.rows(
-            "select row(relation, premake, keep, on_expiry, archive_schema)::text from pgopt.partitioned order by 1"
+    return str(
+        ask(
+            "select coalesce(string_agg(row(relation, premake, keep, on_expiry, archive_schema)::text, e'\\n' order by relation::text), '')"
+            " from pgopt.partitioned"
         )
     )
 
