@@ -167,6 +167,27 @@ def create_index_concurrently(
     The name may be ``None``: it is then made of the table's and the columns'.
     """
 
+def create_partitioned_table(
+    name: str,
+    columns: Sequence[Any],
+    by: Partitioning,
+    *,
+    premake: int = 3,
+    default: bool = False,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Create a table with its partitions: those of today and ``premake`` more.
+
+    The columns and constraints are SQLAlchemy's, as for ``op.create_table``, or SQL as in CREATE TABLE; keys must contain the
+    column of ``by``. Add foreign keys with `create_foreign_key_online`, and indexes as on any table. Locks nothing that is
+    there. More partitions are made by ``pgopt.maintain_partitions()``. Needs `install_pgopt`::
+
+        op.create_partitioned_table(
+            "events", ["id uuid", "at timestamptz", "kind text", "primary key (id, at)"], Monthly("at")
+        )
+    """
+
 def create_primary_key_online(
     name: str,
     table: str,
@@ -343,6 +364,26 @@ def drop_not_null(
         op.drop_not_null("tickets", "organization_id")
     """
 
+def drop_partitioned_table(
+    name: str,
+    columns: Sequence[Any],
+    by: Partitioning,
+    *,
+    premake: int = 3,
+    default: bool = False,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop a table with its partitions, as long as it has no rows; one with rows is refused.
+
+    Takes ACCESS EXCLUSIVE on the table and its partitions for an instant. Its inverse makes it with the arguments of
+    `create_partitioned_table`::
+
+        op.drop_partitioned_table(
+            "events", ["id uuid", "at timestamptz", "kind text", "primary key (id, at)"], Monthly("at")
+        )
+    """
+
 def drop_primary_key_online(
     name: str,
     table: str,
@@ -432,6 +473,27 @@ def install_pgopt(
     there before::
 
         op.install_pgopt(version=1)
+    """
+
+def manage_partitions(
+    table: str,
+    *,
+    premake: int | None = None,
+    keep: str | int | None = None,
+    on_expiry: Literal['detach', 'drop', 'archive'] = 'detach',
+    archive_schema: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Say how partitions of a table go on: how many are made ahead, and how long rows are kept.
+
+    Nothing is made or taken out here: ``select * from pgopt.maintain_partitions()`` does, by hand, by pg_cron or by a worker.
+    Locks nothing. A partition whose rows are all older than ``keep`` is detached, and then dropped or moved to
+    ``archive_schema`` as ``on_expiry`` says; the last partition and the default always stay. For a table by numbers ``keep``
+    is how many numbers behind the greatest are kept. The rule that was there before is given back by
+    `unmanage_partitions`. Needs `install_pgopt`::
+
+        op.manage_partitions("audit_logs", premake=3, keep="12 months", on_expiry="drop")
     """
 
 def partition_table(
@@ -641,6 +703,24 @@ def uninstall_pgopt(
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Take the `pgopt` schema back to what it was before `install_pgopt` with this version.
+    """
+
+def unmanage_partitions(
+    table: str,
+    *,
+    premake: int | None = None,
+    keep: str | int | None = None,
+    on_expiry: Literal['detach', 'drop', 'archive'] = 'detach',
+    archive_schema: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give back the rule that `manage_partitions` has found, or take away the one that is there.
+
+    Partitions that were made ahead stay, and what was taken out is not brought back. Locks nothing. With the arguments of
+    `manage_partitions` it can be undone. Needs `install_pgopt`::
+
+        op.unmanage_partitions("audit_logs")
     """
 
 def unpartition_table(

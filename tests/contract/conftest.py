@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pytest_postgresql import factories
@@ -99,7 +99,19 @@ def schema_of(database: Database, example: Example) -> str:
     """The schema as pg_dump writes it; with pgopt's own where the example is about that."""
     if type(example.operation).__module__ in ("pgopt.operations.support", "pgopt.operations.monitoring"):
         return database.server.run("pg_dump", database.name, "--schema-only", "--restrict-key=pgopt")
-    return database.dump()
+    return database.dump() + rules_of(database.value)
+
+
+def rules_of(ask: Callable[[str], Any]) -> str:
+    """How partitions go on, which pgopt's own schema holds."""
+    if ask("select to_regclass('pgopt.partitioned')") is None:
+        return ""
+    return str(
+        ask(
+            "select coalesce(string_agg(row(relation, premake, keep, on_expiry, archive_schema)::text, e'\\n' order by relation::text), '')"
+            " from pgopt.partitioned"
+        )
+    )
 
 
 def differences(one: dict[str, list[str]], other: dict[str, list[str]]) -> list[str]:

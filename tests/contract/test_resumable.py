@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgopt.errors import RunnerBusy
-from tests.contract.conftest import schema_of
+from tests.contract.conftest import rules_of, schema_of
 from tests.contract.examples import EXAMPLES
 from tests.contract.failures import MOST, Failure, Fuse, ending, fail, obstacles, spawn
 from tests.contract.killpoints import SEED, TALLY
@@ -138,7 +138,8 @@ class Case:
     def state(self) -> State:
         """What is in the database: its schema with all that pg_dump tells, and a digest of each table's rows."""
         found: State = self.looking.execute(FINGERPRINT).fetchall()
-        return found + [("rows", table, self._digest(table)) for table in self.tables()]
+        rules = [("rules", "", rules_of(self._ask))]
+        return found + rules + [("rows", table, self._digest(table)) for table in self.tables()]
 
     def tables(self) -> list[str]:
         """Give the application's tables that hold rows, quoted."""

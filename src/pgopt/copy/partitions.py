@@ -277,14 +277,24 @@ class Layout:
         for suffix, lower, upper in rows:
             yield self.name(db, suffix), range_of(lower, upper)
 
+    def first(self, db: Catalog) -> Iterator[tuple[str, Composable]]:
+        """Give the partitions of a table that has no rows yet, by name and bounds."""
+        yield from self._bounds(db, None, None)
+        if self.default:
+            yield self.name(db, "default"), verbatim("default")
+
     def ends(self, db: Catalog, table: Relation) -> tuple[str | None, str | None]:
         """Give the least and the greatest key that are there."""
         if isinstance(self.by, Hash | ListOf):
             return None, None
         column = ident(self.by.column)
-        find = "select {}::text from {} order by {} limit 1"
-        first = db.session.value(sql(find, column, table.ident, column))
-        last = db.session.value(sql("select {}::text from {} order by {} desc limit 1", column, table.ident, column))
+        # t.: or the text that it gives would be what is in order
+        first, last = (
+            db.session.value(
+                sql("select t.{}::text from {} t order by t.{} {} limit 1", column, table.ident, column, verbatim(way))
+            )
+            for way in ("asc", "desc")
+        )
         if "infinity" in (first or "", last or "") or "-infinity" in (first or "", last or ""):
             raise InvalidOperation(
                 f"{table} has rows with an infinite {self.by.column}, which no partition holds: change or delete them"

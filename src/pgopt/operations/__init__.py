@@ -21,7 +21,9 @@ from pgopt.operations.keys import (
     DropUniqueConstraintOnline,
     ReplacePrimaryKeyOnline,
 )
+from pgopt.operations.living import ManagePartitions, UnmanagePartitions
 from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
+from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.statistics import (
@@ -43,6 +45,7 @@ __all__ = [
     "CreateExtension",
     "CreateForeignKeyOnline",
     "CreateIndexConcurrently",
+    "CreatePartitionedTable",
     "CreatePrimaryKeyOnline",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
@@ -52,12 +55,14 @@ __all__ = [
     "DropForeignKeyOnline",
     "DropIndexConcurrently",
     "DropNotNull",
+    "DropPartitionedTable",
     "DropPrimaryKeyOnline",
     "DropStatistics",
     "DropUniqueConstraintOnline",
     "FinalizePartitioning",
     "InstallMonitoring",
     "InstallPgopt",
+    "ManagePartitions",
     "Operation",
     "PartitionTable",
     "ReindexConcurrently",
@@ -72,6 +77,7 @@ __all__ = [
     "StateOperation",
     "UninstallMonitoring",
     "UninstallPgopt",
+    "UnmanagePartitions",
     "UnpartitionTable",
     "registry",
 ]

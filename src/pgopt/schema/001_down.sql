@@ -1,3 +1,17 @@
+drop function pgopt.apply_rule(pgopt.partitioned);
+drop function pgopt.create_ahead(pgopt.partitioned);
+drop function pgopt.has_rows(regclass);
+drop function pgopt.maintain_partitions(regclass, boolean);
+drop function pgopt.attempt(text);
+drop function pgopt.take_out(regclass, regclass, text, text);
+drop function pgopt.make_partition(regclass, text, text, text);
+drop function pgopt.likeness_of_indexes(regclass, regclass);
+drop function pgopt.likeness(regclass, regclass);
+drop function pgopt.missing_partitions(regclass);
+drop function pgopt.kept_from(pgopt.partitioned, text);
+drop function pgopt.reached(regclass);
+drop function pgopt.partitions_of(regclass);
+drop function pgopt.place(jsonb, text);
 drop function pgopt.partition_name(text, text);
 drop function pgopt.today(jsonb, text);
 drop function pgopt.precedes(jsonb, text, text);
