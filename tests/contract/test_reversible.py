@@ -38,7 +38,10 @@ def test_down_is_right_after_new_rows(prepared: Database, example: Example) -> N
     before, there = schema_of(prepared, example), prepared.columns()
     prepared.perform(example.operation)
     # a column that comes or goes is the operation's own
-    common = {table: [name for name in names if name in there[table]] for table, names in prepared.columns().items()}
+    common = {
+        table: [name for name in names if name in there.get(table, names)]
+        for table, names in prepared.columns().items()
+    }
     rows = prepared.contents(common)
     write(prepared, example, times=10)
     written = prepared.contents(common)

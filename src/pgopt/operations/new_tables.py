@@ -13,7 +13,7 @@ from sqlalchemy.schema import CreateTable, SchemaItem
 
 from pgopt.copy.by import Partitioning
 from pgopt.copy.partitions import Layout, Memory
-from pgopt.copy.shape import in_order, tree
+from pgopt.copy.shape import tree
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import StateOperation, operation, other
 from pgopt.plan.step import Step
@@ -129,7 +129,7 @@ class DropPartitionedTable(NewTableOperation):
         if table is None:
             return
         self._refuse_rows(db, table)
-        tables = in_order(tree(db, table))
+        tables = tree(db, table)
         yield Step(
             f"drop {table} with its partitions",
             lambda db: self._drop(db, table),
