@@ -33,7 +33,7 @@ class Failure(StrEnum):
 
 
 # Ctrl-C closes the connection after a statement: that is what a backend does that is terminated before the next
-MOST = [failure for failure in Failure if failure is not Failure.INTERRUPTED]
+MOST: list[Failure] = [failure for failure in Failure if failure is not Failure.INTERRUPTED]
 
 
 class Interrupted(KeyboardInterrupt):

@@ -6,7 +6,10 @@ import os
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 LEAST = 2000
 """What the named examples had when this was last looked at; it may grow, and not fall."""
@@ -14,6 +17,14 @@ LEAST = 2000
 # set for the processes of pytest-xdist, too, which draw the same
 SEED = os.environ.setdefault("PGOPT_KILL_SEED", str(random.randrange(100_000)))
 """Draws the statements at which all examples are interrupted; printed at the end of the run, to be set again."""
+
+IN_TURN = bool(os.environ.get("PGOPT_KILLS_IN_TURN"))
+"""Whether each statement of the named examples sees one of the failures, as in `.ci/run`, instead of all."""
+
+
+def in_turn(points: Sequence[int], which: int, count: int) -> list[int]:
+    """Give the points at which one of so many failures has its turn; the seed says who begins."""
+    return [at for at in points if (at + int(SEED)) % count == which]
 
 
 @dataclass
@@ -40,7 +51,7 @@ class Tally:
     @property
     def too_few(self) -> bool:
         """Whether there are fewer than there were; to be asked where no test has failed."""
-        return self.complete and self.named < LEAST
+        return self.complete and self.named < (LEAST // 4 if IN_TURN else LEAST)
 
     def lines(self) -> list[str]:
         """Give what is said at the end of the run."""

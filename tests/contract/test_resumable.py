@@ -18,7 +18,7 @@ from pgopt.errors import RunnerBusy
 from tests.contract.conftest import rules_of, schema_of
 from tests.contract.examples import EXAMPLES
 from tests.contract.failures import MOST, Failure, Fuse, ending, fail, obstacles, spawn
-from tests.contract.killpoints import SEED, TALLY
+from tests.contract.killpoints import IN_TURN, SEED, TALLY, in_turn
 from tests.databases import wait_until
 from tests.integration.alembic_project import Project
 
@@ -247,7 +247,8 @@ def case(prepared: Database, example: Example) -> Iterator[Case]:
 @named
 def test_named_examples_survive_each_failure_at_each_statement(case: Case, failure: Failure) -> None:
     before = TALLY.points[case.example.name]
-    case.interrupt(failure, range(1, len(case.statements) + 1))
+    points = range(1, len(case.statements) + 1)
+    case.interrupt(failure, in_turn(points, MOST.index(failure), len(MOST)) if IN_TURN else points)
     case.compare_dumps()
     TALLY.named += TALLY.points[case.example.name] - before
 
