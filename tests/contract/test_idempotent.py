@@ -120,7 +120,7 @@ def versions(database: Database) -> dict[str, list[str]]:
         database.rows(
             "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
             " where c.relkind in ('r', 'm') and n.nspname !~ '^pg_t' and n.nspname <> 'information_schema'"
-            " and c.relname not in ('pg_statistic', 'pg_largeobject') and not c.relisshared order by 1"
+            " and c.relname not in ('pg_statistic', 'pg_statistic_ext_data', 'pg_largeobject') and not c.relisshared order by 1"
         )
     )
     # one query for all of them, for speed

@@ -129,7 +129,7 @@ class PartitionTable(PartitionOperation):
         if table.partitioned:
             memory = self._check_equal(db, table)
             if memory.attached and memory.plain is not None:
-                yield partitions.analyze(self.table, self.schema)
+                yield partitions.analyze(table.name, table.schema)
                 partition, names = db.by_oid(memory.plain), [each.name for each in indexes_of(db, table)]
                 yield from attach.drop_spare_indexes(db, partition, names, PARTED)
         else:
@@ -175,7 +175,7 @@ class PartitionTable(PartitionOperation):
         layout, memory = self._layout(db, table), self._memory(db, table)
         if self.method == "attach":
             yield from Attachment.of(db, layout, memory, Memory.of(db, table)).steps(db)
-            yield partitions.analyze(self.table, self.schema)
+            yield partitions.analyze(table.name, table.schema)
             return
         exchange = Exchange(
             table,
