@@ -11,6 +11,7 @@ from pgopt.copy.changes import Changes
 from pgopt.copy.shape import (
     GONE,
     PACKAGE,
+    PART,
     PARTED,
     PLAIN,
     QUALIFIED,
@@ -20,6 +21,7 @@ from pgopt.copy.shape import (
     in_order,
     indexes_of,
     like,
+    proof_of,
     tree,
 )
 from pgopt.errors import InvalidOperation
@@ -49,7 +51,10 @@ def obstacles(db: Catalog, table: Relation, column: str) -> Iterator[str]:
         yield f"column {column!r} is generated, and cannot be a partition key"
     elif not columns[column].not_null:
         yield f"column {column!r} may be NULL, which no partition holds: op.set_not_null_online({table.name!r}, {column!r}) first"
-    yield from (said for (said,) in db.session.rows(query("obstacles", PACKAGE, table=literal(table.oid))))
+    # what an interrupted run has left is no obstacle
+    ours = [beside(index.name, PART) for index in db.indexes_on(table)]
+    found = query("obstacles", PACKAGE, table=literal(table.oid), proof=literal(proof_of(table)), ours=literal(ours))
+    yield from (said for (said,) in db.session.rows(found))
 
 
 def was(db: Catalog, table: Relation, column: str) -> dict[str, Any]:

@@ -28,6 +28,11 @@ def beside(name: str, form: str) -> str:
     return name_of(name, f"pgopt_{form}")
 
 
+def proof_of(table: Relation) -> str:
+    """Name the CHECK which spares the attachment its scan."""
+    return name_of(table.name, "pgopt_bound")
+
+
 def other(form: str) -> str:
     """Give the other form of a table."""
     return PARTED if form == PLAIN else PLAIN

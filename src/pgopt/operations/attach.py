@@ -21,6 +21,7 @@ from pgopt.copy.shape import (
     in_order,
     indexes_of,
     like,
+    proof_of,
     tree,
 )
 from pgopt.errors import InvalidOperation
@@ -28,7 +29,7 @@ from pgopt.operations import index_steps
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode, lock_tables
 from pgopt.server.queries import query
-from pgopt.server.quoting import ident, joined, literal, name_of, sql, verbatim
+from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,11 +42,6 @@ if TYPE_CHECKING:
 
 AHEAD = 2
 """So many whole periods lie between now and the bound of the first partition."""
-
-
-def proof_of(table: Relation) -> str:
-    """Name the CHECK which spares the attachment its scan."""
-    return name_of(table.name, "pgopt_bound")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.operations.not_null import SetNotNullOnline, proof_name
 from pgopt.plan.step import BatchStep, Step
 from pgopt.server.catalog import Catalog, Column, above
 from pgopt.server.locks import Lock, Mode
@@ -195,8 +196,6 @@ class AddColumnOnline(ColumnOperation):
             yield self._add(tree, verbatim(""), *self._for_new_rows(tree))
             yield from self._fill(db, tree, there)
         if not self.nullable and (wanted.rewrites or (there is not None and not there.not_null)):
-            from pgopt.operations import SetNotNullOnline
-
             yield from SetNotNullOnline(self.table, self.name, schema=self.schema).plan(_Foreseeing(db, self.name))
 
     def _add(self, tree: Sequence[Relation], more: Composable, *statements: Composable) -> Step:
@@ -265,8 +264,10 @@ class DropColumnOnline(ColumnOperation):
         table = tree[0]
         wanted = db.shape_of_column(table, self.kind, self.said_default)
         self.same_or_refuse(db, table, wanted)
+        # what an interrupted run has left goes with the column
+        proof = proof_name(table, self.name)
         for each in tree:
-            if users := db.column_users(each, self.name):
+            if users := db.column_users(each, self.name, proof):
                 raise InvalidOperation(f"column {self.name!r} of {each} is used by {', '.join(users)}: drop that first")
         yield Step(
             f"drop {self.name} of {table}",

@@ -79,7 +79,7 @@ class SetNotNullOnline(NotNullOperation):
         )
 
     def _by_check(self, table: Relation, tables: Sequence[Relation]) -> Iterator[Step]:
-        proof = _proof(table, self.column)
+        proof = proof_name(table, self.column)
         drop = steps.drop(proof, tables)
         for step in (
             steps.add(
@@ -174,14 +174,14 @@ def name_of_not_null(table: str, column: str, number: str = "") -> str:
     return f"{first.decode(errors='ignore')}_{second.decode(errors='ignore')}_not_null{number}"
 
 
-def _proof(table: Relation, column: str) -> str:
+def proof_name(table: Relation, column: str) -> str:
     """Name the CHECK that spares SET NOT NULL its scan."""
     return name_of(table.name, column, "pgopt_not_null")
 
 
 def _drop_proof(db: Catalog, table: Relation, tables: Sequence[Relation], column: str) -> Iterator[Step]:
     """Drop the proof that an interrupted run has left."""
-    proof = _proof(table, column)
+    proof = proof_name(table, column)
     if steps.has(db, name=proof, table=table):
         yield steps.drop(proof, tables)
 

@@ -320,9 +320,10 @@ class Catalog:
         assert shape is not None
         return replace(shape, rewrites=files[1] != files[0], rewrites_bare=files[2] != files[1])
 
-    def column_users(self, table: Relation, name: str) -> Sequence[str]:
-        """Name what would go with a column, or keeps it from going: indexes, constraints, views …"""
-        rows = self.session.rows(query("column_users", table=literal(table.oid), column=literal(name)))
+    def column_users(self, table: Relation, name: str, proof: str) -> Sequence[str]:
+        """Name what would go with a column, or keeps it from going: indexes, constraints but one, views …"""
+        users = query("column_users", table=literal(table.oid), column=literal(name), proof=literal(proof))
+        rows = self.session.rows(users)
         return [row[0] for row in rows]
 
     def key_of(self, table: Relation) -> Sequence[str] | None:

@@ -20,10 +20,11 @@ select said from (
     where t.tgtype & 1 = 1 and (t.tgoldtable is not null or t.tgnewtable is not null) and not t.tgisinternal
     union all
     select 7, format('index %s is invalid: drop it, or op.reindex_concurrently(%L)', i.indexrelid::regclass, c.relname)
-    from it join pg_index i on i.indrelid = it.oid join pg_class c on c.oid = i.indexrelid where not i.indisvalid
+    from it join pg_index i on i.indrelid = it.oid join pg_class c on c.oid = i.indexrelid
+    where not i.indisvalid and c.relname <> all({ours}::text[])
     union all
     select 8, format('constraint %I is NOT VALID: ALTER TABLE ... VALIDATE CONSTRAINT %1$I first', o.conname)
-    from it join pg_constraint o on o.conrelid = it.oid where not o.convalidated
+    from it join pg_constraint o on o.conrelid = it.oid where not o.convalidated and o.conname <> {proof}
     union all
     select 9, format('CHECK %I is NO INHERIT, which a partitioned table cannot have: drop it', o.conname)
     from it join pg_constraint o on o.conrelid = it.oid where o.connoinherit and o.contype = 'c'
