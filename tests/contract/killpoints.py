@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LEAST = 2000
+LEAST = 10_000
 """What the named examples had when this was last looked at; it may grow, and not fall."""
 
 # set for the processes of pytest-xdist, too, which draw the same
