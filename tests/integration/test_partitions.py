@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgopt import Daily, Hash, InvalidOperation, ListOf, Monthly, NotInstalled, PgoptError
-from pgopt.operations import InstallPgopt, PartitionTable, UnpartitionTable
+from pgopt.operations import FinalizePartitioning, InstallPgopt, PartitionTable, UnpartitionTable
 from pgopt.plan.events import StepFinished, StepStarted
 
 if TYPE_CHECKING:
@@ -234,6 +234,18 @@ def test_writes_to_a_partition_itself_are_noted(logs: Database) -> None:
     rows = logs.contents()
     logs.perform(BY_MONTH.reverse())
     assert logs.contents() == rows
+
+
+@pytest.mark.parametrize("method", ["copy", "attach"])
+def test_what_a_table_was_is_not_thrown_away(logs: Database, method: Any) -> None:
+    operation = PartitionTable("logs", Monthly("at"), method=method, widen_keys=True)
+    before = logs.dump()
+    logs.perform(operation)
+    if method == "copy":
+        logs.perform(FinalizePartitioning("logs"))
+    assert "pgopt.partitioned still holds what logs were" in refused(logs, InstallPgopt(1).reverse())
+    logs.perform(operation.reverse(), InstallPgopt(1).reverse())
+    assert logs.dump() == before
 
 
 # -- the way back --------------------------------------------------------------------------------------------------------

@@ -84,6 +84,14 @@ class UninstallPgopt(StateOperation):
             raise InvalidOperation(
                 f"pgopt.undo still holds what undoes {kept}: downgrade the revisions that did it first"
             )
+        tables = db.session.value(
+            "select string_agg(relation::text, ', ' order by relation::text) from pgopt.partitioned"
+        )
+        if tables:
+            raise InvalidOperation(
+                f"pgopt.partitioned still holds what {tables} were, without which they do not get their keys back: unpartition or drop"
+                " them first"
+            )
         if db.session.value("select to_regclass('pgopt.slow_queries')") is not None:
             raise InvalidOperation(
                 "the views of op.install_monitoring() are in the schema: op.uninstall_monitoring() first"
