@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.copy.partitions import Layout, Memory
+    from pgopt.copy.layout import Layout
+    from pgopt.copy.memory import Memory
     from pgopt.plan.step import AnyStep
     from pgopt.server.catalog import Catalog, Relation
 

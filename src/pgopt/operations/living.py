@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.copy.partitions import Memory
+from pgopt.copy.memory import Memory
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import StateOperation, operation, other
 from pgopt.plan.step import Step

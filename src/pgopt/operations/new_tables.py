@@ -12,7 +12,8 @@ from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.schema import CreateTable, SchemaItem
 
 from pgopt.copy.by import Partitioning
-from pgopt.copy.partitions import Layout, Memory
+from pgopt.copy.layout import Layout
+from pgopt.copy.memory import Memory
 from pgopt.copy.shape import tree
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import StateOperation, operation, other

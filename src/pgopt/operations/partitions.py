@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pgopt.copy import partitions
 from pgopt.copy.by import Hash, ListOf, Partitioning
 from pgopt.copy.exchange import Exchange
-from pgopt.copy.partitions import Layout, Memory
+from pgopt.copy.layout import Layout
+from pgopt.copy.memory import Memory, was
 from pgopt.copy.shape import (
     GONE,
     PART,
@@ -164,7 +165,7 @@ class PartitionTable(PartitionOperation):
         return Layout(table, self.by, self._said(db, table), self.premake, self.start, default=self.default)
 
     def _memory(self, db: Catalog, table: Relation) -> Memory:
-        return Memory(self._said(db, table), self.premake, partitions.was(db, table, self.by.column))
+        return Memory(self._said(db, table), self.premake, was(db, table, self.by.column))
 
     def _convert(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
         key = db.key_of(table) or ()
