@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-LEAST = 10_000
-"""What the named examples had when this was last looked at; it may grow, and not fall."""
 
 # set for the processes of pytest-xdist, too, which draw the same
 SEED = os.environ.setdefault("PGOPT_KILL_SEED", str(random.randrange(100_000)))
@@ -20,6 +18,9 @@ SEED = os.environ.setdefault("PGOPT_KILL_SEED", str(random.randrange(100_000)))
 
 IN_TURN = bool(os.environ.get("PGOPT_KILLS_IN_TURN"))
 """Whether each statement of the named examples sees one of the failures, as in `.ci/run`, instead of all."""
+
+LEAST = 10_000 // (4 if IN_TURN else 1)
+"""What the named examples had when this was last looked at; it may grow, and not fall."""
 
 
 def in_turn(points: Sequence[int], which: int, count: int) -> list[int]:
@@ -51,7 +52,7 @@ class Tally:
     @property
     def too_few(self) -> bool:
         """Whether there are fewer than there were; to be asked where no test has failed."""
-        return self.complete and self.named < (LEAST // 4 if IN_TURN else LEAST)
+        return self.complete and self.named < LEAST
 
     def lines(self) -> list[str]:
         """Give what is said at the end of the run."""

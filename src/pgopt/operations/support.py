@@ -79,28 +79,14 @@ class UninstallPgopt(StateOperation):
             )
 
     def _check_unused(self, db: Catalog) -> None:
-        kept = db.session.value("select string_agg(distinct operation, ', ' order by operation) from pgopt.undo")
-        if kept:
-            raise InvalidOperation(
-                f"pgopt.undo still holds what undoes {kept}: downgrade the revisions that did it first"
-            )
-        tables = db.session.value(
-            "select string_agg(relation::text, ', ' order by relation::text) from pgopt.partitioned"
-        )
-        if tables:
-            raise InvalidOperation(
-                f"pgopt.partitioned still holds what {tables} were, without which they do not get their keys back: unpartition or drop"
-                " them first"
-            )
-        if db.session.value("select to_regclass('pgopt.slow_queries')") is not None:
-            raise InvalidOperation(
-                "the views of op.install_monitoring() are in the schema: op.uninstall_monitoring() first"
-            )
+        for query in schema.scripts(self.version, "unused"):
+            for (needed,) in db.session.rows(query):
+                raise InvalidOperation(needed)
 
 
 def _statements(version: int, direction: str) -> list[Composable]:
-    text = schema.script(version, direction)
-    return [verbatim(statement.strip()) for statement in _END.split(text) if statement.strip()]
+    texts = schema.scripts(version, direction)
+    return [verbatim(statement.strip()) for text in texts for statement in _END.split(text) if statement.strip()]
 
 
 _END = re.compile(r";\n(?=(?:[^$]|\$\$(?:[^$]|\$(?!\$))*\$\$)*\Z)")

@@ -1,4 +1,4 @@
-"""The `pgopt` schema that lives in the user's database: one pair of .sql files a version, up and down."""
+"""The `pgopt` schema that lives in the user's database: a folder of .sql files a version, and in it some for each family."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from importlib import resources
 LATEST = 1
 
 
-def script(version: int, direction: str) -> str:
-    """Give the SQL that brings a version about, or takes it back to the one before."""
-    return (resources.files(__name__) / f"{version:03}_{direction}.sql").read_text()
+def scripts(version: int, what: str) -> list[str]:
+    """Give what is said of a version: ``up`` brings it about, ``down`` takes it back, ``unused`` asks what is still needed."""
+    folder = resources.files(__name__) / f"{version:03}"
+    found = sorted(
+        (each for each in folder.iterdir() if each.name.endswith(f"_{what}.sql")), key=lambda each: each.name
+    )
+    return [each.read_text() for each in (reversed(found) if what == "down" else found)]

@@ -21,8 +21,3 @@ drop function pgopt.key_at(jsonb, timestamp);
 drop function pgopt.moment_of(jsonb, text);
 drop table pgopt.copy;
 drop table pgopt.partitioned;
-drop table pgopt.undo;
-drop table pgopt.progress;
-drop table pgopt.run;
-drop table pgopt.version;
-drop schema pgopt;

@@ -1,0 +1,5 @@
+drop table pgopt.undo;
+drop table pgopt.progress;
+drop table pgopt.run;
+drop table pgopt.version;
+drop schema pgopt;
