@@ -14,6 +14,7 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.jobs import ScheduleJob, UnscheduleJob
 from pgopt.operations.keys import (
     CreatePrimaryKeyOnline,
     CreateUniqueConstraintOnline,
@@ -71,6 +72,7 @@ __all__ = [
     "ReplacePrimaryKeyOnline",
     "ResetColumnStatistics",
     "ResetStorageParameters",
+    "ScheduleJob",
     "SetColumnStatistics",
     "SetNotNullOnline",
     "SetStorageParameters",
@@ -79,5 +81,6 @@ __all__ = [
     "UninstallPgopt",
     "UnmanagePartitions",
     "UnpartitionTable",
+    "UnscheduleJob",
     "registry",
 ]
