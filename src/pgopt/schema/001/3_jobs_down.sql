@@ -1,4 +1,4 @@
-drop function pgopt.claim_job(text);
+drop function pgopt.claim_job(text, timestamptz);
 drop function pgopt.is_with_pg_cron(text);
 drop function pgopt.begin_run(text, text, integer, interval);
 drop function pgopt.finish_job(bigint, text);

@@ -274,7 +274,7 @@ end
 $$;
 comment on function pgopt.begin_run is 'writes down that a job is being run, unless it is due no more once what was left open is settled; under the lock of its row';
 
-create function pgopt.claim_job(runner text) returns table (run bigint, job text, command text, time_limit interval)
+create function pgopt.claim_job(runner text, until timestamptz default null) returns table (run bigint, job text, command text, time_limit interval)
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
@@ -287,7 +287,7 @@ begin
     end if;
     -- the row comes first: whoever ends a run writes to it, and lets go of the advisory lock after that
     for it in
-        select * from pgopt.job j where j.enabled and coalesce(j.retry_at, j.next_due) <= clock_timestamp()
+        select * from pgopt.job j where j.enabled and coalesce(j.retry_at, j.next_due) <= coalesce(until, clock_timestamp())
         order by coalesce(j.retry_at, j.next_due) for update skip locked
     loop
         if not pgopt.is_with_pg_cron(it.name) and pg_try_advisory_lock(pgopt.job_key(it.name)) then
@@ -301,7 +301,7 @@ begin
     end loop;
 end
 $$;
-comment on function pgopt.claim_job is 'gives one job that is due, for this session alone until it ends or lets go of pgopt.job_key';
+comment on function pgopt.claim_job is 'gives one job that is due, or was at a moment, for this session alone until it ends or lets go of pgopt.job_key';
 
 create function pgopt.is_with_pg_cron(name text) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
