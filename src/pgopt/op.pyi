@@ -475,6 +475,17 @@ def install_pgopt(
         op.install_pgopt(version=1)
     """
 
+def leave_pg_cron(
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Let pg_cron run no more jobs of `schedule_job`; the jobs stay, for `pgopt worker` or `pgopt run-due`. Locks nothing.
+
+    It refuses while pg_cron is at work on one, since to take its entry away would hide what becomes of it::
+
+        op.leave_pg_cron()
+    """
+
 def manage_partitions(
     table: str,
     *,
@@ -789,4 +800,19 @@ def unschedule_job(
     With the arguments of `schedule_job` it can be undone, and refuses a job that is another by now::
 
         op.unschedule_job("statistics")
+    """
+
+def use_pg_cron(
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Let pg_cron run the jobs of `schedule_job`, with the rights of the role that runs this revision. Locks nothing.
+
+    pg_cron calls ``pgopt.dispatch_jobs()`` every minute, which gives it each job that is due as an entry of its own that runs once,
+    bare at the top level, and takes what became of it to `pgopt.job_run`. So a job has its own time zone, is retried and
+    may also be run by a worker, though no oftener than once a minute; a time limit is looked at once a minute. Needs
+    `install_pgopt`, and the extension in this database::
+
+        op.create_extension("pg_cron")
+        op.use_pg_cron()
     """

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -308,6 +309,17 @@ def test_a_runner_that_dies_around_the_command_leaves_nothing_locked(jobs: Datab
     assert runs(jobs, "job") == [(1, "failed", GONE) if claimed else (1, "succeeded", None)]
 
 
+def test_a_job_that_is_scheduled_anew_has_not_failed(jobs: Database) -> None:
+    schedule(jobs, "job", "begin; delete from pgopt.job; commit; select pg_terminate_backend(pg_backend_pid())")
+    assert [ran.error for ran in run_due(jobs)] == [LOST]
+    schedule(jobs, "job", say("job"))
+    assert [ran.error for ran in run_due(jobs)] == [None]
+    assert runs(jobs, "job") == [
+        (1, "failed", "the job was unscheduled before it ended"),
+        (1, "succeeded", None),
+    ]
+
+
 def test_history_is_kept_as_long_as_the_job_says(jobs: Database) -> None:
     schedule(jobs, "job", say("job"))
     jobs.run("update pgopt.job set history = '1 day'")
@@ -322,8 +334,7 @@ def test_a_role_that_is_no_superuser_runs_its_own_jobs(database: Database) -> No
     database.run(
         'create role "Own er" login; grant create on database :db to "Own er"'.replace(":db", f'"{database.name}"')
     )
-    server = type(database.server)(**{**vars(database.server), "user": "Own er"})
-    theirs = Database(server, database.name)
+    theirs = Database(replace(database.server, user="Own er"), database.name)
     try:
         database.run('grant create on schema public to "Own er"')
         theirs.run(LOG)
@@ -331,8 +342,13 @@ def test_a_role_that_is_no_superuser_runs_its_own_jobs(database: Database) -> No
         schedule(theirs, 'J\'ob "1" %s :n', say("%s :n"))
         assert [ran.error for ran in run_due(theirs)] == [None]
         assert pgopt("jobs", jobs=theirs).returncode == 0
+        database.run("create role stranger login")
+        strangers = Database(replace(database.server, user="stranger"), database.name)
+        for command in ("jobs", "run-due", "worker"):
+            done = pgopt(command, jobs=strangers)
+            assert (done.returncode, done.stderr) == (1, "pgopt: permission denied for schema pgopt\n")
     finally:
-        database.run('drop owned by "Own er"; drop role "Own er"')
+        database.run('drop owned by "Own er"; drop role "Own er"; drop role if exists stranger')
 
 
 # -- the command line ----------------------------------------------------------------------------------------------------

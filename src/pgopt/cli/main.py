@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 
 from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
+
+from pgopt.server.session import server_error
 
 USAGE = 64
 """The exit code of sysexits.h for a command that is used wrongly."""
@@ -38,6 +41,9 @@ def main() -> None:
         app(prog_name="pgopt")
     except CommandError as error:
         sys.stderr.write(f"pgopt: {error}\n")
+        raise SystemExit(1) from None
+    except DBAPIError as error:
+        sys.stderr.write(f"pgopt: {server_error(error).sentence}\n")
         raise SystemExit(1) from None
 
 

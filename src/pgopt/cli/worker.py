@@ -8,14 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from sqlalchemy.exc import DBAPIError
 
 from pgopt import env
 from pgopt.cli.options import Arguments, ConfigFiles, Section, Url, config_of, url_of
+from pgopt.errors import StatementFailed
 from pgopt.jobs.runner import Runner
 from pgopt.jobs.worker import Worker
 from pgopt.plan.settings import Settings
 from pgopt.server.pooler import refuse_pooler
-from pgopt.server.session import Session
+from pgopt.server.session import Session, server_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,11 +55,12 @@ def worker(
 ) -> None:
     """Run jobs when they are due, until SIGTERM or SIGINT; then those that have begun are brought to their end."""
     server = url_of(url, config_of(config, name, x))
-    with runner_on(server):
-        # what stands against it is said now, and later only that it tries again
-        at_work = Worker(partial(runner_on, server), typer.echo, at_once=at_once)
+    at_work = Worker(partial(runner_on, server), typer.echo, at_once=at_once)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: at_work.stop())
+    with runner_on(server):
+        # what stands against it is said at the beginning, and later only that it tries again
+        pass
     at_work.run()
 
 
@@ -65,5 +68,8 @@ def worker(
 def runner_on(url: URL) -> Iterator[Runner]:
     """Connect what runs jobs."""
     with env.connect(url, isolation_level="AUTOCOMMIT") as connection:
-        refuse_pooler(Session(connection), keeps_sessions=Settings.of().session_pooler)
-        yield Runner(connection)
+        try:
+            refuse_pooler(Session(connection), keeps_sessions=Settings.of().session_pooler)
+            yield Runner(connection)
+        except DBAPIError as error:
+            raise StatementFailed(server_error(error).sentence) from error

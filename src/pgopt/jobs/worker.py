@@ -5,10 +5,7 @@ from __future__ import annotations
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from sqlalchemy.exc import DBAPIError
-
 from pgopt.errors import PgoptError
-from pgopt.server.session import server_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,8 +49,6 @@ class Worker:
             try:
                 with self.connect() as runner:
                     self._run(runner)
-            except DBAPIError as error:
-                self._wait_for_server(server_error(error).sentence)
             except PgoptError as error:
                 self._wait_for_server(str(error))
 

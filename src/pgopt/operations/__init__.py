@@ -27,6 +27,7 @@ from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
+from pgopt.operations.pg_cron import LeavePgCron, UsePgCron
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -63,6 +64,7 @@ __all__ = [
     "FinalizePartitioning",
     "InstallMonitoring",
     "InstallPgopt",
+    "LeavePgCron",
     "ManagePartitions",
     "Operation",
     "PartitionTable",
@@ -82,5 +84,6 @@ __all__ = [
     "UnmanagePartitions",
     "UnpartitionTable",
     "UnscheduleJob",
+    "UsePgCron",
     "registry",
 ]

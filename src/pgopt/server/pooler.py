@@ -29,9 +29,9 @@ def refuse_pooler(session: Session, *, keeps_sessions: bool) -> None:
 
 def _pid_told(session: Session) -> int | None:
     """Give the process that the other side has named when the driver connected."""
-    fairy = session.connection.connection
-    info: Any = getattr(fairy.dbapi_connection, "info", None)
-    if (pid := getattr(info, "backend_pid", None)) is not None:
-        return int(pid)
-    ask = getattr(fairy.driver_connection, "get_server_pid", None)
+    driver: Any = session.connection.connection.driver_connection
+    if (info := getattr(driver, "info", None)) is not None:
+        return int(info.backend_pid)
+    # asyncpg's
+    ask = getattr(driver, "get_server_pid", None)
     return None if ask is None else int(ask())

@@ -1,3 +1,7 @@
+drop function pgopt.leave_pg_cron();
+drop function pgopt.dispatch_jobs();
+drop function pgopt.settle_entries();
+drop function pgopt.uses_pg_cron();
 drop function pgopt.claim_job(text, timestamptz);
 drop function pgopt.is_with_pg_cron(text);
 drop function pgopt.begin_run(text, text, integer, interval);

@@ -252,6 +252,9 @@ declare
     it pgopt.job;
     run bigint;
 begin
+    update pgopt.job_run r set finished_at = clock_timestamp(), outcome = 'failed', error = 'the job was unscheduled before it ended'
+    from pgopt.job j
+    where r.job = begin_run.name and j.name = r.job and r.finished_at is null and r.started_at < j.created_at;
     for run in select r.id from pgopt.job_run r where r.job = begin_run.name and r.finished_at is null loop
         perform pgopt.finish_job(run, 'its runner was gone before it ended');
     end loop;
@@ -279,18 +282,22 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 #variable_conflict use_column
 declare
+    late constant timestamptz := coalesce(until, clock_timestamp());
+    candidate text;
     it pgopt.job;
     begun bigint;
 begin
     if pg_is_in_recovery() then
         return;
     end if;
-    -- the row comes first: whoever ends a run writes to it, and lets go of the advisory lock after that
-    for it in
-        select * from pgopt.job j where j.enabled and coalesce(j.retry_at, j.next_due) <= coalesce(until, clock_timestamp())
-        order by coalesce(j.retry_at, j.next_due) for update skip locked
+    for candidate in
+        select j.name from pgopt.job j where j.enabled and coalesce(j.retry_at, j.next_due) <= late
+        order by coalesce(j.retry_at, j.next_due)
     loop
-        if not pgopt.is_with_pg_cron(it.name) and pg_try_advisory_lock(pgopt.job_key(it.name)) then
+        -- the row comes first: whoever ends a run writes to it, and lets go of the advisory lock after that
+        select * into it from pgopt.job j
+        where j.name = candidate and j.enabled and coalesce(j.retry_at, j.next_due) <= late for update skip locked;
+        if found and not pgopt.is_with_pg_cron(it.name) and pg_try_advisory_lock(pgopt.job_key(it.name)) then
             begun := pgopt.begin_run(it.name, runner, pg_backend_pid());
             if begun is not null then
                 return query select begun, it.name, it.command, it.time_limit;
@@ -310,5 +317,107 @@ select to_regclass('cron.job') is not null
     and exists (select from pgopt.job_run r where r.job = name and r.finished_at is null and r.entry is not null)
 $$;
 comment on function pgopt.is_with_pg_cron is 'whether pg_cron has an entry that runs a job now, or soon';
+
+create function pgopt.uses_pg_cron() returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+    it boolean := false;
+begin
+    if to_regclass('cron.job') is not null then
+        execute 'select exists (select from cron.job where jobname = ''pgopt dispatch'' and username = current_user'
+            ' and database = current_database())' into it;
+    end if;
+    return it;
+end
+$$;
+comment on function pgopt.uses_pg_cron is 'whether pg_cron runs the jobs of this database, for the current role';
+
+create function pgopt.settle_entries() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    it record;
+begin
+    for it in
+        select r.id, r.entry, r.started_at, j.time_limit, j.command, d.status, d.return_message, d.job_pid, d.start_time, d.end_time,
+               exists (select from cron.job c where c.jobid = r.entry) as there
+        from pgopt.job_run r
+        left join pgopt.job j on j.name = r.job
+        left join lateral (select * from cron.job_run_details d where d.jobid = r.entry order by d.runid desc limit 1) d on true
+        where r.finished_at is null and r.entry is not null
+        for update of r skip locked
+    loop
+        if it.status in ('succeeded', 'failed') or not it.there
+           or it.status is null and it.started_at < clock_timestamp() - interval '5 minutes' then
+            perform cron.unschedule(it.entry) where it.there;
+            perform pgopt.finish_job(it.id, case it.status when 'succeeded' then null when 'failed' then btrim(regexp_replace(it.return_message, '^ERROR:', ''), e' \n')
+                                                           else 'pg_cron has not run it' end);
+            update pgopt.job_run r
+            set pid = it.job_pid, started_at = coalesce(it.start_time, r.started_at), finished_at = coalesce(it.end_time, r.finished_at)
+            where r.id = it.id;
+            delete from cron.job_run_details d where d.jobid = it.entry;
+        elsif it.status = 'running' and it.start_time < clock_timestamp() - it.time_limit then
+            perform pg_cancel_backend(a.pid) from pg_stat_activity a where a.pid = it.job_pid and a.query = it.command;
+        end if;
+    end loop;
+    delete from cron.job_run_details d using cron.job c
+    where d.jobid = c.jobid and c.jobname = 'pgopt dispatch' and d.end_time < clock_timestamp() - interval '1 day';
+end
+$$;
+comment on function pgopt.settle_entries is 'takes what pg_cron says of the runs that it was given into their history, and ends those beyond their limit';
+
+create function pgopt.dispatch_jobs() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    -- a minute that begins only after pg_cron has heard of the entry
+    minute constant timestamptz := date_trunc('minute', clock_timestamp() + interval '65 seconds');
+    zone constant text := coalesce(nullif(current_setting('cron.timezone', true), ''), 'GMT');
+    it pgopt.job;
+    run bigint;
+begin
+    if pg_is_in_recovery() then
+        return;
+    end if;
+    perform pgopt.settle_entries();
+    for it in
+        select * from pgopt.job j where j.enabled and coalesce(j.retry_at, j.next_due) <= minute
+        order by coalesce(j.retry_at, j.next_due) for update skip locked
+    loop
+        if not pgopt.is_with_pg_cron(it.name) and pg_try_advisory_xact_lock(pgopt.job_key(it.name)) then
+            run := pgopt.begin_run(it.name, 'pg_cron', null, minute - clock_timestamp());
+            -- the month and the day are said, so that it would come again in a year at most
+            update pgopt.job_run r
+            set started_at = minute,
+                entry = cron.schedule('pgopt ' || run || ': ' || it.name, to_char(minute at time zone zone, 'FMMI FMHH24 FMDD FMMM "*"'), it.command)
+            where r.id = run;
+        end if;
+    end loop;
+end
+$$;
+comment on function pgopt.dispatch_jobs is 'gives pg_cron what is due as entries that run once, each bare at the top level; pg_cron calls it every minute';
+
+create function pgopt.leave_pg_cron() returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    it record;
+begin
+    perform pgopt.settle_entries();
+    for it in select r.id, r.job, r.entry, r.attempt from pgopt.job_run r where r.finished_at is null and r.entry is not null for update loop
+        if exists (select from cron.job_run_details d where d.jobid = it.entry) then
+            raise exception 'job % is being run by pg_cron: wait until it has ended, or cancel it', it.job;
+        end if;
+        perform cron.unschedule(it.entry);
+        -- it has not begun
+        delete from pgopt.job_run r where r.id = it.id;
+        update pgopt.job j set attempts = greatest(0, j.attempts - 1) where j.name = it.job;
+    end loop;
+    perform cron.unschedule(c.jobid) from cron.job c
+    where c.jobname = 'pgopt dispatch' and c.username = current_user and c.database = current_database();
+end
+$$;
+comment on function pgopt.leave_pg_cron is 'takes all entries of pgopt out of pg_cron';
 
 revoke all on all functions in schema pgopt from public;
