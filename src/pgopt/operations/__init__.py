@@ -26,6 +26,7 @@ from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
+from pgopt.operations.single_partitions import AttachPartition, DetachPartition
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -40,6 +41,7 @@ __all__ = [
     "Action",
     "AddColumnOnline",
     "Analyze",
+    "AttachPartition",
     "Backfill",
     "CreateCheckConstraintOnline",
     "CreateExtension",
@@ -49,6 +51,7 @@ __all__ = [
     "CreatePrimaryKeyOnline",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
+    "DetachPartition",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
     "DropExtension",
