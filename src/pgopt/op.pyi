@@ -518,6 +518,17 @@ def install_pgopt(
         op.install_pgopt(version=1)
     """
 
+def leave_pg_cron(
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Let pg_cron run no more jobs of `schedule_job`; the jobs stay, for `pgopt worker` or `pgopt run-due`. Locks nothing.
+
+    It refuses while pg_cron is at work on one, since to take its entry away would hide what becomes of it::
+
+        op.leave_pg_cron()
+    """
+
 def manage_partitions(
     table: str,
     *,
@@ -678,6 +689,32 @@ def reset_storage_parameters(
         op.reset_storage_parameters("tickets", ["fillfactor", "autovacuum_vacuum_scale_factor"])
     """
 
+def schedule_job(
+    name: str,
+    command: str,
+    *,
+    cron: str | None = None,
+    every: str | None = None,
+    timezone: str = 'UTC',
+    catch_up: Literal['once', 'all'] = 'once',
+    start_within: str | None = None,
+    time_limit: str | None = None,
+    retries: int = 3,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Have a command run by the clock, at the top level and in autocommit, so that CALL, VACUUM and REINDEX CONCURRENTLY can be run.
+
+    Locks nothing; who runs it is `pgopt run-due`, `pgopt worker` or pg_cron, with its own rights, and each of them one job
+    once at a time. Names in the command should have their schema. ``cron`` has five fields and goes by the clock of
+    ``timezone``: a time that is there twice when the clock is set back counts once, one that is leapt over counts when the
+    clock has leapt. ``every`` is an interval of a second or more. What was missed is made up for by one run, or each by its own with
+    ``catch_up="all"``; a run that is later than ``start_within`` is left out. One that fails is tried again ``retries`` times,
+    after 10 seconds, 40, and so on. It may take as long as it likes, or as ``time_limit`` says. Needs `install_pgopt`::
+
+        op.schedule_job("statistics", "analyze tickets", cron="30 3 * * *", timezone="Europe/Berlin")
+        op.schedule_job("board", "refresh materialized view concurrently board", every="5 minutes", time_limit="1 minute")
+    """
+
 def set_column_statistics(
     table: str,
     column: str,
@@ -786,4 +823,39 @@ def unpartition_table(
     twice) it refuses with examples. With the arguments of `partition_table` it can be undone::
 
         op.unpartition_table("audit_logs")
+    """
+
+def unschedule_job(
+    name: str,
+    command: str | None = None,
+    *,
+    cron: str | None = None,
+    every: str | None = None,
+    timezone: str = 'UTC',
+    catch_up: Literal['once', 'all'] = 'once',
+    start_within: str | None = None,
+    time_limit: str | None = None,
+    retries: int = 3,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Have a job run no more; a run that has begun goes on, and the history stays. Locks nothing.
+
+    With the arguments of `schedule_job` it can be undone, and refuses a job that is another by now::
+
+        op.unschedule_job("statistics")
+    """
+
+def use_pg_cron(
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Let pg_cron run the jobs of `schedule_job`, with the rights of the role that runs this revision. Locks nothing.
+
+    pg_cron calls ``pgopt.dispatch_jobs()`` every minute, which gives it each job that is due as an entry of its own that runs once,
+    bare at the top level, and takes what became of it to `pgopt.job_run`. So a job has its own time zone, is retried and
+    may also be run by a worker, though no oftener than once a minute; a time limit is looked at once a minute. Needs
+    `install_pgopt`, and the extension in this database::
+
+        op.create_extension("pg_cron")
+        op.use_pg_cron()
     """
