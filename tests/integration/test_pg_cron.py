@@ -147,7 +147,7 @@ def test_jobs_that_are_due_are_run_by_pg_cron(cron: Database) -> None:
         lambda: cron.value("select count(*) from cron.job_run_details where command ~ '1000' and status = 'running'"),
         seconds=200,
     )
-    with pytest.raises(Exception, match="job [a-z]+ is being run by pg_cron: wait until it has ended, or cancel it"):
+    with pytest.raises(Exception, match=r"job [a-z]+ is being run by pg_cron: wait until it has ended, or cancel it"):
         cron.perform(LeavePgCron())
     assert "at work for" in pgopt("jobs", jobs=cron).stdout
     done = "select count(distinct job) from pgopt.job_run where finished_at is not null"
