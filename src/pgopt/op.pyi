@@ -51,6 +51,29 @@ def analyze(
         op.analyze("tickets", ["organization_id", "status"])
     """
 
+def attach_partition(
+    table: str,
+    name: str,
+    *,
+    lower: str | int | None = None,
+    upper: str | int | None = None,
+    values: Sequence[str | int] = (),
+    schema: str | None = None,
+    partition_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a table a partition of another while that is in use.
+
+    What has to be there first (equal columns, keys, indexes, constraints) is refused with the operation that makes it, so that
+    nothing is built or checked under a lock. The rows are checked against the bounds under SHARE UPDATE EXCLUSIVE of the
+    partition; then it is attached in an instant (SHARE UPDATE EXCLUSIVE of the table, ACCESS EXCLUSIVE of the partition and
+    of a default partition, which must have none of these rows)::
+
+        op.attach_partition("audit_logs", "audit_logs_2019", lower="2019-01-01 00:00+00", upper="2020-01-01 00:00+00")
+
+    An end that is not said is open. For a table by lists say ``values=["DE", "FR"]``.
+    """
+
 def backfill(
     table: str,
     set: Mapping[str, Any],
@@ -247,6 +270,26 @@ def create_unique_constraint_online(
         op.create_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
 
+def detach_partition(
+    table: str,
+    name: str,
+    *,
+    lower: str | int | None = None,
+    upper: str | int | None = None,
+    values: Sequence[str | int] = (),
+    schema: str | None = None,
+    partition_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a partition a table of its own, with its rows, while the rest is in use.
+
+    By DETACH CONCURRENTLY, which nobody waits for; with a default partition, where PostgreSQL does not have that, by a DETACH
+    of an instant (ACCESS EXCLUSIVE on the table, the partition and the default). What an interrupted one has left is
+    finished. With the bounds it can be undone::
+
+        op.detach_partition("audit_logs", "audit_logs_2019", lower="2019-01-01 00:00+00", upper="2020-01-01 00:00+00")
+    """
+
 def drop_check_constraint_online(
     name: str,
     table: str,
@@ -276,8 +319,8 @@ def drop_column_online(
 ) -> None:
     """Drop a column; ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. The values in it are lost.
 
-    Refuses a column that indexes, constraints or others use, which would go with it. It can be undone as far as that goes:
-    the column comes back as the last one, with the default in all rows::
+    Refuses a column that indexes, constraints or others use, which would go with it, and one with a comment, grants or
+    settings of its own. It can be undone as far as that goes: the column comes back as the last one, with the default in all rows::
 
         op.drop_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
     """
@@ -608,7 +651,7 @@ def replace_primary_key_online(
 
     The new unique index is built concurrently beside the key; then, in one short transaction (ACCESS EXCLUSIVE for an
     instant), the old key goes and the new index becomes the key's. Comments, storage parameters, tablespace, the cluster
-    mark and the replica identity stay. Foreign keys that refer to the old key, and views that rest on it, are an error
+    mark and the replica identity stay, and the names on the partitions of a partitioned table. Foreign keys that refer to the old key, and views that rest on it, are an error
     that names them. ``old`` is what the key is now; undone, it is the key again, unless it has duplicates by then::
 
         op.replace_primary_key_online("tickets_pkey", "tickets", ["id", "created_at"], old=["id"])

@@ -28,6 +28,7 @@ from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedT
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.pg_cron import LeavePgCron, UsePgCron
+from pgopt.operations.single_partitions import AttachPartition, DetachPartition
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -42,6 +43,7 @@ __all__ = [
     "Action",
     "AddColumnOnline",
     "Analyze",
+    "AttachPartition",
     "Backfill",
     "CreateCheckConstraintOnline",
     "CreateExtension",
@@ -51,6 +53,7 @@ __all__ = [
     "CreatePrimaryKeyOnline",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
+    "DetachPartition",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
     "DropExtension",
