@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgopt.operations.archive import CreateArchiveTable, DropArchiveTable
 from pgopt.operations.base import Action, Operation, StateOperation, registry
 from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
 from pgopt.operations.columns import AddColumnOnline, Backfill, DropColumnOnline
@@ -26,6 +27,12 @@ from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
+from pgopt.operations.retention import (
+    AlterRetentionPolicy,
+    CreateRetentionPolicy,
+    DropRetentionPolicy,
+    ResetRetentionPolicy,
+)
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -39,16 +46,20 @@ from pgopt.operations.support import InstallPgopt, UninstallPgopt
 __all__ = [
     "Action",
     "AddColumnOnline",
+    "AlterRetentionPolicy",
     "Analyze",
     "Backfill",
+    "CreateArchiveTable",
     "CreateCheckConstraintOnline",
     "CreateExtension",
     "CreateForeignKeyOnline",
     "CreateIndexConcurrently",
     "CreatePartitionedTable",
     "CreatePrimaryKeyOnline",
+    "CreateRetentionPolicy",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
+    "DropArchiveTable",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
     "DropExtension",
@@ -57,6 +68,7 @@ __all__ = [
     "DropNotNull",
     "DropPartitionedTable",
     "DropPrimaryKeyOnline",
+    "DropRetentionPolicy",
     "DropStatistics",
     "DropUniqueConstraintOnline",
     "FinalizePartitioning",
@@ -70,6 +82,7 @@ __all__ = [
     "ReplaceIndexConcurrently",
     "ReplacePrimaryKeyOnline",
     "ResetColumnStatistics",
+    "ResetRetentionPolicy",
     "ResetStorageParameters",
     "SetColumnStatistics",
     "SetNotNullOnline",
