@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from pgopt import InvalidOperation, Monthly
 from pgopt.cli import retention
 from pgopt.operations import (
     AlterRetentionPolicy,
+    CreateArchiveTable,
     CreateIndexConcurrently,
     CreateRetentionPolicy,
     DropRetentionPolicy,
@@ -19,6 +23,7 @@ from pgopt.operations import (
 )
 from pgopt.plan.events import Note
 from pgopt.server.quoting import literal, render
+from tests.contract.ledger import Writer, at_work
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -150,7 +155,10 @@ def test_the_clock_stands_still_during_a_run(database: Database) -> None:
 def test_without_an_index_it_goes_by_pages_and_says_which_index_is_missing(database: Database) -> None:
     database.run(LOGS + "drop index logs_at")
     told = database.perform(InstallPgopt(1), DAY)
-    note = 'no index of public.logs begins with at, so all of it is read each time: op.create_index_concurrently("ix_logs_at", "logs", ["at"], schema="public")'
+    note = (
+        'no index of public.logs begins with at: op.create_index_concurrently("ix_logs_at", "logs", ["at"], schema="public"),'
+        " or all of it is read each time"
+    )
     assert note in notes(told)
     apply(database)
     assert runs(database, "rows, notes") == [(76, [note])]
@@ -228,6 +236,7 @@ create table children (id int primary key, parent int references parents ON_DELE
 insert into parents select g, date '2024-06-15' - g from generate_series(1, 50) g;
 insert into children select g, g, date '2024-06-15' - g + 10 from generate_series(1, 50) g;
 """
+INDEX_OF_CHILDREN = "create index ix_children_parent on children (parent)"
 PARENTS = CreateRetentionPolicy("parents", column="at", keep="10 days", batch=3)
 
 
@@ -253,6 +262,34 @@ def test_children_come_first_and_parents_stay_as_long_as_they_have_some(database
     assert database.rows("select max(date '2024-06-15' - at) from children") == [(10,)]
     assert database.rows("select max(date '2024-06-15' - at) from parents") == [(20,)]
     assert database.value("select count(*) from children where parent not in (select id from parents)") == 0
+
+
+def test_children_that_come_meanwhile_keep_their_parents(database: Database) -> None:
+    database.run(FAMILY.replace("ON_DELETE", "") + "truncate children; create sequence numbers start 1000")
+    children = CreateRetentionPolicy("children", column="at", keep="100 days")
+    told = database.perform(InstallPgopt(1), children, PARENTS)
+    assert 'op.create_index_concurrently("ix_children_parent", "children", ["parent"], schema="public")' in str(
+        notes(told)
+    )
+    database.run(
+        f"insert into parents select g, date '2020-01-01' from generate_series(100, 3000) g; {INDEX_OF_CHILDREN}"
+    )
+    kept: set[int] = set()
+
+    def refer(connection: psycopg.Connection[Any], turn: int) -> None:
+        """Refer to a parent that may be deleted at any moment."""
+        try:
+            connection.execute(f"insert into children select nextval('numbers'), {100 + turn}, date '2024-06-15'")
+            kept.add(100 + turn)
+        except psycopg.errors.ForeignKeyViolation:
+            pass
+
+    with at_work([Writer(database, refer)]):
+        apply(database)
+    assert runs(database, "error") == [(None,), (None,)]
+    assert {
+        parent for (parent,) in database.rows("select parent from children join parents p on p.id = parent")
+    } == kept
 
 
 def test_cascading_must_be_said(database: Database) -> None:
@@ -322,6 +359,28 @@ def test_pgopt_is_not_uninstalled_while_it_has_policies(database: Database) -> N
     database.perform(InstallPgopt(1), DAY)
     with pytest.raises(InvalidOperation, match=r"how long the rows of public.logs are kept: drop these policies first"):
         database.perform(UninstallPgopt(1))
+
+
+# -- who does it ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_owner_of_the_tables_need_not_be_a_superuser(database: Database) -> None:
+    database.run(f'''create role "Own er" login; grant create on database "{database.name}" to "Own er"''')
+    try:
+        database.run('create schema "S x" authorization "Own er"; set role "Own er"; set search_path = "S x"; ' + LOGS)
+        url = database.engine().url.set(username="Own er", password=None)
+        engine = create_engine(url, poolclass=NullPool)
+        policy = CreateRetentionPolicy("logs", column="at", keep="1 day", schema="S x", batch=10)
+        database.perform(InstallPgopt(1), CreateArchiveTable("logs", schema="S x"), policy, engine=engine)
+        (done,) = retention.apply(url, clock=NOW)
+        assert (done.rows, done.error) == (76, None)
+        database.run("create role stranger")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            database.run("set role stranger; call pgopt.apply_retention()")
+    finally:
+        database.run(
+            'drop schema "S x" cascade; drop schema pgopt cascade; drop owned by "Own er"; drop role "Own er"; drop role if exists stranger'
+        )
 
 
 # -- operators -----------------------------------------------------------------------------------------------------------

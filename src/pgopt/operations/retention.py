@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pgopt.server.undo import Kept
 
 ACTIONS = ("delete", "archive", "drop_partition")
-BATCH = 5000
+BATCH = 10_000
 
 
 @dataclass(frozen=True, repr=False)

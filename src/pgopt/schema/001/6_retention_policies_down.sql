@@ -1,4 +1,6 @@
 drop function pgopt.retention_notes(pgopt.retention_policy);
+drop function pgopt.begins_index(regclass, text[]);
+drop function pgopt.missing_index(regclass, text[]);
 drop function pgopt.served_by_index(pgopt.retention_policy, regclass);
 drop function pgopt.rows_to_move(pgopt.retention_policy, regclass, text, boolean, integer);
 drop function pgopt.retention_leaves(regclass);

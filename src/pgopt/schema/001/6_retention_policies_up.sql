@@ -313,14 +313,40 @@ end
 $$;
 comment on function pgopt.served_by_index is 'whether an index gives the rows that a policy does not keep in their order';
 
+create function pgopt.missing_index(relation regclass, columns text[]) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+select format('no index of %s begins with %s: op.create_index_concurrently(%s, %s, %s, schema=%s)',
+              relation, array_to_string(columns, ', '), to_json('ix_' || c.relname || '_' || array_to_string(columns, '_')),
+              to_json(c.relname), to_json(columns), to_json(n.nspname))
+from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = relation
+$$;
+comment on function pgopt.missing_index is 'a sentence that names an index that is missing, and the operation that makes it';
+
+create function pgopt.begins_index(relation regclass, columns text[]) returns boolean
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+select exists (
+    select from pg_index i
+    where i.indrelid = relation and i.indisvalid and i.indpred is null
+      and (select array_agg(a.attname::text order by a.attname)
+           from unnest((i.indkey::int2[])[0:cardinality(columns) - 1]) k (n)
+           join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.n)
+          = (select array_agg(c order by c) from unnest(columns) c)
+)
+$$;
+comment on function pgopt.begins_index is 'whether an index of a table begins with some columns, in whatever order';
+
 create function pgopt.retention_notes(policy pgopt.retention_policy) returns setof text
 language sql set search_path = pg_catalog, pg_temp
 as $$
-select format('no index of %s begins with %I, so all of it is read each time: op.create_index_concurrently(%s, %s, [%s], schema=%s)',
-              l, policy.column_name, to_json('ix_' || policy.table_name || '_' || policy.column_name), to_json(policy.table_name),
-              to_json(policy.column_name), to_json(policy.schema_name))
-from pgopt.retention_leaves(pgopt.retained(policy)) l
-where (policy.action <> 'drop_partition' or policy.partly = 'delete') and not pgopt.served_by_index(policy, l)
-fetch first row only
+(select pgopt.missing_index(pgopt.retained(policy), array[policy.column_name]) || ', or all of it is read each time'
+ from pgopt.retention_leaves(pgopt.retained(policy)) l
+ where (policy.action <> 'drop_partition' or policy.partly = 'delete') and not pgopt.served_by_index(policy, l)
+ fetch first row only)
+union all
+select pgopt.missing_index(f.referrer, f.columns) || ', or all of it is read for each row that is deleted'
+from pgopt.incoming_keys(pgopt.retained(policy)) f
+where not pgopt.begins_index(f.referrer, f.columns)
 $$;
 comment on function pgopt.retention_notes is 'what somebody should know of a policy that can be applied';

@@ -157,10 +157,18 @@ begin
         when run.place is not null then format(' and %I.%I >= %L', policy.table_name, policy.column_name, run.place)
         else ''
     end;
-    select m.* into done from pgopt.move_rows(
-        pgopt.retained(policy), part, pgopt.archive_of(policy),
-        pgopt.rows_to_move(policy, part, condition, found_index, most), policy.path
-    ) m;
+    begin
+        select m.* into done from pgopt.move_rows(
+            pgopt.retained(policy), part, pgopt.archive_of(policy),
+            pgopt.rows_to_move(policy, part, condition, found_index, most), policy.path
+        ) m;
+    exception when foreign_key_violation then
+        if policy.cascade then
+            raise;
+        end if;
+        -- somebody has referred to a row since this statement began, and will be seen by the next
+        raise exception using errcode = 'serialization_failure', message = sqlerrm;
+    end;
     if found_index and done.picked = most and done.moved = 0 and done.place = run.place then
         raise exception 'rows of % stay although they are deleted: look at its triggers', part;
     end if;
@@ -230,7 +238,7 @@ exception
         update pgopt.retention_run r set retries = r.retries + 1 where r.id = run returning r.retries into tries;
         finished := tries > 20;
         if finished then
-            perform pgopt.retention_end(run, sqlerrm || ': somebody uses it, so the rest is left for the next time');
+            perform pgopt.retention_end(run, sqlerrm || ': the rest is left for the next time');
         else
             perform pg_sleep(0.1);
         end if;
