@@ -15,6 +15,7 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.jobs import ScheduleJob, UnscheduleJob
 from pgopt.operations.keys import (
     CreatePrimaryKeyOnline,
     CreateUniqueConstraintOnline,
@@ -27,12 +28,14 @@ from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
+from pgopt.operations.pg_cron import LeavePgCron, UsePgCron
 from pgopt.operations.retention import (
     AlterRetentionPolicy,
     CreateRetentionPolicy,
     DropRetentionPolicy,
     ResetRetentionPolicy,
 )
+from pgopt.operations.single_partitions import AttachPartition, DetachPartition
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -48,6 +51,7 @@ __all__ = [
     "AddColumnOnline",
     "AlterRetentionPolicy",
     "Analyze",
+    "AttachPartition",
     "Backfill",
     "CreateArchiveTable",
     "CreateCheckConstraintOnline",
@@ -59,6 +63,7 @@ __all__ = [
     "CreateRetentionPolicy",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
+    "DetachPartition",
     "DropArchiveTable",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
@@ -74,6 +79,7 @@ __all__ = [
     "FinalizePartitioning",
     "InstallMonitoring",
     "InstallPgopt",
+    "LeavePgCron",
     "ManagePartitions",
     "Operation",
     "PartitionTable",
@@ -84,6 +90,7 @@ __all__ = [
     "ResetColumnStatistics",
     "ResetRetentionPolicy",
     "ResetStorageParameters",
+    "ScheduleJob",
     "SetColumnStatistics",
     "SetNotNullOnline",
     "SetStorageParameters",
@@ -92,5 +99,7 @@ __all__ = [
     "UninstallPgopt",
     "UnmanagePartitions",
     "UnpartitionTable",
+    "UnscheduleJob",
+    "UsePgCron",
     "registry",
 ]
