@@ -292,6 +292,7 @@ def create_retention_policy(
     cascade: bool = False,
     partly: Literal['keep', 'delete'] = 'keep',
     schema: str | None = None,
+    schedule: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Say how long the rows of a table are kept by a date or time in them, and what happens then.
@@ -301,9 +302,10 @@ def create_retention_policy(
     ``drop_partition``, where whole partitions go, and rows of one that is older in part as ``partly`` says. Months and years
     of ``keep`` are those of the calendar in ``timezone``. Rows that a foreign key without ON DELETE still refers to stay until
     they are free, by a policy of the referring table; where deleting would change other tables, ``cascade=True`` must say
-    so. Operators may set ``enabled``, ``hold`` and ``hold_until`` in ``pgopt.retention_policy``. Needs `install_pgopt`::
+    so. ``schedule`` makes a job that applies it: a cron expression in ``timezone``, or ``"every 6 hours"``. Operators may set
+    ``enabled``, ``hold`` and ``hold_until`` in ``pgopt.retention_policy``. Needs `install_pgopt`::
 
-        op.create_retention_policy("request_logs", column="created_at", keep="7 days")
+        op.create_retention_policy("request_logs", column="created_at", keep="7 days", schedule="0 3 * * *")
         op.create_retention_policy(
             "tracked_errors", column="seen_at", keep="30 days", where="resolved", timezone="Europe/Berlin"
         )
@@ -557,6 +559,7 @@ def drop_retention_policy(
     cascade: bool = False,
     partly: Literal['keep', 'delete'] = 'keep',
     schema: str | None = None,
+    schedule: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Take the policy of a table away. Deletes no rows and locks nothing. With its definition it can be undone.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations.base import StateOperation, operation, other
+from pgopt.operations.jobs import EVERY, ScheduleJob, UnscheduleJob
 from pgopt.operations.living import literal_of
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
@@ -97,6 +98,25 @@ class WholePolicy(PolicyOperation):
     batch: int = BATCH
     cascade: bool = False
     partly: Literal["keep", "delete"] = "keep"
+    schedule: str | None = None
+
+    @property
+    def job_name(self) -> str:
+        """The name of the job that applies the policy."""
+        return f"retention of {'.'.join(filter(None, (self.schema, self.table)))}"
+
+    def job(self, db: Catalog, table: Relation) -> ScheduleJob | None:
+        """The job that applies the policy, where it says when."""
+        if self.schedule is None:
+            return None
+        if not db.online and self.schema is None:
+            raise InvalidOperation(
+                f"schedule= of {self.table}: say schema=, too, since whoever runs the job has a search path of their own"
+            )
+        every = self.schedule.removeprefix(EVERY) if self.schedule.startswith(EVERY) else None
+        cron = None if every else self.schedule
+        command = render(sql("call pgopt.apply_retention({})", literal(render(table.ident))))
+        return ScheduleJob(self.job_name, command, cron=cron, every=every, timezone=self.timezone)
 
 
 @operation("create_retention_policy")
@@ -108,9 +128,10 @@ class CreateRetentionPolicy(WholePolicy):
     ``drop_partition``, where whole partitions go, and rows of one that is older in part as ``partly`` says. Months and years
     of ``keep`` are those of the calendar in ``timezone``. Rows that a foreign key without ON DELETE still refers to stay until
     they are free, by a policy of the referring table; where deleting would change other tables, ``cascade=True`` must say
-    so. Operators may set ``enabled``, ``hold`` and ``hold_until`` in ``pgopt.retention_policy``. Needs `install_pgopt`::
+    so. ``schedule`` makes a job that applies it: a cron expression in ``timezone``, or ``"every 6 hours"``. Operators may set
+    ``enabled``, ``hold`` and ``hold_until`` in ``pgopt.retention_policy``. Needs `install_pgopt`::
 
-        op.create_retention_policy("request_logs", column="created_at", keep="7 days")
+        op.create_retention_policy("request_logs", column="created_at", keep="7 days", schedule="0 3 * * *")
         op.create_retention_policy(
             "tracked_errors", column="seen_at", keep="30 days", where="resolved", timezone="Europe/Berlin"
         )
@@ -135,13 +156,15 @@ class CreateRetentionPolicy(WholePolicy):
         table = self.known(db)
         if db.online and not self._is_there(db, table):
             _refuse(db, table, _candidate(table, self.changes(table.schema)))
-        dropped = self.kept(db, "drop_retention_policy")
+        dropped, job = self.kept(db, "drop_retention_policy"), self.job(db, table)
+        steps = list(job.plan(db)) if job else []
         yield Step(
             f"write down how long rows of {table} are kept",
             [self._insert(table, dropped), dropped.forget(), _check(table)],
             locks=self.locks(db, table),
             done=lambda db: self._is_there(db, table),
         )
+        yield from steps
 
     def _is_there(self, db: Catalog, table: Relation) -> bool:
         there = policy_of(db, table)
@@ -192,6 +215,11 @@ class DropRetentionPolicy(WholePolicy):
     def plan(self, db: Catalog) -> Iterator[Step]:
         table, kept = self.known(db), self.kept(db, "drop_retention_policy")
         delete = sql("delete from pgopt.retention_policy p where pgopt.retained(p) = {}", regclass(table))
+        if db.online and (job := self.job(db, table)) is not None:
+            job.refuse_another(db)
+        # a job without its policy would fail each time
+        if self.schedule is not None or self.column is None:
+            yield from UnscheduleJob(self.job_name).plan(db)
         yield Step(
             f"forget how long rows of {table} are kept",
             # on the way down there is nobody who would take it back

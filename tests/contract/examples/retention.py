@@ -88,6 +88,23 @@ POLICIES = [
         writes=f"insert into {LONG} values ({{n}}, current_date)",
     ),
     Example(
+        "retention policy with a schedule",
+        STRANGE,
+        CreateRetentionPolicy("Lo'gs :a", column="At :t", keep="1 year", schedule="0 3 * * *", schema="S x"),
+        before=INSTALLED,
+        writes=STRANGE_WRITES,
+    ),
+    Example(
+        "retention policy with a schedule dropped",
+        LOGS,
+        DropRetentionPolicy("logs", column="at", keep="7 days", schedule="every 6 hours", schema="public"),
+        before=(
+            *INSTALLED,
+            CreateRetentionPolicy("logs", column="at", keep="7 days", schedule="every 6 hours", schema="public"),
+        ),
+        writes=LOG_WRITES,
+    ),
+    Example(
         "retention policy that cascades",
         FAMILY,
         CreateRetentionPolicy("parents", column="day", keep="3 months", cascade=True),
