@@ -11,6 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from pgopt import InvalidOperation, Monthly
 from pgopt.cli import retention
+from pgopt.cli.worker import one_round
 from pgopt.operations import (
     AlterRetentionPolicy,
     CreateArchiveTable,
@@ -205,7 +206,8 @@ def test_a_trigger_that_keeps_rows_ends_the_run(database: Database) -> None:
         + "create trigger t before delete on logs for each row execute function never()"
     )
     database.perform(InstallPgopt(1), DAY)
-    apply(database)
+    with pytest.raises(psycopg.errors.RaiseException, match=r"^public.logs: rows of public.logs stay"):
+        apply(database)
     assert runs(database) == [("logs", 0, "rows of public.logs stay although they are deleted: look at its triggers")]
     assert count(database, "logs") == 100
 
@@ -306,9 +308,8 @@ def test_a_key_that_came_later_stops_it_when_it_runs(database: Database) -> None
     database.run(LOGS)
     database.perform(InstallPgopt(1), DAY)
     database.run("create table later (id int references logs on delete cascade)")
-    apply(database)
-    ((error,),) = runs(database, "error")
-    assert "say cascade=True" in error
+    with pytest.raises(psycopg.errors.RaiseException, match="say cascade=True"):
+        apply(database)
     assert count(database, "logs") == 100
 
 
@@ -361,6 +362,15 @@ def test_pgopt_is_not_uninstalled_while_it_has_policies(database: Database) -> N
         database.perform(UninstallPgopt(1))
 
 
+def test_one_that_cannot_be_applied_keeps_no_other_from_it(database: Database) -> None:
+    database.run(LOGS + "create table a (at date)")
+    database.perform(InstallPgopt(1), CreateRetentionPolicy("a", column="at", keep="1 day"), DAY)
+    database.run("alter table a rename at to day")
+    with pytest.raises(psycopg.errors.RaiseException, match=r"^public.a: it has no column at\n"):
+        apply(database)
+    assert runs(database) == [("a", 0, "it has no column at"), ("logs", 76, None)]
+
+
 # -- who does it ---------------------------------------------------------------------------------------------------------
 
 
@@ -381,6 +391,20 @@ def test_the_owner_of_the_tables_need_not_be_a_superuser(database: Database) -> 
         database.run(
             'drop schema "S x" cascade; drop schema pgopt cascade; drop owned by "Own er"; drop role "Own er"; drop role if exists stranger'
         )
+
+
+def test_a_job_applies_it_and_fails_with_it(database: Database) -> None:
+    database.run('create schema "S x"; set search_path = "S x"; ' + LOGS)
+    policy = CreateRetentionPolicy("logs", column="at", keep="1 day", schedule="every 6 hours", schema="S x")
+    database.perform(InstallPgopt(1), policy)
+    for error in (None, "it has no column at"):
+        database.run("update pgopt.job set next_due = clock_timestamp(), retry_at = null")
+        assert one_round(database.engine().url) == (error is not None)
+        assert runs(database, "rows, error")[-1] == (0 if error else 100, error)
+        if error is None:
+            database.run('alter table "S x".logs rename at to moment')
+    database.perform(policy.reverse())
+    assert count(database, "pgopt.job") == 0
 
 
 # -- operators -----------------------------------------------------------------------------------------------------------

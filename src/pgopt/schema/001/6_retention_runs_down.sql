@@ -4,6 +4,7 @@ drop function pgopt.rows_expired(pgopt.retention_policy, text, text[]);
 drop function pgopt.preview_retention(regclass, timestamptz);
 drop procedure pgopt.apply_retention(regclass, timestamptz);
 drop function pgopt.retention_order(regclass);
+drop function pgopt.retention_error(bigint);
 drop function pgopt.retention_attempt(bigint, integer);
 drop function pgopt.retention_batch(bigint, integer);
 drop function pgopt.retention_rows(pgopt.retention_run, pgopt.retention_policy, integer);

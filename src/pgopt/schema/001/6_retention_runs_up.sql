@@ -249,6 +249,13 @@ end
 $$;
 comment on function pgopt.retention_attempt is 'does the next piece of a run; what stands against it is written down, and another size is given';
 
+create function pgopt.retention_error(run bigint) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+select format('%I.%I: %s', r.schema_name, r.table_name, r.error) from pgopt.retention_run r where r.id = run and r.error is not null
+$$;
+comment on function pgopt.retention_error is 'what has ended a run before its time';
+
 create function pgopt.retention_order(relation regclass default null) returns setof regclass
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -275,6 +282,7 @@ declare
     run pg_catalog.int8;
     size pg_catalog.int4;
     finished pg_catalog.bool;
+    failed pg_catalog.text;
 begin
     -- it commits, so it has no settings of its own: all in it is qualified, or has no name
     if pg_catalog.pg_is_in_recovery() then
@@ -290,10 +298,14 @@ begin
             select a.size, a.finished into size, finished from pgopt.retention_attempt(run, size) a;
             commit;
         end loop;
+        failed := pg_catalog.concat_ws('; ', failed, pgopt.retention_error(run));
     end loop;
+    if pg_catalog.length(failed) operator(pg_catalog.>) 0 then
+        raise exception '%', failed;
+    end if;
 end
 $$;
-comment on procedure pgopt.apply_retention is 'applies the policy of a table, or all, in batches that are committed each for itself, at a time of the clock';
+comment on procedure pgopt.apply_retention is 'applies the policy of a table, or all, in batches that are committed each for itself, at a time of the clock; at the end an error tells of those that could not be applied';
 
 create function pgopt.preview_retention(relation regclass default null, clock timestamptz default now())
 returns table (
