@@ -9,8 +9,8 @@ import pytest
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from pgopt import InvalidOperation, Monthly
-from pgopt.cli import retention
+from pgopt import InvalidOperation, Monthly, Settings
+from pgopt.cli import restore, retention
 from pgopt.cli.worker import one_round
 from pgopt.operations import (
     AlterRetentionPolicy,
@@ -169,6 +169,35 @@ def test_without_an_index_it_goes_by_pages_and_says_which_index_is_missing(datab
     database.perform(CreateIndexConcurrently("ix_logs_at", "logs", ["at"], schema="public"))
     apply(database)
     assert runs(database, "rows, notes")[1:] == [(30, [])]
+
+
+def test_rows_that_another_index_finds_in_another_order_are_all_found(database: Database) -> None:
+    database.run(
+        "create table events (kind int, at timestamptz, filler text); create index on events (kind);"
+        f"insert into events select (7919 * g) % 1000, timestamptz '{NOW}' - interval '9 days', repeat('x', 100) from generate_series(1, 5000) g;"
+        "create table events_archive (like events); analyze events"
+    )
+    policy = CreateRetentionPolicy(
+        "events", column="at", keep="1 day", where="kind < 100", action="archive", archive_to="events_archive", batch=50
+    )
+    database.perform(InstallPgopt(1), policy)
+    apply(database)
+    assert (count(database, "events"), count(database, "events_archive")) == (4500, 500)
+    database.run(
+        "create index on events_archive (kind); analyze events_archive; update pgopt.retention_policy set hold = 'x'"
+    )
+    assert restore.run(
+        database.engine().url, "events", "kind < 90", settings=Settings(batch_rows=20, batch_most=20)
+    ) == (450, None)
+
+
+def test_the_history_may_have_a_policy_of_its_own(database: Database) -> None:
+    policy = CreateRetentionPolicy("retention_run", column="started_at", keep="90 days", schema="pgopt")
+    database.perform(InstallPgopt(1), policy)
+    apply(database, clock="now")
+    database.run("update pgopt.retention_run set started_at = now() - interval '91 days'")
+    apply(database, clock="now")
+    assert runs(database) == [("retention_run", 1, None)]
 
 
 def test_a_partial_index_will_do_where_the_predicate_implies_it(database: Database) -> None:
@@ -464,6 +493,9 @@ def test_a_change_of_the_policy_stops_a_run_that_is_at_work(database: Database) 
     assert count(database, "logs") == 100
 
 
+LOST = "there is no such table: delete its policy from pgopt.retention_policy, or write its new name there"
+
+
 # -- looking before ------------------------------------------------------------------------------------------------------
 
 
@@ -488,7 +520,13 @@ def test_a_dry_run_says_what_stands_against_it(database: Database) -> None:
     (found,) = retention.preview(database.engine().url)
     assert found.faults == ["it has no column at"]
     database.run("alter table logs rename to others")
-    assert retention.preview(database.engine().url) == []
+    (found,) = retention.preview(database.engine().url)
+    assert (found.table, found.faults) == ("public.logs", [LOST])
+    (done,) = retention.apply(database.engine().url)
+    assert (done.table, done.error) == ("public.logs", LOST)
+    with pytest.raises(psycopg.errors.RaiseException, match="public.logs: " + LOST):
+        apply(database)
+    assert list(retention.text([found, done])) == [f"public.logs: cannot be applied: {LOST}"] * 2
 
 
 # -- partitions ----------------------------------------------------------------------------------------------------------

@@ -312,7 +312,7 @@ def test_an_archive_is_not_dropped_with_rows_unless_it_is_said_what_becomes_of_t
     archived(database)
     before = database.rows(DIGEST)
     apply(database)
-    with pytest.raises(InvalidOperation, match=r"the policy of public.ledger archives to public.ledger_archive"):
+    with pytest.raises(InvalidOperation, match=r"the policy of public.ledger is about public.ledger_archive"):
         database.perform(DropArchiveTable("ledger", rows="restore"))
     database.perform(POLICY.reverse())
     with pytest.raises(InvalidOperation, match="ledger_archive has rows, which would be lost: say rows='restore'"):

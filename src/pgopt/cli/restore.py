@@ -43,7 +43,14 @@ def restore(  # noqa: PLR0913, PLR0917  -- they are options
 
 
 def run(
-    url: URL, name: str, where: str, *, archive: str | None = None, hold: str | None = None, dry_run: bool = False
+    url: URL,
+    name: str,
+    where: str,
+    *,
+    archive: str | None = None,
+    hold: str | None = None,
+    dry_run: bool = False,
+    settings: Settings | None = None,
 ) -> tuple[int, str | None]:
     """Bring rows back, or count them, and say what somebody should know."""
     with env.connect(url, isolation_level="AUTOCOMMIT") as connection:
@@ -59,7 +66,8 @@ def run(
                 return int(db.session.value(count)), _note(db, table)
             if hold is not None:
                 _hold(db, table, hold)
-            return _bring_back(db, table, source, where), _note(db, table)
+            turns = Turns(db.session, settings or Settings.of(), reporter(), f"bring rows back to {table}", table)
+            return _bring_back(turns, source, where), _note(db, table)
         except DBAPIError as error:
             raise StatementFailed(server_error(error).sentence) from error
 
@@ -76,35 +84,31 @@ def _archive_of(db: Catalog, table: Relation) -> Relation:
     return db.table(*row)
 
 
-def _bring_back(db: Catalog, table: Relation, source: Relation, where: str) -> int:
-    turns = Turns(db.session, Settings.of(), reporter(), f"bring rows back to {table}", table)
-    done = 0
-    for (leaf,) in db.session.rows(
-        sql("select l::oid::int8 from pgopt.retention_leaves({}::oid) l", literal(source.oid))
-    ):
-        more, place = True, None
+def _bring_back(turns: Turns, source: Relation, where: str) -> int:
+    session, done = turns.session, 0
+    for (leaf,) in session.rows(sql("select l::oid::int8 from pgopt.retention_leaves({}::oid) l", literal(source.oid))):
+        more = True
         while more:
-            more, moved, place = turns.repeat(partial(_turn, turns, [table.oid, source.oid, leaf, where], place))
+            more, moved = turns.repeat(partial(_turn, turns, [turns.table.oid, source.oid, leaf, where]))
             done += moved
             turns.rest(done, done)
     return done
 
 
-def _turn(turns: Turns, which: list[Any], place: str | None) -> tuple[bool, int, str | None]:
-    """Move some rows, and tell whether there may be more, how many they were, and how far it came."""
+def _turn(turns: Turns, which: list[Any]) -> tuple[bool, int]:
+    """Move some rows, and tell whether there may be more, and how many they were."""
     most = turns.size
     with turns.transaction():
         turns.session.changes += 1
-        picked, moved, reached = turns.session.row(
+        picked, moved = turns.session.row(
             sql(
-                "select * from pgopt.restore_rows({}::oid, {}::oid, {}::oid, {}, pgopt.written_path(), {}, {})",
+                "select * from pgopt.restore_rows({}::oid, {}::oid, {}::oid, {}, pgopt.written_path(), {})",
                 *map(literal, which),
                 literal(most),
-                literal(place),
             )
         )
     turns.adapt()
-    return picked == most, moved, reached
+    return picked == most and moved > 0, moved
 
 
 def _hold(db: Catalog, table: Relation, reason: str) -> None:

@@ -90,10 +90,15 @@ def preview(url: URL, tables: Sequence[str] | None = None, clock: str | None = N
     with env.connect(url, isolation_level="AUTOCOMMIT") as connection:
         db = _installed(connection)
         query = "select * from pgopt.preview_retention({}::oid, coalesce({}, now()))"
-        return [
+        found = [
             Expired(str(table), *row[1:])
             for table in _wanted(db, tables)
             for row in db.session.rows(sql(query, literal(table.oid), literal(clock)))
+        ]
+        lost = [] if tables else _lost(db)
+        return [
+            *found,
+            *(Expired(name, "delete", None, 0, None, None, None, [], None, [why], []) for name, why in lost),
         ]
 
 
@@ -112,7 +117,9 @@ def apply(
             return []
         fixed = db.session.value(sql("select coalesce({}, now())::text", literal(clock)))
         limits, tell = settings or Settings.of(), report or reporter()
-        return [_apply(db, limits, tell, table, fixed) for table in _wanted(db, tables)]
+        done = [_apply(db, limits, tell, table, fixed) for table in _wanted(db, tables)]
+        lost = [] if tables else _lost(db)
+        return [*done, *(Applied(name, "delete", None, 0, 0, 0, 0, [], None, why) for name, why in lost)]
 
 
 def _installed(connection: Any) -> Catalog:
@@ -131,6 +138,12 @@ def _wanted(db: Catalog, names: Sequence[str] | None) -> list[Relation]:
         if table not in ordered:
             raise PgoptError(f"{table} has no retention policy: make one with op.create_retention_policy")
     return [table for table in ordered if table in said]
+
+
+def _lost(db: Catalog) -> list[tuple[str, str]]:
+    """Name the policies whose tables are not there, and the way out."""
+    said = db.session.value("select pgopt.lost_policies()")
+    return [(name, why) for name, _, why in (each.partition(": ") for each in said.split("; "))] if said else []
 
 
 def _table(db: Catalog, name: str) -> Relation:
@@ -238,6 +251,9 @@ def _expired(each: Expired) -> Iterator[str]:
 
 
 def _done(each: Applied) -> Iterator[str]:
+    if each.cutoff is None:
+        yield f"{each.table}: cannot be applied: {each.error}"
+        return
     parts = f"{each.partitions:,} partitions dropped, " if each.action == "drop_partition" else ""
     yield (
         f"{each.table}: {parts}{each.rows:,} rows {PAST[each.action]}, older than {each.cutoff},"

@@ -156,7 +156,7 @@ class DropArchiveTable(ArchiveOperation):
         return DrainStep(
             f"move the rows of {archive} back to {table}",
             lambda most: sql(
-                "select moved from pgopt.restore_rows({}, {}, {}, 'true', pgopt.written_path(), {}, null)",
+                "select moved from pgopt.restore_rows({}, {}, {}, 'true', pgopt.written_path(), {})",
                 regclass(table),
                 regclass(archive),
                 regclass(archive),
@@ -187,13 +187,12 @@ class DropArchiveTable(ArchiveOperation):
         users = db.session.rows(
             sql(
                 "select format('%I.%I', schema_name, table_name) from pgopt.retention_policy"
-                " where (archive_schema, archive_table) = ({}, {})",
-                literal(archive.schema),
-                literal(archive.name),
+                " where {name} in ((archive_schema, archive_table), (schema_name, table_name))",
+                name=sql("({}::text, {}::text)", literal(archive.schema), literal(archive.name)),
             )
         )
         for (user,) in users:
-            raise InvalidOperation(f"the policy of {user} archives to {archive}: drop or alter that first")
+            raise InvalidOperation(f"the policy of {user} is about {archive}: drop or alter that first")
 
 
 def differences(db: Catalog, one: Relation, two: Relation) -> Sequence[str]:

@@ -292,7 +292,7 @@ as $$
 -- under its own name, by which a predicate may call it
 select format('select %1$I.ctid as place, %1$I.%2$I as edge from only %3$I.%4$I as %1$I where %5$s %6$s limit %7$s',
               policy.table_name, case when by_index then policy.column_name else 'ctid' end, n.nspname, c.relname, condition,
-              case when by_index then format('order by %I.%I', policy.table_name, policy.column_name) end, most)
+              case when by_index then format('order by %I.%I', policy.table_name, policy.column_name) end, coalesce(most::text, 'all'))
 from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = leaf
 $$;
 comment on function pgopt.rows_to_move is 'the query for the next rows that a policy does not keep';

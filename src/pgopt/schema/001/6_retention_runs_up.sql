@@ -28,7 +28,7 @@ create function pgopt.move_rows(
     root regclass, leaf regclass, target regclass, query text, path text, out picked bigint, out moved bigint, out place text
 )
 language plpgsql
-set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO' set row_security = off set synchronize_seqscans = off
+set search_path = pg_catalog, pg_temp set row_security = off set synchronize_seqscans = off
 as $$
 declare
     columns text;
@@ -53,7 +53,8 @@ begin
     end if;
     execute statement || format(
         ' select (select count(*) from picked), (select count(*) from gone), (select count(*) from %s),'
-        ' (select edge::text from picked order by edge desc limit 1)',
+        -- read alike whatever the settings are, which triggers are to find as they were
+        ' (select to_json(edge) #>> ''{}'' from picked order by edge desc limit 1)',
         case when columns is null then 'gone' else 'arrived' end
     ) into picked, moved, arrived, place;
     if arrived <> moved then
@@ -126,7 +127,7 @@ begin
     refused := pgopt.retire(pgopt.retained(policy), part.partition, 'drop', null);
     update pgopt.retention_run r
     set place = part.high, partitions = r.partitions + (refused is null)::integer,
-        notes = r.notes || case when refused is not null then format('%s stays: %s', part.name, refused) end
+        notes = r.notes || array_remove(array[part.name || ' stays: ' || refused], null)
     where r.id = run.id;
     return false;
 end
@@ -140,6 +141,8 @@ declare
     part regclass;
     found_index boolean := run.by_index;
     condition text;
+    first_page bigint;
+    end_page bigint;
     done record;
 begin
     taken := 0;
@@ -152,15 +155,20 @@ begin
         run.place := null;
         found_index := pgopt.served_by_index(policy, part);
     end if;
-    condition := pgopt.retention_condition(policy, run.cutoff) || case
-        when not found_index then format(' and %I.ctid > %L', policy.table_name, coalesce(run.place, '(0,0)'))
-        when run.place is not null then format(' and %I.%I >= %L', policy.table_name, policy.column_name, run.place)
-        else ''
-    end;
+    condition := pgopt.retention_condition(policy, run.cutoff);
+    if not found_index then
+        first_page := coalesce(run.place, '0')::bigint;
+        select first_page + greatest(1, most / greatest(1, coalesce(c.reltuples / nullif(c.relpages, 0), 50)))::bigint into end_page
+        from pg_class c where c.oid = part;
+        condition := condition
+            || format(e' and %1$I.ctid >= \'(%2$s,0)\' and %1$I.ctid < \'(%3$s,0)\'', policy.table_name, first_page, end_page);
+    elsif run.place is not null then
+        condition := condition || format(' and %I.%I >= %L', policy.table_name, policy.column_name, run.place);
+    end if;
     begin
         select m.* into done from pgopt.move_rows(
             pgopt.retained(policy), part, pgopt.archive_of(policy),
-            pgopt.rows_to_move(policy, part, condition, found_index, most), policy.path
+            pgopt.rows_to_move(policy, part, condition, found_index, case when found_index then most end), policy.path
         ) m;
     exception when foreign_key_violation then
         if policy.cascade then
@@ -173,10 +181,10 @@ begin
         raise exception 'rows of % stay although they are deleted: look at its triggers', part;
     end if;
     taken := done.moved;
-    if done.picked < most then
+    if done.picked < most and end_page is null or end_page * current_setting('block_size')::integer >= pg_relation_size(part) then
         update pgopt.retention_run r set leaf = (part::oid::bigint + 1)::oid, by_index = null, place = null where r.id = run.id;
     else
-        update pgopt.retention_run r set leaf = part, by_index = found_index, place = done.place where r.id = run.id;
+        update pgopt.retention_run r set leaf = part, by_index = found_index, place = coalesce(end_page::text, done.place) where r.id = run.id;
     end if;
 end
 $$;
@@ -256,6 +264,15 @@ select format('%I.%I: %s', r.schema_name, r.table_name, r.error) from pgopt.rete
 $$;
 comment on function pgopt.retention_error is 'what has ended a run before its time';
 
+create function pgopt.lost_policies() returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+select string_agg(format('%I.%I: there is no such table: delete its policy from pgopt.retention_policy, or write its new name there',
+                         p.schema_name, p.table_name), '; ' order by p.schema_name, p.table_name)
+from pgopt.retention_policy p where pgopt.retained(p) is null and p.enabled
+$$;
+comment on function pgopt.lost_policies is 'says which policies are of tables that are gone, or have another name';
+
 create function pgopt.retention_order(relation regclass default null) returns setof regclass
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -300,6 +317,9 @@ begin
         end loop;
         failed := pg_catalog.concat_ws('; ', failed, pgopt.retention_error(run));
     end loop;
+    if relation is null then
+        failed := pg_catalog.concat_ws('; ', failed, pgopt.lost_policies());
+    end if;
     if pg_catalog.length(failed) operator(pg_catalog.>) 0 then
         raise exception '%', failed;
     end if;
@@ -376,15 +396,14 @@ $$;
 comment on function pgopt.written_path is 'the search path with which a predicate that is written now is to be read';
 
 create function pgopt.restore_rows(
-    relation regclass, archive regclass, leaf regclass, predicate text, path text, most integer, after text,
-    out picked bigint, out moved bigint, out place text
+    relation regclass, archive regclass, leaf regclass, predicate text, path text, most integer, out picked bigint, out moved bigint
 )
 language sql set search_path = pg_catalog, pg_temp
 as $$
-select m.* from pg_class a, pg_class l join pg_namespace n on n.oid = l.relnamespace, pgopt.move_rows(
+select m.picked, m.moved from pg_class a, pg_class l join pg_namespace n on n.oid = l.relnamespace, pgopt.move_rows(
     archive, leaf, relation,
-    format(e'select %1$I.ctid as place, %1$I.ctid as edge from only %2$I.%3$I as %1$I where ((%4$s\n)) and %1$I.ctid > %5$L limit %6$s',
-           a.relname, n.nspname, l.relname, predicate, coalesce(after, '(0,0)'), coalesce(most::text, 'all')),
+    format(e'select %1$I.ctid as place, null as edge from only %2$I.%3$I as %1$I where (%4$s\n) limit %5$s',
+           a.relname, n.nspname, l.relname, predicate, coalesce(most::text, 'all')),
     path
 ) m
 where a.oid = archive and l.oid = leaf
