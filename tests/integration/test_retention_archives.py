@@ -172,10 +172,11 @@ def test_four_processes_that_are_killed_archive_each_row_once(database: Database
         if changed is not None:
             written[changed[0]] = changed[1]
 
+    database.run("update pgopt.retention_policy set batch = 10")
     first = database.value("select count(*) from ledger")
     with at_work([Writer(database, write)]), workers(database, 4) as found:
         kills = 0
-        while count(database, f"ledger where at < timestamptz '{NOW}' - interval '2 days' and id > 2000") > 1000:
+        while count(database, f"ledger where at < timestamptz '{NOW}' - interval '2 days' and id between 2001 and 5000") > 1000:
             victim = chance.randrange(4)
             if chance.random() < 0.5:
                 found[victim].send_signal(signal.SIGKILL)
@@ -186,10 +187,7 @@ def test_four_processes_that_are_killed_archive_each_row_once(database: Database
                     " and datname = current_database() order by random() limit 1"
                 )
             kills += 1
-            for number, each in enumerate(found):
-                if each.poll() is not None:
-                    found[number] = worker(database, number)
-            wait_until("that one is at work", lambda: progress(database))
+            wait_until("that one is at work", lambda: at_it(database, found), seconds=240)
     assert kills > 3
     apply(database)
     assert count(database, f"ledger where at < timestamptz '{NOW}' - interval '1 day'") == 0
@@ -205,7 +203,11 @@ def test_four_processes_that_are_killed_archive_each_row_once(database: Database
 _last: list[int] = [0]
 
 
-def progress(database: Database) -> bool:
+def at_it(database: Database, found: list[subprocess.Popen[bytes]]) -> bool:
+    """Put new processes in the place of those that are gone, and tell whether rows have moved since it was asked."""
+    for number, each in enumerate(found):
+        if each.poll() is not None:
+            found[number] = worker(database, number)
     now = database.value("select coalesce(sum(rows), 0) from pgopt.retention_run")
     moved = now != _last[0]
     _last[0] = now
