@@ -34,6 +34,30 @@ def add_column_online(
     cannot be added to rows that are there without making them anew, and are refused.
     """
 
+def alter_retention_policy(
+    table: str,
+    *,
+    column: str | None = None,
+    keep: str | None = None,
+    where: str | None = None,
+    action: Literal['delete', 'archive', 'drop_partition'] | None = None,
+    archive_to: str | None = None,
+    archive_schema: str | None = None,
+    timezone: str | None = None,
+    batch: int | None = None,
+    cascade: bool | None = None,
+    partly: Literal['keep', 'delete'] | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Change some of what the policy of a table says; the rest stays, and so does what operators have set.
+
+    ``where="true"`` takes the predicate away. Locks nothing, but for ACCESS SHARE where there is a new predicate. What it was
+    is written down and given back by `reset_retention_policy`. Needs `install_pgopt`::
+
+        op.alter_retention_policy("request_logs", keep="30 days")
+    """
+
 def analyze(
     table: str,
     columns: Sequence[str] | None = None,
@@ -93,6 +117,29 @@ def backfill(
         op.backfill("tickets", set={"priority": "coalesce(priority, 'LOW')"}, where="priority is null")
 
     Values are SQL expressions of the row. ``key`` says by which columns to go, instead of the primary key.
+    """
+
+def create_archive_table(
+    table: str,
+    name: str | None = None,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    rows: Literal['restore', 'leave'] | None = None,
+    archive_schema: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Create a table with the columns and the key of another, to which a policy archives rows.
+
+    It has no defaults, no foreign keys and no other indexes; generated columns are plain ones there, so that they keep what
+    they were. ``parameters`` are its storage parameters. ``rows`` says what becomes of its rows on the way back. Takes ACCESS
+    SHARE on the table for an instant. For an archive in partitions make it with `create_partitioned_table`. Needs
+    `install_pgopt`::
+
+        op.create_archive_table("credit_ledger", "credit_ledger_archive", parameters={"autovacuum_freeze_min_age": 0})
+        op.create_retention_policy(
+            "credit_ledger", column="created_at", keep="6 months", action="archive", archive_to="credit_ledger_archive"
+        )
     """
 
 def create_check_constraint_online(
@@ -231,6 +278,39 @@ def create_primary_key_online(
         op.create_primary_key_online("events_pkey", "events", ["id"])
     """
 
+def create_retention_policy(
+    table: str,
+    *,
+    column: str,
+    keep: str,
+    where: str | None = None,
+    action: Literal['delete', 'archive', 'drop_partition'] = 'delete',
+    archive_to: str | None = None,
+    archive_schema: str | None = None,
+    timezone: str = 'UTC',
+    batch: int = 10000,
+    cascade: bool = False,
+    partly: Literal['keep', 'delete'] = 'keep',
+    schema: str | None = None,
+    schedule: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Say how long the rows of a table are kept by a date or time in them, and what happens then.
+
+    Nothing is deleted here: ``call pgopt.apply_retention()`` and ``pgopt retention`` do that. Takes ACCESS SHARE where there is
+    a predicate, else locks nothing. ``action`` is ``delete``, ``archive`` (moved to ``archive_to``, exactly once) or
+    ``drop_partition``, where whole partitions go, and rows of one that is older in part as ``partly`` says. Months and years
+    of ``keep`` are those of the calendar in ``timezone``. Rows that a foreign key without ON DELETE still refers to stay until
+    they are free, by a policy of the referring table; where deleting would change other tables, ``cascade=True`` must say
+    so. ``schedule`` makes a job that applies it: a cron expression in ``timezone``, or ``"every 6 hours"``. Operators may set
+    ``enabled``, ``hold`` and ``hold_until`` in ``pgopt.retention_policy``. Needs `install_pgopt`::
+
+        op.create_retention_policy("request_logs", column="created_at", keep="7 days", schedule="0 3 * * *")
+        op.create_retention_policy(
+            "tracked_errors", column="seen_at", keep="30 days", where="resolved", timezone="Europe/Berlin"
+        )
+    """
+
 def create_statistics(
     name: str,
     table: str,
@@ -288,6 +368,25 @@ def detach_partition(
     finished. With the bounds it can be undone::
 
         op.detach_partition("audit_logs", "audit_logs_2019", lower="2019-01-01 00:00+00", upper="2020-01-01 00:00+00")
+    """
+
+def drop_archive_table(
+    table: str,
+    name: str | None = None,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    rows: Literal['restore', 'leave'] | None = None,
+    archive_schema: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop an archive that is empty; one with rows is refused, unless ``rows`` says what becomes of them.
+
+    With ``rows="restore"`` they are moved back first, in batches, each of them once; with ``rows="leave"`` the table stays as
+    it is, and is taken up again when it is created again. A policy that archives to it must be dropped before. Takes ACCESS
+    EXCLUSIVE on the archive for an instant, and to move rows ROW EXCLUSIVE on both. Needs `install_pgopt`::
+
+        op.drop_archive_table("credit_ledger", "credit_ledger_archive", rows="restore")
     """
 
 def drop_check_constraint_online(
@@ -444,6 +543,30 @@ def drop_primary_key_online(
     key that is there must then have them::
 
         op.drop_primary_key_online("events_pkey", "events", ["id"])
+    """
+
+def drop_retention_policy(
+    table: str,
+    *,
+    column: str | None = None,
+    keep: str | None = None,
+    where: str | None = None,
+    action: Literal['delete', 'archive', 'drop_partition'] = 'delete',
+    archive_to: str | None = None,
+    archive_schema: str | None = None,
+    timezone: str = 'UTC',
+    batch: int = 10000,
+    cascade: bool = False,
+    partly: Literal['keep', 'delete'] = 'keep',
+    schema: str | None = None,
+    schedule: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Take the policy of a table away. Deletes no rows and locks nothing. With its definition it can be undone.
+
+    What operators have set beside it is written down, and is there again when the policy is. Needs `install_pgopt`::
+
+        op.drop_retention_policy("request_logs")
     """
 
 def drop_statistics(
@@ -671,6 +794,30 @@ def reset_column_statistics(
     `install_pgopt`::
 
         op.reset_column_statistics("tickets", "organization_id", 1000)
+    """
+
+def reset_retention_policy(
+    table: str,
+    *,
+    column: str | None = None,
+    keep: str | None = None,
+    where: str | None = None,
+    action: Literal['delete', 'archive', 'drop_partition'] | None = None,
+    archive_to: str | None = None,
+    archive_schema: str | None = None,
+    timezone: str | None = None,
+    batch: int | None = None,
+    cascade: bool | None = None,
+    partly: Literal['keep', 'delete'] | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give back what the policy of a table said before `alter_retention_policy`. What operators have set stays.
+
+    Where none was altered in this revision there is nothing to give back. Deletes no rows and locks nothing. Needs
+    `install_pgopt`::
+
+        op.reset_retention_policy("request_logs", keep="30 days")
     """
 
 def reset_storage_parameters(

@@ -87,3 +87,12 @@ def test_partition(server: Server, tmp_path: Path) -> None:
     assert all(result["copy"][way]["fill and indexes"]["median"] > 0 for way in ("limit", "textbook", "pgopt"))
     assert result["load"]["pgopt"]["writer statements"]["median"] > 0
     assert leftovers(server) == []
+
+
+def test_retention(server: Server, tmp_path: Path) -> None:
+    table, result = run(server, tmp_path, "retention.py", "--rows=500", "--runs=1", "--idle=0.1")
+    ways = {"one DELETE", "pgopt, procedure", "pgopt, command", "INSERT and DELETE", "pgopt, archive"}
+    assert ways | {"pgopt, partitions", "pgopt, partitions of a tenth", "nothing"} <= set(rows_of(table))
+    assert {way: result["alone"][way]["rows"]["median"] for way in ways} == dict.fromkeys(ways, 100)
+    assert result["beside"]["pgopt, archive"]["writer statements"]["median"] > 0
+    assert leftovers(server) == []

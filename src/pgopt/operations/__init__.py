@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgopt.operations.archive import CreateArchiveTable, DropArchiveTable
 from pgopt.operations.base import Action, Operation, StateOperation, registry
 from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
 from pgopt.operations.columns import AddColumnOnline, Backfill, DropColumnOnline
@@ -28,6 +29,12 @@ from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedT
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.pg_cron import LeavePgCron, UsePgCron
+from pgopt.operations.retention import (
+    AlterRetentionPolicy,
+    CreateRetentionPolicy,
+    DropRetentionPolicy,
+    ResetRetentionPolicy,
+)
 from pgopt.operations.single_partitions import AttachPartition, DetachPartition
 from pgopt.operations.statistics import (
     Analyze,
@@ -42,18 +49,22 @@ from pgopt.operations.support import InstallPgopt, UninstallPgopt
 __all__ = [
     "Action",
     "AddColumnOnline",
+    "AlterRetentionPolicy",
     "Analyze",
     "AttachPartition",
     "Backfill",
+    "CreateArchiveTable",
     "CreateCheckConstraintOnline",
     "CreateExtension",
     "CreateForeignKeyOnline",
     "CreateIndexConcurrently",
     "CreatePartitionedTable",
     "CreatePrimaryKeyOnline",
+    "CreateRetentionPolicy",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
     "DetachPartition",
+    "DropArchiveTable",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
     "DropExtension",
@@ -62,6 +73,7 @@ __all__ = [
     "DropNotNull",
     "DropPartitionedTable",
     "DropPrimaryKeyOnline",
+    "DropRetentionPolicy",
     "DropStatistics",
     "DropUniqueConstraintOnline",
     "FinalizePartitioning",
@@ -76,6 +88,7 @@ __all__ = [
     "ReplaceIndexConcurrently",
     "ReplacePrimaryKeyOnline",
     "ResetColumnStatistics",
+    "ResetRetentionPolicy",
     "ResetStorageParameters",
     "ScheduleJob",
     "SetColumnStatistics",
