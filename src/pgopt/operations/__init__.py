@@ -22,10 +22,12 @@ from pgopt.operations.keys import (
     ReplacePrimaryKeyOnline,
 )
 from pgopt.operations.living import ManagePartitions, UnmanagePartitions
+from pgopt.operations.matviews import CreateMaterializedView, DropMaterializedView, RefreshMaterializedView
 from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
+from pgopt.operations.replaced_views import ReplaceMaterializedView
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -45,6 +47,7 @@ __all__ = [
     "CreateExtension",
     "CreateForeignKeyOnline",
     "CreateIndexConcurrently",
+    "CreateMaterializedView",
     "CreatePartitionedTable",
     "CreatePrimaryKeyOnline",
     "CreateStatistics",
@@ -54,6 +57,7 @@ __all__ = [
     "DropExtension",
     "DropForeignKeyOnline",
     "DropIndexConcurrently",
+    "DropMaterializedView",
     "DropNotNull",
     "DropPartitionedTable",
     "DropPrimaryKeyOnline",
@@ -65,9 +69,11 @@ __all__ = [
     "ManagePartitions",
     "Operation",
     "PartitionTable",
+    "RefreshMaterializedView",
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",
+    "ReplaceMaterializedView",
     "ReplacePrimaryKeyOnline",
     "ResetColumnStatistics",
     "ResetStorageParameters",

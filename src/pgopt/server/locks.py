@@ -184,9 +184,13 @@ def lock_tables(locks: Sequence[Lock]) -> Iterator[Composable]:
 
 
 def _lock_view(lock: Lock) -> Composable:
-    """Lock a view alone: LOCK TABLE would lock all that it reads, too; giving it to its owner takes ACCESS EXCLUSIVE."""
+    """Lock a view alone: LOCK TABLE would lock all that it reads, too, and refuses a materialized one.
+
+    Giving it to its owner takes ACCESS EXCLUSIVE.
+    """
     return sql(
-        "do $pgopt$ begin execute (select format('alter view %s owner to %I', c.oid::regclass, pg_get_userbyid(c.relowner))"
+        "do $pgopt$ begin execute (select format('alter %s view %s owner to %I', case c.relkind when 'm' then 'materialized' end,"
+        " c.oid::regclass, pg_get_userbyid(c.relowner))"
         " from pg_class c where c.oid = {}::regclass); end $pgopt$",
         literal(render(lock.ident)),
     )
