@@ -158,10 +158,11 @@ class CreateMaterializedView(ViewOperation):
         if not self.depends_on:
             return views.understood(db, self.query)
         db.require_pgopt()
-        wanted = views.understood(db, self.query, unseen=True)
+        wanted = views.understood(db, self.query, _array(self.sources(db)))
         if wanted.unseen:
             raise InvalidOperation(
-                f"nobody can know for certain that {self.name} has nothing to do, so it cannot have depends_on: {'; '.join(wanted.unseen)}"
+                f"nobody could know for certain that {self.name} has nothing to do: {'; '.join(wanted.unseen)}:"
+                " leave depends_on out, or change what it reads"
             )
         return wanted
 
@@ -182,11 +183,7 @@ class CreateMaterializedView(ViewOperation):
         view, tables = literal(render(self.ident)), self.sources(db)
         return Step(
             f"note changes for {self.name}",
-            sql(
-                "select pgopt.watch({}::regclass, array[{}]::regclass[])",
-                view,
-                joined(literal(render(each.ident)) for each in tables),
-            ),
+            sql("select pgopt.watch({}::regclass, {})", view, _array(tables)),
             locks=[Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema) for each in tables if not _noted(db, each)],
             done=lambda db: bool(
                 db.session.value(sql("select not exists (select from pgopt.unwatched({}::regclass))", view))
@@ -331,6 +328,10 @@ _LOOK = """do {tag} declare said text := (select error from pgopt.materialized w
         raise exception using message = said;
     end if;
 end {tag}"""
+
+
+def _array(tables: Sequence[Relation]) -> Composable:
+    return sql("array[{}]::regclass[]", joined(literal(render(each.ident)) for each in tables))
 
 
 def _not_concurrently(db: Catalog, view: Relation) -> str | None:

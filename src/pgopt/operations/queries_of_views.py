@@ -39,12 +39,13 @@ def bare(text: str) -> str:
     return text.strip().rstrip(";").rstrip()
 
 
-def understood(db: Catalog, text: str, *, unseen: bool = False) -> Wanted:
-    """Let the server read a query, as a view that is rolled back."""
+def understood(db: Catalog, text: str, depends_on: Composable | None = None) -> Wanted:
+    """Let the server read a query, as a view that is rolled back; with the tables it is said to depend on, ask about them."""
     with _probe(db, text):
         db.session.value(QUALIFIED)
         probe = sql("{}::regclass", literal(PROBE))
-        reasons = db.session.rows(sql("select pgopt.unseen_changes({})", probe)) if unseen else []
+        asked = sql("select pgopt.unseen_changes({}, {})", probe, depends_on) if depends_on else None
+        reasons = db.session.rows(asked) if asked else []
         oid = db.session.value(sql("select {}::oid::int8", probe))
         return Wanted(
             db.session.value(sql("select pg_get_viewdef({})", probe)),

@@ -13,7 +13,7 @@ drop function pgopt.watch(regclass, regclass[]);
 drop function pgopt.unwatched(regclass);
 drop function pgopt.note_dirty();
 drop function pgopt.fingerprint(regclass);
-drop function pgopt.unseen_changes(regclass);
+drop function pgopt.unseen_changes(regclass, regclass[]);
 drop function pgopt.called_by(regclass);
 drop function pgopt.read_by(regclass);
 drop table pgopt.dirty;
