@@ -112,7 +112,7 @@ def test_a_failed_refresh_is_written_down_and_tried_again_later(sales: Database)
     ]
     assert sales.value("select failures = 1 and error = 'division by zero' and retry_at > now() from pgopt.freshness")
     outcome, detail = refresh(sales)
-    assert outcome == "skipped"
+    assert outcome == "postponed"
     assert "it has failed 1 times" in str(detail)
     first = sales.value("select retry_at - now() from pgopt.freshness")
     assert refresh(sales, more=", force => true")[0] == "failed"
@@ -130,8 +130,14 @@ def test_a_refresh_that_is_cancelled_is_written_down(sales: Database) -> None:
     with sales.connect() as connection:
         connection.execute("set statement_timeout = '300ms'")
         found = connection.execute("select * from pgopt.refresh('per_shop')").fetchall()
-    assert found == [("failed", "canceling statement due to statement timeout")]
+    assert found == [("cancelled", "canceling statement due to statement timeout")]
     assert sales.value("select outcome from pgopt.refresh order by id desc limit 1") == "failed"
+    sales.run("create materialized view quick as select 1")
+    with sales.connect() as connection:
+        connection.execute("set statement_timeout = '300ms'")
+        with pytest.raises(psycopg.errors.RaiseException, match="not refreshed: per_shop: canceling"):
+            connection.execute("call pgopt.refresh_all(force => true)")
+    assert sales.value("select count(*) from pgopt.refresh where view = 'quick'::regclass") == 0, "and no more is begun"
 
 
 def test_a_migration_whose_refresh_fails_says_so_and_has_it_written_down(sales: Database) -> None:
@@ -186,7 +192,10 @@ def test_one_that_fails_does_not_keep_the_others_from_being_refreshed(sales: Dat
         f"create materialized view per_shop as {QUERY}; create materialized view bad as select 1 / min(amount) as n from sales"
     )
     sales.run("insert into sales (shop, amount) values (7, 0)")
-    sales.run("call pgopt.refresh_all(force => true)")
+    with pytest.raises(psycopg.errors.RaiseException, match=r"^not refreshed: bad: division by zero"):
+        sales.run("call pgopt.refresh_all(force => true)")
+    with pytest.raises(psycopg.errors.RaiseException, match=r"^not refreshed: bad: it has failed 1 times"):
+        sales.run("call pgopt.refresh_all()")
     assert agrees(sales)
     assert sales.rows("select view_name, failures from pgopt.freshness order by 1") == [("bad", 1), ("per_shop", 0)]
 

@@ -296,6 +296,7 @@ declare
     mark text;
     said text;
     patience integer;
+    cancelled boolean := false;
     -- an autovacuum gives way after deadlock_timeout
     last constant integer := 500 + extract(epoch from current_setting('deadlock_timeout')::interval) * 1000;
 begin
@@ -319,8 +320,8 @@ begin
     insert into pgopt.materialized (view) values (refresh.view) on conflict do nothing;
     select * into it from pgopt.materialized m where m.view = refresh.view;
     if it.retry_at > clock_timestamp() and not force then
-        return query select 'skipped', format('it has failed %s times and is tried again from %s on, or with force => true: %s',
-                                              it.failures, it.retry_at, it.error);
+        return query select 'postponed', format('it has failed %s times and is tried again from %s on, or with force => true: %s',
+                                                it.failures, it.retry_at, it.error);
         return;
     end if;
     mark := pgopt.fingerprint(refresh.view);
@@ -343,7 +344,11 @@ begin
         exception
             when lock_not_available or deadlock_detected then
                 said := sqlerrm;
-            when query_canceled or others then
+            when query_canceled then
+                cancelled := true;
+                said := sqlerrm;
+                exit;
+            when others then
                 said := sqlerrm;
                 exit;
         end;
@@ -354,7 +359,7 @@ begin
             retry_at = clock_timestamp() + least(interval '1 hour', interval '10 s' * 2 ^ least(m.failures, 10))
         where m.view = refresh.view;
         perform pgopt.note_refresh(refresh.view, 'failed', method, started, said);
-        return query select 'failed', said;
+        return query select case when cancelled then 'cancelled' else 'failed' end, said;
         return;
     end if;
     update pgopt.materialized m set fresh_at = as_of, fingerprint = mark, failures = 0, retry_at = null, error = null
@@ -389,12 +394,21 @@ as $$
 declare
     it pg_catalog.regclass;
     came record;
+    failed text;
 begin
     for it in select o.* from pgopt.in_order(views) o loop
         select * into came from pgopt.refresh(it, refresh_all.concurrently, refresh_all.force);
         raise notice '%: %', it, pg_catalog.concat_ws(': ', came.outcome, came.detail);
+        if came.outcome in ('failed', 'postponed', 'cancelled') then
+            failed := pg_catalog.concat_ws('; ', failed, pg_catalog.concat(it, ': ', came.detail));
+        end if;
+        -- what was written down stays, whatever is raised at the end
         commit;
+        exit when came.outcome = 'cancelled';
     end loop;
+    if failed is not null then
+        raise exception 'not refreshed: %', failed;
+    end if;
 end
 $$;
 comment on procedure pgopt.refresh_all is 'refreshes materialized views, by default all of one''s own, each in a transaction of its own and after those that it reads';
