@@ -660,8 +660,9 @@ def replace_materialized_view(
 
     The new one is built and indexed beside the old (ACCESS SHARE on what it reads, nobody waits), then both are swapped under
     ACCESS EXCLUSIVE for an instant. Its indexes, owner, grants, comments, statistics, storage parameters and the views on top
-    of it are there afterwards; what cannot follow is listed before anything is changed: a column that is gone or has another
-    type and is used, or a materialized view on top. Views follow by CREATE OR REPLACE. Must see the database::
+    of it are there afterwards; materialized views that read it are built anew beside it and swapped with it (those that read
+    it through a view want a refresh afterwards). What cannot follow is listed before anything is changed: a column that is
+    gone or has another type and is used, a function that is bound to it. Must see the database::
 
         op.replace_materialized_view(
             "user_tokens", 'select "userId", sum(tokens) as tokens, max(timestamp) as last from "TokenUsage" group by 1',

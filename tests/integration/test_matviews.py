@@ -528,6 +528,7 @@ def test_what_cannot_follow_is_listed_before_anything_is_changed(sales: Database
     sales.perform(VIEW)
     sales.run(
         "create view v as select amount from per_shop; create materialized view m as select number from per_shop;"
+        "create schema pgopt_shadow;"
         "comment on column per_shop.number is 'n'; create function f() returns bigint begin atomic select count(*) from per_shop; end"
     )
     before = sales.dump()
@@ -537,7 +538,7 @@ def test_what_cannot_follow_is_listed_before_anything_is_changed(sales: Database
         )
     said = str(raised.value)
     for each in (
-        "materialized view m is made of it: drop it before and create it after",
+        "there is a schema pgopt_shadow: rename it",
         "function f() is bound to the table itself",
         "the new query has no column 'number', which has its comment",
         "the new query has no column 'number', which has view m",
@@ -545,6 +546,25 @@ def test_what_cannot_follow_is_listed_before_anything_is_changed(sales: Database
     ):
         assert each in said
     assert sales.dump() == before
+
+
+def test_views_on_top_are_built_of_the_new_one(sales: Database) -> None:
+    sales.perform(VIEW)
+    sales.run(
+        "create materialized view top as select shop, number from per_shop where number > 1; create unique index on top (shop);"
+        "create schema other; create materialized view other.last as select sum(number) as n from top"
+    )
+    sales.run("insert into sales (shop, amount) values (20, 1), (20, 2)")
+    sales.perform(ReplaceMaterializedView("per_shop", f"{QUERY} having count(*) < 5", old=QUERY))
+    assert sales.rows("select shop, number from top") == [(20, 2)]
+    assert sales.value("select n from other.last") == 2
+    assert sales.rows("select view_name, outcome from pgopt.freshness order by 1") == [
+        ("last", "replaced"),
+        ("per_shop", "replaced"),
+        ("top", "replaced"),
+    ]
+    sales.run("call pgopt.refresh_all()")
+    assert sales.value("select to_regnamespace('pgopt_shadow')") is None
 
 
 def test_a_view_that_is_neither_old_nor_new_is_not_replaced(sales: Database) -> None:

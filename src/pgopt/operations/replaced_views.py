@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY
 from typing import TYPE_CHECKING, Any
 
-from pgopt.copy.move import Move, locks_on_views, rename_index
-from pgopt.copy.shape import GONE, QUALIFIED, beside, indexes_of
+from pgopt.copy.shape import GONE, beside
 from pgopt.copy.shape import PACKAGE as COPY
 from pgopt.errors import InvalidOperation, NeedsDatabase, NotReversible
 from pgopt.operations import queries_of_views as views
 from pgopt.operations.base import StateOperation, operation
+from pgopt.operations.view_exchange import NEW, SHADOW, Exchange
 from pgopt.plan.step import Step
 from pgopt.server.catalog import UNSEEN
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
-from pgopt.server.quoting import check_name, ident, literal, options, render, sql, verbatim
+from pgopt.server.quoting import check_name, ident, joined, literal, render, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from psycopg.sql import Composable
-
     from pgopt.operations.queries_of_views import Wanted
     from pgopt.server.catalog import Catalog, Relation
-
-NEW = "new"
 
 
 @operation("replace_materialized_view")
@@ -34,8 +30,9 @@ class ReplaceMaterializedView(StateOperation):
 
     The new one is built and indexed beside the old (ACCESS SHARE on what it reads, nobody waits), then both are swapped under
     ACCESS EXCLUSIVE for an instant. Its indexes, owner, grants, comments, statistics, storage parameters and the views on top
-    of it are there afterwards; what cannot follow is listed before anything is changed: a column that is gone or has another
-    type and is used, or a materialized view on top. Views follow by CREATE OR REPLACE. Must see the database::
+    of it are there afterwards; materialized views that read it are built anew beside it and swapped with it (those that read
+    it through a view want a refresh afterwards). What cannot follow is listed before anything is changed: a column that is
+    gone or has another type and is used, a function that is bound to it. Must see the database::
 
         op.replace_materialized_view(
             "user_tokens", 'select "userId", sum(tokens) as tokens, max(timestamp) as last from "TokenUsage" group by 1',
@@ -65,104 +62,18 @@ class ReplaceMaterializedView(StateOperation):
             raise NeedsDatabase(UNSEEN)
         view = views.get(db, self.name, self.schema)
         wanted, there = views.understood(db, self.query), views.definition(db, view)
-        new = beside(view.name, NEW)
-        yield Step(
-            f"drop what an interrupted run has left of {view}",
-            sql("drop materialized view if exists {}", ident(view.schema, new)),
-            done=lambda db: views.find(db, new, view.schema) is None,
-        )
+        found = [db.by_oid(oid) for (oid,) in db.session.rows(query("on_top", views.PACKAGE, view=literal(view.oid)))]
+        yield _clear(found)
         if there != wanted.definition:
             self._check_old(db, view, there)
-            _check(db, view, wanted)
-            exchange = _Exchange(view, self.query)
-            yield from exchange.steps(db)
-        yield _analyze(view)
+            _check(db, found, wanted)
+            yield from Exchange(found, self.query, bool(db.installed())).steps(db)
+        for each in found:
+            yield _analyze(each)
 
     def _check_old(self, db: Catalog, view: Relation, there: str) -> None:
         if self.old is not None and there != (old := views.understood(db, self.old).definition):
             raise views.others(f"the query of {view} is neither this nor what old= says", there, old)
-
-
-@dataclass(frozen=True)
-class _Exchange:
-    """A materialized view and the one that takes its place."""
-
-    view: Relation
-    query: str
-
-    @property
-    def new(self) -> str:
-        """The name of the other one until then."""
-        return beside(self.view.name, NEW)
-
-    @property
-    def aside(self) -> str:
-        """The name of the view when it has given up its place."""
-        return beside(self.view.name, GONE)
-
-    def steps(self, db: Catalog) -> Iterator[Step]:
-        """Give the steps."""
-        yield Step(
-            f"build {self.view} with its new query beside the old",
-            self._build,
-            locks=views.locks_of(db, self.query),
-            done=self._is_swapped,
-        )
-        yield Step(f"swap {self.view} for the new one", self._swap, locks=self._locks(db), done=self._is_swapped)
-
-    def _is_swapped(self, db: Catalog) -> bool:
-        there = db.relation(self.view.name, self.view.schema)
-        return there is None or there.oid != self.view.oid
-
-    def _build(self, db: Catalog) -> Iterator[Composable]:
-        new = ident(self.view.schema, self.new)
-        method, space, filled, owner = db.session.row(query("made_like", views.PACKAGE, view=literal(self.view.oid)))
-        yield sql(
-            "create materialized view {} using {}{}{} as {}\n{}",
-            new,
-            ident(method),
-            _with(db, self.view),
-            sql(" tablespace {}", ident(space)) if space else verbatim(""),
-            verbatim(views.bare(self.query)),
-            verbatim("with data" if filled else "with no data"),
-        )
-        yield verbatim(QUALIFIED)
-        for index in indexes_of(db, self.view):
-            yield index.create(beside(index.name, NEW), new)
-        for column, target in db.session.rows(query("own_targets", views.PACKAGE, view=literal(self.view.oid))):
-            yield sql("alter table {} alter column {} set statistics {}", new, ident(column), literal(target))
-        yield sql("analyze {}", new)
-        yield sql("alter materialized view {} owner to {}", new, ident(owner))
-        if filled and db.installed():
-            yield sql("select pgopt.made({}::regclass, 'replaced', now())", literal(render(new)))
-
-    def _swap(self, db: Catalog) -> Iterator[Composable]:
-        yield verbatim(QUALIFIED)
-        move = Move(db, self.view, views.get(db, self.new, self.view.schema), self.aside)
-        yield from move.take()
-        for index in move.indexes:
-            yield rename_index(self.view, index.name, beside(index.name, GONE))
-            yield rename_index(self.view, beside(index.name, NEW), index.name)
-        yield from move.give()
-        if db.installed():
-            oids = map(literal, (self.view.oid, move.target.oid))
-            yield sql("select pgopt.moved({}::oid, {}::oid)", *oids)
-        yield sql("drop materialized view {}", move.aside)
-
-    def _locks(self, db: Catalog) -> list[Lock]:
-        read = db.session.rows(query("read_beside", views.PACKAGE, view=literal(self.view.oid)))
-        return [
-            *locks_on_views(db, self.view),
-            Lock(Mode.ACCESS_EXCLUSIVE, self.view.name, self.view.schema, is_view=True),
-            *(Lock(Mode.ACCESS_SHARE, name, schema, is_foreign=True) for schema, name in read),
-            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(self.view)),
-        ]
-
-
-def _with(db: Catalog, view: Relation) -> Composable:
-    """Write the storage parameters that a view has."""
-    parameters = {name: value for each in db.storage(view) for name, value in each.parameters.items()}
-    return sql(" with ({})", options(parameters)) if parameters else verbatim("")
 
 
 def _analyze(view: Relation) -> Step:
@@ -176,15 +87,44 @@ def _analyze(view: Relation) -> Step:
     )
 
 
-def _check(db: Catalog, view: Relation, wanted: Wanted) -> None:
+def _clear(found: Sequence[Relation]) -> Step:
+    """Drop what an interrupted run has left; it may be older than what is there by now."""
+    left = [(each.schema, beside(each.name, NEW)) for each in found]
+    return Step(
+        f"drop what an interrupted run has left of {found[0]}",
+        # what reads it was left, too
+        sql("drop materialized view if exists {} cascade", joined(ident(*name) for name in left)),
+        done=lambda db: not any(views.find(db, name, schema) for schema, name in left),
+    )
+
+
+def _check(db: Catalog, found: Sequence[Relation], wanted: Wanted) -> None:
     """List all that cannot follow."""
-    found = query("obstacles", COPY, table=literal(view.oid), proof=literal(""), ours=literal([]))
-    reasons = [*(said for (said,) in db.session.rows(found)), *_lost_columns(db, view, wanted)]
-    if taken := db.relation(beside(view.name, GONE), view.schema):
-        reasons.append(f"{taken} has the name that the old one takes for an instant: rename it")
+    reasons = [reason for each in found for reason in _obstacles(db, each)]
+    reasons += _lost_columns(db, found[0], wanted)
+    if len(found) > 1:
+        reasons += _against_shadow(db, found)
     if reasons:
         lines = "".join(f"\n  {reason}" for reason in reasons)
-        raise InvalidOperation(f"{view} cannot be replaced as it is:{lines}")
+        raise InvalidOperation(f"{found[0]} cannot be replaced as it is:{lines}")
+
+
+def _obstacles(db: Catalog, view: Relation) -> Iterator[str]:
+    rows = db.session.rows(query("obstacles", COPY, table=literal(view.oid), proof=literal(""), ours=literal([])))
+    yield from (f"{view}: {said}" for (said,) in rows)
+    if taken := db.relation(beside(view.name, GONE), view.schema):
+        yield f"{taken} has the name that {view} takes for an instant: rename it"
+
+
+def _against_shadow(db: Catalog, found: Sequence[Relation]) -> Iterator[str]:
+    """Say what keeps views on top from being built while the new ones stand aside with the names of the old."""
+    if not db.session.value("select has_database_privilege(current_database(), 'create')"):
+        yield f"{found[1]} reads it, and to build that anew takes CREATE on the database: grant it, or drop {found[1]} before"
+    if db.session.value(sql("select to_regnamespace({}) is not null", literal(SHADOW))):
+        yield f"there is a schema {SHADOW}: rename it"
+    names = [each.name for each in found]
+    if len(set(names)) < len(names):
+        yield "two materialized views of those that are built anew have the same name in different schemas: drop one before"
 
 
 def _lost_columns(db: Catalog, view: Relation, wanted: Wanted) -> Iterator[str]:

@@ -211,4 +211,20 @@ EXAMPLES = [
         writes=SALES_WRITES,
         scriptable=False,
     ),
+    Example(
+        "replace a materialized view with others on top of it",
+        SALES
+        + f"""create schema "S x"; create materialized view per_shop as {PER_SHOP}; create unique index on per_shop (shop);
+        create view v as select shop, amount from per_shop; create materialized view through as select * from v;
+        create materialized view "S x"."O'n %s" with (fillfactor = 80) as
+            select p.number, abs(p.amount) as amount, through.amount as other, (select max(h.city) from shops h) as city
+            from per_shop p join through using (shop) where p.amount > 3;
+        create index "in ""it" on "S x"."O'n %s" (number, amount); comment on column "S x"."O'n %s".number is 'n';
+        create materialized view last as select count(*) as n from "S x"."O'n %s", per_shop; grant select on last to pg_monitor;
+        create view very_last as select l.n, p.shop, o.city from last l, per_shop p, "S x"."O'n %s" o;""",
+        ReplaceMaterializedView("per_shop", PER_SHOP_AND_MORE, old=PER_SHOP),
+        before=INSTALLED,
+        writes=SALES_WRITES + "; select n from last; select shop from very_last limit 1; select * from through",
+        scriptable=False,
+    ),
 ]

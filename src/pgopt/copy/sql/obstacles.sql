@@ -65,7 +65,8 @@ select said from (
     from (select distinct r.ev_class from it
           join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = it.oid and d.classid = 'pg_rewrite'::regclass
           join pg_rewrite r on r.oid = d.objid) x
-    join pg_class v on v.oid = x.ev_class and v.relkind = 'm' and v.oid <> {table}
+    join pg_class v on v.oid = x.ev_class and v.relkind = 'm'
+    join it on it.relkind <> 'm'
     union all
     -- functions with BEGIN ATOMIC bodies, policies of other tables, rules of other relations …
     select distinct 21, format('%s is bound to the table itself, not to its name: drop it before and create it after',
