@@ -14,6 +14,7 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.jobs import ScheduleJob, UnscheduleJob
 from pgopt.operations.keys import (
     CreatePrimaryKeyOnline,
     CreateUniqueConstraintOnline,
@@ -27,7 +28,9 @@ from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
+from pgopt.operations.pg_cron import LeavePgCron, UsePgCron
 from pgopt.operations.replaced_views import ReplaceMaterializedView
+from pgopt.operations.single_partitions import AttachPartition, DetachPartition
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -42,6 +45,7 @@ __all__ = [
     "Action",
     "AddColumnOnline",
     "Analyze",
+    "AttachPartition",
     "Backfill",
     "CreateCheckConstraintOnline",
     "CreateExtension",
@@ -52,6 +56,7 @@ __all__ = [
     "CreatePrimaryKeyOnline",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
+    "DetachPartition",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
     "DropExtension",
@@ -66,6 +71,7 @@ __all__ = [
     "FinalizePartitioning",
     "InstallMonitoring",
     "InstallPgopt",
+    "LeavePgCron",
     "ManagePartitions",
     "Operation",
     "PartitionTable",
@@ -77,6 +83,7 @@ __all__ = [
     "ReplacePrimaryKeyOnline",
     "ResetColumnStatistics",
     "ResetStorageParameters",
+    "ScheduleJob",
     "SetColumnStatistics",
     "SetNotNullOnline",
     "SetStorageParameters",
@@ -85,5 +92,7 @@ __all__ = [
     "UninstallPgopt",
     "UnmanagePartitions",
     "UnpartitionTable",
+    "UnscheduleJob",
+    "UsePgCron",
     "registry",
 ]
