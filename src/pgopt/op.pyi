@@ -198,6 +198,7 @@ def create_materialized_view(
     indexes: Sequence[Any] = (),
     with_data: bool = True,
     depends_on: Sequence[Any] = (),
+    refresh: str | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
@@ -211,11 +212,12 @@ def create_materialized_view(
     With ``depends_on``, which names all tables that it reads, statement triggers note their changes (SHARE ROW EXCLUSIVE for
     an instant; a writing transaction notes one row), and a refresh with nothing to do is skipped. It is refused where nobody can
     know that for certain: for a query with stable functions such as ``now()``, or of materialized views. Needs `install_pgopt`
-    then::
+    then, and for ``refresh``, which schedules a job by a cron expression in UTC or an interval, and wants ``unique``; where the role of
+    who runs jobs has another search path, say ``schema``::
 
         op.create_materialized_view(
             "user_tokens", 'select "userId", sum(tokens) as tokens from "TokenUsage" group by 1',
-            unique=["userId"], indexes=["tokens desc"], depends_on=["TokenUsage"],
+            unique=["userId"], indexes=["tokens desc"], depends_on=["TokenUsage"], refresh="every 5 minutes",
         )
     """
 
@@ -430,6 +432,7 @@ def drop_materialized_view(
     indexes: Sequence[Any] = (),
     with_data: bool = True,
     depends_on: Sequence[Any] = (),
+    refresh: str | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import Column, Integer, MetaData, Table, select
 
 from pgopt import InvalidOperation, NotReversible, PgoptError
+from pgopt.jobs.runner import Runner
 from pgopt.operations import (
     CreateMaterializedView,
     DropMaterializedView,
@@ -648,3 +649,27 @@ def test_a_second_runner_of_the_same_kind_waits_its_turn(sales: Database) -> Non
         one.execute("commit")
     wait_until("it is gone", lambda: not sales.value(f"select exists (select from pg_stat_activity where pid = {pid})"))
     assert refresh(sales) == ("refreshed", None)
+
+
+# -- jobs ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_job_refreshes_the_view(sales: Database) -> None:
+    view = CreateMaterializedView("per_shop", QUERY, unique=["shop"], refresh="every 20 seconds", schema="public")
+    sales.perform(view)
+    sales.run("insert into sales (shop, amount) values (7, 1)")
+    assert sales.rows("select name, every::text, cron from pgopt.job") == [
+        ("refresh public.per_shop", "00:00:20", None)
+    ]
+    sales.run("update pgopt.job set next_due = clock_timestamp()")
+    with sales.engine(isolation_level="AUTOCOMMIT").connect() as connection:
+        list(Runner(connection).round())
+    assert sales.rows("select outcome, error from pgopt.job_run") == [("succeeded", None)]
+    assert agrees(sales)
+    sales.perform(DropMaterializedView("per_shop", schema="public"))
+    assert sales.rows("select name from pgopt.job") == []
+
+
+def test_a_view_that_is_refreshed_again_and_again_has_a_unique_index() -> None:
+    with pytest.raises(InvalidOperation, match="readers would wait: say unique="):
+        CreateMaterializedView("v", "select 1 as a", refresh="*/5 * * * *")

@@ -23,12 +23,13 @@ from pgopt.operations.keys import (
     ReplacePrimaryKeyOnline,
 )
 from pgopt.operations.living import ManagePartitions, UnmanagePartitions
-from pgopt.operations.matviews import CreateMaterializedView, DropMaterializedView, RefreshMaterializedView
+from pgopt.operations.matviews import CreateMaterializedView, DropMaterializedView
 from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.pg_cron import LeavePgCron, UsePgCron
+from pgopt.operations.refreshed_views import RefreshMaterializedView
 from pgopt.operations.replaced_views import ReplaceMaterializedView
 from pgopt.operations.single_partitions import AttachPartition, DetachPartition
 from pgopt.operations.statistics import (

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations import queries_of_views as views
-from pgopt.operations.base import Action, StateOperation, operation, other
+from pgopt.operations import watched_views as watching
+from pgopt.operations.base import StateOperation, operation, other
 from pgopt.operations.index_steps import create_statement
 from pgopt.operations.indexes import CreateIndexConcurrently
+from pgopt.operations.jobs import EVERY, ScheduleJob, UnscheduleJob
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import (
@@ -18,7 +20,6 @@ from pgopt.server.quoting import (
     column_name,
     dollars,
     ident,
-    joined,
     literal,
     name_of,
     render,
@@ -46,6 +47,7 @@ class ViewOperation(StateOperation):
     indexes: Sequence[Any] = ()
     with_data: bool = True
     depends_on: Sequence[Any] = ()
+    refresh: str | None = None
     schema: str | None = None
 
     def check(self) -> None:
@@ -59,6 +61,16 @@ class ViewOperation(StateOperation):
                 raise InvalidOperation(
                     f"unique={text!r} of {self.name} is an expression, and a concurrent refresh needs plain columns: add a column to the query"
                 )
+        if self.refresh is not None and self.query is not None:
+            self._check_refresh(self.refresh)
+
+    def _check_refresh(self, when: str) -> None:
+        if not self.unique:
+            raise InvalidOperation(
+                f"{self.name} is to be refreshed again and again, and readers would wait: say unique=, the columns that tell its rows"
+                " apart, so that it can be done concurrently"
+            )
+        self.job(when).check()
 
     def subject(self, db: Catalog) -> str:
         return str(views.find(db, self.name, self.schema) or ".".join(filter(None, (self.schema, self.name))))
@@ -77,6 +89,17 @@ class ViewOperation(StateOperation):
         for each in self.indexes:
             columns = [each] if isinstance(each, str) else each
             yield CreateIndexConcurrently(None, self.name, columns, schema=self.schema)
+
+    def job(self, when: str) -> ScheduleJob:
+        """The job that refreshes the view."""
+        every = when.removeprefix(EVERY) if when.startswith(EVERY) else None
+        command = sql("call pgopt.refresh_all(array[{}]::regclass[])", literal(render(self.ident)))
+        return ScheduleJob(self.job_name, render(command), cron=None if every else when, every=every)
+
+    @property
+    def job_name(self) -> str:
+        """The name of that job."""
+        return f"refresh {'.'.join(filter(None, (self.schema, self.name)))}"
 
     def sources(self, db: Catalog) -> list[Relation]:
         """Look up the tables that the view depends on, with their partitions."""
@@ -120,11 +143,12 @@ class CreateMaterializedView(ViewOperation):
     With ``depends_on``, which names all tables that it reads, statement triggers note their changes (SHARE ROW EXCLUSIVE for
     an instant; a writing transaction notes one row), and a refresh with nothing to do is skipped. It is refused where nobody can
     know that for certain: for a query with stable functions such as ``now()``, or of materialized views. Needs `install_pgopt`
-    then::
+    then, and for ``refresh``, which schedules a job by a cron expression in UTC or an interval, and wants ``unique``; where the role of
+    who runs jobs has another search path, say ``schema``::
 
         op.create_materialized_view(
             "user_tokens", 'select "userId", sum(tokens) as tokens from "TokenUsage" group by 1',
-            unique=["userId"], indexes=["tokens desc"], depends_on=["TokenUsage"],
+            unique=["userId"], indexes=["tokens desc"], depends_on=["TokenUsage"], refresh="every 5 minutes",
         )
     """
 
@@ -152,13 +176,16 @@ class CreateMaterializedView(ViewOperation):
             for each in self.all_indexes:
                 yield from each.plan(db)
         if self.depends_on:
-            yield self._watch(db)
+            db.require_pgopt()
+            yield watching.begin(db, self.name, self.ident, self.sources(db))
+        if self.refresh is not None:
+            yield from self.job(self.refresh).plan(db)
 
     def _understood(self, db: Catalog) -> Wanted:
         if not self.depends_on:
             return views.understood(db, self.query)
         db.require_pgopt()
-        wanted = views.understood(db, self.query, _array(self.sources(db)))
+        wanted = views.understood(db, self.query, watching.array(self.sources(db)))
         if wanted.unseen:
             raise InvalidOperation(
                 f"nobody could know for certain that {self.name} has nothing to do: {'; '.join(wanted.unseen)}:"
@@ -177,18 +204,6 @@ class CreateMaterializedView(ViewOperation):
     def _note(self) -> Iterator[Composable]:
         if self.with_data:
             yield self.in_pgopt(sql("pgopt.made({}::regclass, 'created', now())", literal(render(self.ident))))
-
-    def _watch(self, db: Catalog) -> Step:
-        db.require_pgopt()
-        view, tables = literal(render(self.ident)), self.sources(db)
-        return Step(
-            f"note changes for {self.name}",
-            sql("select pgopt.watch({}::regclass, {})", view, _array(tables)),
-            locks=[Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema) for each in tables if not _noted(db, each)],
-            done=lambda db: bool(
-                db.session.value(sql("select not exists (select from pgopt.unwatched({}::regclass))", view))
-            ),
-        )
 
 
 @operation("drop_materialized_view")
@@ -210,9 +225,12 @@ class DropMaterializedView(ViewOperation):
         watched = bool(self.depends_on)
         if db.online and view is not None:
             self._check(db, view)
-            watched = bool(db.installed()) and _is_watched(db, view)
+            watched = bool(db.installed()) and watching.is_watched(db, view)
+        if self._is_scheduled(db):
+            job = UnscheduleJob(self.job_name) if self.refresh is None else self.job(self.refresh).reverse()
+            yield from job.plan(db)
         if watched:
-            yield self._unwatch(db, view)
+            yield watching.end(db, self.name, view, self.ident, self.sources(db))
         name = literal(render(self.ident))
         yield Step(
             f"drop materialized view {self.name}",
@@ -230,15 +248,10 @@ class DropMaterializedView(ViewOperation):
         indexes = [Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(view)]
         return [Lock(Mode.ACCESS_EXCLUSIVE, view.name, view.schema, is_view=True), *indexes]
 
-    def _unwatch(self, db: Catalog, view: Relation | None) -> Step:
-        name = literal(render(self.ident))
-        alone = _alone_watched(db, view) if db.online and view else self.sources(db)
-        return Step(
-            f"note changes for {self.name} no longer",
-            sql("select pgopt.unwatch({}::regclass)", name),
-            locks=[Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in alone],
-            done=lambda db: view is None or not _is_watched(db, view),
-        )
+    def _is_scheduled(self, db: Catalog) -> bool:
+        if self.refresh is not None or not db.online or not db.installed():
+            return self.refresh is not None
+        return UnscheduleJob(self.job_name).is_there(db)
 
     def _check(self, db: Catalog, view: Relation) -> None:
         if users := views.resting_on(db, view):
@@ -259,104 +272,3 @@ class DropMaterializedView(ViewOperation):
                 raise InvalidOperation(
                     f"{view} has {what} {value!r}, which would not come back: take it off first, or drop the view without its query"
                 )
-
-
-@operation("refresh_materialized_view")
-class RefreshMaterializedView(Action):
-    """Refresh a materialized view, and write down in `pgopt.refresh` what came of it.
-
-    Concurrently where it can be, unless ``concurrently`` says otherwise: that takes EXCLUSIVE on the view, and readers go on.
-    The plain refresh takes ACCESS EXCLUSIVE for as long as the query runs, and readers wait. Both take ACCESS SHARE on what
-    the query reads. Where another refresh is under way, it is waited for. The query runs with an empty search path, as on 17
-    always. Needs `install_pgopt`::
-
-        op.refresh_materialized_view("user_tokens", concurrently=True)
-    """
-
-    name: str
-    _: KW_ONLY
-    concurrently: bool | None = None
-    schema: str | None = None
-
-    def check(self) -> None:
-        check_name(self.name, "a materialized view")
-
-    def subject(self, db: Catalog) -> str:
-        return str(views.get(db, self.name, self.schema))
-
-    def plan(self, db: Catalog) -> Iterator[Step]:
-        view = views.get(db, self.name, self.schema)
-        db.require_pgopt()
-        if db.online and self.concurrently and (reason := _not_concurrently(db, view)):
-            raise InvalidOperation(f"{reason}: create one, or say concurrently=False")
-        name = literal(render(view.ident))
-        refresh = sql("pgopt.refresh({}::regclass, {}, force => true)", name, literal(self.concurrently))
-        yield Step(
-            f"refresh {self.name}",
-            dollars(lambda tag: sql(_REFRESH, tag=tag, refresh=refresh)),
-            locks=self._locks(db, view) if db.online else (),
-        )
-        yield Step(
-            f"look whether {self.name} was refreshed",
-            dollars(lambda tag: sql(_LOOK, tag=tag, view=name)),
-        )
-
-    def _locks(self, db: Catalog, view: Relation) -> list[Lock]:
-        populated = db.session.value(sql("select relispopulated from pg_class where oid = {}", literal(view.oid)))
-        beside = populated and self.concurrently is not False and _not_concurrently(db, view) is None
-        mode = Mode.EXCLUSIVE if beside else Mode.ACCESS_EXCLUSIVE
-        return [
-            Lock(mode, view.name, view.schema, is_foreign=True),
-            *views.locks_of(db, views.definition(db, view)),
-            *(
-                Lock(Mode.ROW_EXCLUSIVE if beside else Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True)
-                for each in db.indexes_on(view)
-                if not beside
-            ),
-        ]
-
-
-# a failure is written down, so it must not fail this transaction
-_REFRESH = """do {tag} declare it record; begin
-    select * into it from {refresh};
-    if it.outcome = 'skipped' then
-        raise exception using errcode = 'lock_not_available', message = it.detail;
-    end if;
-end {tag}"""
-_LOOK = """do {tag} declare said text := (select error from pgopt.materialized where view = {view}::regclass and failures > 0); begin
-    if said is not null then
-        raise exception using message = said;
-    end if;
-end {tag}"""
-
-
-def _array(tables: Sequence[Relation]) -> Composable:
-    return sql("array[{}]::regclass[]", joined(literal(render(each.ident)) for each in tables))
-
-
-def _not_concurrently(db: Catalog, view: Relation) -> str | None:
-    reason: str | None = db.session.value(sql("select pgopt.not_concurrently({}::oid)", literal(view.oid)))
-    return reason
-
-
-def _noted(db: Catalog, table: Relation) -> bool:
-    """Whether changes of a table are noted already."""
-    trigger = "select exists (select from pg_trigger where tgrelid = {} and tgname = 'pgopt_dirty')"
-    return db.online and bool(db.session.value(sql(trigger, literal(table.oid))))
-
-
-def _is_watched(db: Catalog, view: Relation) -> bool:
-    watched = "select exists (select from pgopt.source where view = {}::oid)"
-    return bool(db.session.value(sql(watched, literal(view.oid))))
-
-
-def _alone_watched(db: Catalog, view: Relation) -> list[Relation]:
-    """Give the tables whose changes are noted for this view alone."""
-    rows = db.session.rows(
-        sql(
-            "select s.source::oid::int8 from pgopt.source s where s.view = {}::oid"
-            " and not exists (select from pgopt.source o where o.source = s.source and o.view <> s.view) order by 1",
-            literal(view.oid),
-        )
-    )
-    return [db.by_oid(oid) for (oid,) in rows]

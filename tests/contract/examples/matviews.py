@@ -227,4 +227,35 @@ EXAMPLES = [
         writes=SALES_WRITES + "; select n from last; select shop from very_last limit 1; select * from through",
         scriptable=False,
     ),
+    Example(
+        "create a materialized view that a job refreshes",
+        SALES,
+        CreateMaterializedView("per_shop", PER_SHOP, unique=["shop"], refresh="*/15 * * * *", schema="public"),
+        before=INSTALLED,
+        writes=SALES_WRITES,
+    ),
+    Example(
+        "drop a materialized view of strange names that a job refreshes",
+        STRANGE,
+        DropMaterializedView(
+            'By "day" %s:x',
+            STRANGE_QUERY,
+            unique=['"Day %s"'],
+            depends_on=["Sa'les :x"],
+            refresh="every 20 seconds",
+            schema="S x%",
+        ),
+        before=(
+            *INSTALLED,
+            CreateMaterializedView(
+                'By "day" %s:x',
+                STRANGE_QUERY,
+                unique=['"Day %s"'],
+                depends_on=["Sa'les :x"],
+                refresh="every 20 seconds",
+                schema="S x%",
+            ),
+        ),
+        writes=STRANGE_WRITES,
+    ),
 ]
