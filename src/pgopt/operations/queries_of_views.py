@@ -11,7 +11,7 @@ from pgopt.errors import InvalidOperation
 from pgopt.server.catalog import KINDS
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
-from pgopt.server.quoting import literal, sql, verbatim
+from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -54,10 +54,12 @@ def understood(db: Catalog, text: str, depends_on: Composable | None = None) -> 
         )
 
 
-def definition(db: Catalog, view: Relation) -> str:
-    """Give the query of a view as the server writes it, with all names in full."""
+def definition(db: Catalog, view: Relation, *bare: str | None) -> str:
+    """Give the query of a view as the server writes it, with all names in full but those in some schemas."""
     with db.session.rolled_back():
         db.session.value(QUALIFIED)
+        if bare:
+            db.session.run(sql("set local search_path = {}", joined(map(ident, bare))))
         return str(db.session.value(sql("select pg_get_viewdef({}::oid)", literal(view.oid))))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pgopt.copy.move import Move, locks_on_views, rename_index
@@ -47,10 +48,12 @@ class Exchange:
             done=self._is_swapped,
         )
         for number, view in enumerate(on_top, 1):
+            # read beforehand, since that locks what the old one reads
+            text = views.definition(db, view, *_schemas(self.views[:number]))
             yield Step(
                 f"build {view}, which reads it, beside the old",
-                lambda db, number=number: self._build_on_top(db, number),  # type: ignore[misc]
-                locks=views.locks_of(db, views.definition(db, view)),
+                partial(self._build_on_top, number=number, text=text),
+                locks=self._locks_of(db, view),
                 done=self._is_swapped,
             )
         yield Step(
@@ -70,19 +73,16 @@ class Exchange:
         yield _create(db, self.views[0], self.query)
         yield from _dress(db, self.views[0])
 
-    def _build_on_top(self, db: Catalog, number: int) -> Iterator[Composable]:
+    def _build_on_top(self, db: Catalog, number: int, text: str) -> Iterator[Composable]:
         """Build a view whose query finds the new ones under the names of the old: they are in a schema that comes first."""
         view, below = self.views[number], self.views[:number]
-        schemas = list(dict.fromkeys(str(each.schema) for each in below))
         yield sql("create schema {}", ident(SHADOW))
         for each in below:
             yield sql(
                 "alter materialized view {} set schema {}", ident(each.schema, beside(each.name, NEW)), ident(SHADOW)
             )
             yield _rename(SHADOW, beside(each.name, NEW), each.name)
-        yield _search(schemas)
-        text = db.session.value(sql("select pg_get_viewdef({}::oid)", literal(view.oid)))
-        yield _search([SHADOW, *schemas])
+        yield sql("set local search_path = {}", joined(map(ident, [SHADOW, *_schemas(below)])))
         yield _create(db, view, text)
         for each in below:
             yield _rename(SHADOW, each.name, beside(each.name, NEW))
@@ -101,6 +101,11 @@ class Exchange:
             raise StatementFailed(
                 f"the names in the query of {view} mean other relations beside the old ones: drop it before, and create it after"
             )
+
+    def _locks_of(self, db: Catalog, view: Relation) -> list[Lock]:
+        replaced = {(each.name, each.schema) for each in self.views}
+        read = views.locks_of(db, views.definition(db, view))
+        return [lock for lock in read if (lock.name, lock.schema) not in replaced]
 
     # -- the swap --------------------------------------------------------------------------------------------------------
 
@@ -183,8 +188,8 @@ def _rename(schema: str | None, name: str, new: str) -> Composable:
     return sql("alter materialized view {} rename to {}", ident(schema, name), ident(new))
 
 
-def _search(schemas: Sequence[str]) -> Composable:
-    return sql("set local search_path = {}", joined(map(ident, schemas)))
+def _schemas(found: Sequence[Relation]) -> list[str | None]:
+    return list(dict.fromkeys(each.schema for each in found))
 
 
 def _read_from(db: Catalog, view: Relation) -> set[int]:
