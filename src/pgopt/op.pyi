@@ -237,6 +237,37 @@ def create_index_concurrently(
     The name may be ``None``: it is then made of the table's and the columns'.
     """
 
+def create_materialized_view(
+    name: str,
+    query: Any = None,
+    *,
+    unique: Sequence[str] = (),
+    indexes: Sequence[Any] = (),
+    with_data: bool = True,
+    depends_on: Sequence[Any] = (),
+    refresh: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a materialized view with its indexes, filled at once.
+
+    Takes ACCESS SHARE on what its query reads for as long as that takes: nobody waits. The query is text or a SQLAlchemy
+    select. ``unique`` names the columns that tell its rows apart, without which it cannot be refreshed concurrently;
+    ``indexes`` are lists of columns, further ones are made by `create_index_concurrently`. An equal view of that name counts as
+    done; another one is an error that shows both.
+
+    With ``depends_on``, which names all tables that it reads, statement triggers note their changes (SHARE ROW EXCLUSIVE for
+    an instant; a writing transaction notes one row), and a refresh with nothing to do is skipped. It is refused where nobody can
+    know that for certain: for a query with stable functions such as ``now()``, or of materialized views. Needs `install_pgopt`
+    then, and for ``refresh``, which schedules a job by a cron expression in UTC or an interval, and wants ``unique``; where the role of
+    who runs jobs has another search path, say ``schema``::
+
+        op.create_materialized_view(
+            "user_tokens", 'select "userId", sum(tokens) as tokens from "TokenUsage" group by 1',
+            unique=["userId"], indexes=["tokens desc"], depends_on=["TokenUsage"], refresh="every 5 minutes",
+        )
+    """
+
 def create_partitioned_table(
     name: str,
     columns: Sequence[Any],
@@ -492,6 +523,25 @@ def drop_index_concurrently(
         op.drop_index_concurrently("ix_tickets_status", "tickets", ["status"])
     """
 
+def drop_materialized_view(
+    name: str,
+    query: Any = None,
+    *,
+    unique: Sequence[str] = (),
+    indexes: Sequence[Any] = (),
+    with_data: bool = True,
+    depends_on: Sequence[Any] = (),
+    refresh: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop a materialized view; ACCESS EXCLUSIVE on it for an instant, and on tables whose changes were noted for it.
+
+    With its definition it can be undone, and refuses to lose what would not come back. What reads it is never dropped::
+
+        op.drop_materialized_view("user_tokens")
+    """
+
 def drop_not_null(
     table: str,
     column: str,
@@ -702,6 +752,23 @@ def partition_table(
     way back.
     """
 
+def refresh_materialized_view(
+    name: str,
+    *,
+    concurrently: bool | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Refresh a materialized view, and write down in `pgopt.refresh` what came of it.
+
+    Concurrently where it can be, unless ``concurrently`` says otherwise: that takes EXCLUSIVE on the view, and readers go on.
+    The plain refresh takes ACCESS EXCLUSIVE for as long as the query runs, and readers wait. Both take ACCESS SHARE on what
+    the query reads. Where another refresh is under way, it is waited for. The query runs with an empty search path, as on 17
+    always. Needs `install_pgopt`::
+
+        op.refresh_materialized_view("user_tokens", concurrently=True)
+    """
+
 def reindex_concurrently(
     name: str | None = None,
     *,
@@ -759,6 +826,28 @@ def replace_index_concurrently(
         )
 
     Where the old index has more than columns, ``old`` is a mapping: ``{"columns": ["status"], "where": "..."}``.
+    """
+
+def replace_materialized_view(
+    name: str,
+    query: Any,
+    *,
+    old: Any = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give a materialized view another query under the same name: never a moment without it, or without its indexes.
+
+    The new one is built and indexed beside the old (ACCESS SHARE on what it reads, nobody waits), then both are swapped under
+    ACCESS EXCLUSIVE for an instant. Its indexes, owner, grants, comments, statistics, storage parameters and the views on top
+    of it are there afterwards; materialized views that read it are built anew beside it and swapped with it (those that read
+    it through a view want a refresh afterwards). What cannot follow is listed before anything is changed: a column that is
+    gone or has another type and is used, a function that is bound to it. Must see the database::
+
+        op.replace_materialized_view(
+            "user_tokens", 'select "userId", sum(tokens) as tokens, max(timestamp) as last from "TokenUsage" group by 1',
+            old='select "userId", sum(tokens) as tokens from "TokenUsage" group by 1',
+        )
     """
 
 def replace_primary_key_online(

@@ -24,11 +24,14 @@ from pgopt.operations.keys import (
     ReplacePrimaryKeyOnline,
 )
 from pgopt.operations.living import ManagePartitions, UnmanagePartitions
+from pgopt.operations.matviews import CreateMaterializedView, DropMaterializedView
 from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.pg_cron import LeavePgCron, UsePgCron
+from pgopt.operations.refreshed_views import RefreshMaterializedView
+from pgopt.operations.replaced_views import ReplaceMaterializedView
 from pgopt.operations.retention import (
     AlterRetentionPolicy,
     CreateRetentionPolicy,
@@ -58,6 +61,7 @@ __all__ = [
     "CreateExtension",
     "CreateForeignKeyOnline",
     "CreateIndexConcurrently",
+    "CreateMaterializedView",
     "CreatePartitionedTable",
     "CreatePrimaryKeyOnline",
     "CreateRetentionPolicy",
@@ -70,6 +74,7 @@ __all__ = [
     "DropExtension",
     "DropForeignKeyOnline",
     "DropIndexConcurrently",
+    "DropMaterializedView",
     "DropNotNull",
     "DropPartitionedTable",
     "DropPrimaryKeyOnline",
@@ -83,9 +88,11 @@ __all__ = [
     "ManagePartitions",
     "Operation",
     "PartitionTable",
+    "RefreshMaterializedView",
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",
+    "ReplaceMaterializedView",
     "ReplacePrimaryKeyOnline",
     "ResetColumnStatistics",
     "ResetRetentionPolicy",
