@@ -5,6 +5,12 @@ from __future__ import annotations
 from pgopt.operations.base import Action, Operation, StateOperation, registry
 from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
 from pgopt.operations.columns import AddColumnOnline, Backfill, DropColumnOnline
+from pgopt.operations.denormalization import (
+    DenormalizeAggregate,
+    DenormalizeColumns,
+    DropDenormalizedAggregate,
+    DropDenormalizedColumns,
+)
 from pgopt.operations.extensions import CreateExtension, DropExtension
 from pgopt.operations.foreign_keys import CreateForeignKeyOnline, DropForeignKeyOnline
 from pgopt.operations.indexes import (
@@ -49,8 +55,12 @@ __all__ = [
     "CreatePrimaryKeyOnline",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
+    "DenormalizeAggregate",
+    "DenormalizeColumns",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
+    "DropDenormalizedAggregate",
+    "DropDenormalizedColumns",
     "DropExtension",
     "DropForeignKeyOnline",
     "DropIndexConcurrently",
