@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from pgopt import InvalidOperation
@@ -81,7 +81,7 @@ VALUE = st.sampled_from(["null", "0", "1.50", "-1.5", "7", "'NaN'", "'infinity'"
 STATUS = st.sampled_from(["null", "'OPEN'", "'x'", "'done'"])
 KEY = st.one_of(st.just("null"), TICKET.map(str))
 ROW = st.builds(
-    lambda i, t, s, v, a: f"({i}, {t}, {s}, {v}::numeric, {a})", COMMENT, KEY, STATUS, VALUE, st.integers(1, 5)
+    lambda i, t, s, v, a: f"({i}, {t}::int, {s}::text, {v}::numeric, {a})", COMMENT, KEY, STATUS, VALUE, st.integers(1, 5)
 )
 ROWS = st.lists(ROW, min_size=1, max_size=4, unique_by=lambda row: row.split(",")[0]).map(", ".join)
 SET = st.one_of(
@@ -165,7 +165,7 @@ def kept(request: pytest.FixtureRequest, database: Database) -> Database:
     return database
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck))
 @given(statements=st.lists(STATEMENTS, min_size=10, max_size=25), seed=st.integers(0, 1000))
 def test_columns_are_right_after_any_statement(kept: Database, statements: list[str], seed: int) -> None:
     run_all(kept, statements, random.Random(seed))

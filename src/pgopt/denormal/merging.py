@@ -110,7 +110,7 @@ def _without(of: Definition, column: Kept, there: Composable, added: Composable,
     if column.merge == "count":
         return sql("coalesce({}, 0) + coalesce({}, 0) - coalesce({}, 0)", there, added, taken)
     if column.merge == "sum":
-        left = sql("coalesce({}, 0) + coalesce({}, 0) - coalesce({}, 0)", there, added, taken)
+        left = sql("(coalesce({}, 0) + coalesce({}, 0) - coalesce({}, 0))", there, added, taken)
         return sql(
             "case when {taken} is null then coalesce({there} + {added}, {there}, {added}) when {added} is null and {left} = 0"
             " then case when {again} is not null then {left} end when {left}::text = 'NaN' then {again} else {left} end",
