@@ -841,3 +841,20 @@ def unpartition_table(
 
         op.unpartition_table("audit_logs")
     """
+
+def verify_denormalized(
+    table: str,
+    *,
+    columns: Sequence[str] = (),
+    repair: bool = False,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Compare columns that triggers keep with what they should be, and fail where rows have drifted, with some of them.
+
+    Reads both tables under ACCESS SHARE, as of one moment. With ``repair=True`` the rows that have drifted are set right in batches
+    instead, as by `backfill`. Triggers that were disabled, or passed by under session_replication_role, are why rows drift.
+    Without ``columns``, all that is kept in the table is looked at. Needs `install_pgopt`::
+
+        op.verify_denormalized("tickets", repair=True)
+    """

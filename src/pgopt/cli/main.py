@@ -18,7 +18,7 @@ def main() -> None:
     except ImportError:
         sys.stderr.write("pgopt: the command line needs typer and rich: pip install 'pgopt[cli]'\n")
         raise SystemExit(USAGE) from None
-    from pgopt.cli import explain, health, partitions, plan, undo
+    from pgopt.cli import explain, health, partitions, plan, undo, verify
 
     app = typer.Typer(
         help="What Alembic cannot do with online operations: look before, undo what was interrupted, and see how a database is.",
@@ -31,6 +31,7 @@ def main() -> None:
     app.command("health")(health.health)
     app.command("explain")(explain.explain)
     app.command("partitions")(partitions.partitions)
+    app.command("verify")(verify.verify)
     try:
         app(prog_name="pgopt")
     except CommandError as error:

@@ -240,7 +240,8 @@ class Triggers:
 
     def _function(self, what: str, returns: str, body: Composable) -> Iterator[Composable]:
         # writers need no rights on the other table, and no policy hides rows from it
-        yield from self._make(what, sql("() {}", verbatim(returns)), body, f"security definer{self._settings}")
+        settings = "" if what == "guard" else self._settings
+        yield from self._make(what, sql("() {}", verbatim(returns)), body, f"security definer{settings}")
 
     def _make(self, what: str, signature: Composable, body: Composable, more: str) -> Iterator[Composable]:
         name = self.of.function(what)

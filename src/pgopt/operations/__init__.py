@@ -10,6 +10,7 @@ from pgopt.operations.denormalization import (
     DenormalizeColumns,
     DropDenormalizedAggregate,
     DropDenormalizedColumns,
+    VerifyDenormalized,
 )
 from pgopt.operations.extensions import CreateExtension, DropExtension
 from pgopt.operations.foreign_keys import CreateForeignKeyOnline, DropForeignKeyOnline
@@ -89,5 +90,6 @@ __all__ = [
     "UninstallPgopt",
     "UnmanagePartitions",
     "UnpartitionTable",
+    "VerifyDenormalized",
     "registry",
 ]

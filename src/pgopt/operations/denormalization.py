@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pgopt.denormal.definition import known
+from pgopt.denormal.drift import look
 from pgopt.denormal.planning import Wish
 from pgopt.denormal.triggers import Triggers
-from pgopt.errors import InvalidOperation
-from pgopt.operations.base import StateOperation, operation, other
+from pgopt.errors import InvalidOperation, StatementFailed
+from pgopt.operations.base import Action, StateOperation, operation, other
 from pgopt.plan.step import BatchStep, Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import check_name, ident, joined, literal, sql, verbatim
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
     from pgopt.denormal.definition import Definition
     from pgopt.plan.step import AnyStep
-    from pgopt.server.catalog import Catalog
+    from pgopt.server.catalog import Catalog, Relation
 
 
 @dataclass(frozen=True, repr=False)
@@ -85,7 +88,7 @@ class Denormalization(StateOperation):
             done=lambda db: _has_view(db, of),
         )
         if there is None or not there.filled:
-            yield _fill(of, verbatim(""))
+            yield _fill(of, "fill", verbatim(""))
         yield Step(
             f"write down that {', '.join(of.names)} of {of.target} are filled",
             [sql("update pgopt.denormalized set filled = true where tag = {}", literal(of.tag)), _forget_batches(of)],
@@ -240,6 +243,55 @@ class DropDenormalizedAggregate(AggregateOf):
         yield from self.take_away(db)
 
 
+@operation("verify_denormalized")
+class VerifyDenormalized(Action):
+    """Compare columns that triggers keep with what they should be, and fail where rows have drifted, with some of them.
+
+    Reads both tables under ACCESS SHARE, as of one moment. With ``repair=True`` the rows that have drifted are set right in batches
+    instead, as by `backfill`. Triggers that were disabled, or passed by under session_replication_role, are why rows drift.
+    Without ``columns``, all that is kept in the table is looked at. Needs `install_pgopt`::
+
+        op.verify_denormalized("tickets", repair=True)
+    """
+
+    table: str
+    _: KW_ONLY
+    columns: Sequence[str] = ()
+    repair: bool = False
+    schema: str | None = None
+
+    def plan(self, db: Catalog) -> Iterator[AnyStep]:
+        db.require_pgopt()
+        table = db.table(self.table, self.schema)
+        for of in self._definitions(db, table):
+            if self.repair:
+                yield _fill(of, "repair", sql(" and {}", of.drifted()))
+            yield Step(
+                f"compare {', '.join(of.names)} of {table} with {of.source}",
+                partial(_compare, of),
+                locks=[_lock(Mode.ACCESS_SHARE, each) for each in dict.fromkeys([of.target, of.source])],
+            )
+
+    def _definitions(self, db: Catalog, table: Relation) -> list[Definition]:
+        found = [each.definition for each in known(db, table)]
+        for name in self.columns:
+            if not any(name in of.names for of in found):
+                raise InvalidOperation(f"column {name!r} of {table} is not kept by pgopt")
+        wanted = [of for of in found if not self.columns or set(of.names).intersection(self.columns)]
+        if not wanted:
+            raise InvalidOperation(
+                f"no columns of {table} are kept by pgopt: op.denormalize_columns and op.denormalize_aggregate make them"
+            )
+        return wanted
+
+
+def _compare(of: Definition, db: Catalog) -> Iterator[Composable]:
+    drift = look(db, of)
+    if drift.rows:
+        raise StatementFailed(f"{drift.sentence}: say repair=True")
+    yield from ()
+
+
 # -- steps ---------------------------------------------------------------------------------------------------------------
 
 
@@ -263,9 +315,9 @@ def _write_down(of: Definition) -> Composable:
     )
 
 
-def _fill(of: Definition, only: Composable) -> BatchStep:
+def _fill(of: Definition, verb: str, only: Composable) -> BatchStep:
     return BatchStep(
-        _label(of),
+        _label(of, verb),
         of.target,
         of.order,
         lambda rows: of.refill(sql("{}{}", rows, only)),
@@ -276,8 +328,8 @@ def _fill(of: Definition, only: Composable) -> BatchStep:
     )
 
 
-def _label(of: Definition) -> str:
-    return f"fill {', '.join(of.names)} of {of.target} from {of.source}"
+def _label(of: Definition, verb: str = "fill") -> str:
+    return f"{verb} {', '.join(of.names)} of {of.target} from {of.source}"
 
 
 def _forget_batches(of: Definition) -> Composable:

@@ -10,6 +10,7 @@ from pgopt.operations import (
     DropDenormalizedAggregate,
     DropDenormalizedColumns,
     InstallPgopt,
+    VerifyDenormalized,
 )
 from tests.contract.examples.base import Example
 
@@ -189,5 +190,21 @@ EXAMPLES = [
         writes=TICKET_WRITES,
         scriptable=False,
         named=True,
+    ),
+    Example(
+        "verify denormalized columns",
+        TICKETS,
+        VerifyDenormalized("tickets"),
+        before=(*INSTALLED, COUNTS),
+        writes=TICKET_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "repair denormalized columns",
+        USERS,
+        VerifyDenormalized("users", columns=["ghost"], repair=True),
+        before=(*INSTALLED, PROFILES),
+        writes=USER_WRITES,
+        scriptable=False,
     ),
 ]
