@@ -14,9 +14,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from pgopt import InvalidOperation, PgoptError
+from pgopt import IntRange, InvalidOperation, PgoptError
 from pgopt.errors import StatementFailed
-from pgopt.operations import DenormalizeAggregate, DenormalizeColumns, InstallPgopt, VerifyDenormalized
+from pgopt.operations import DenormalizeAggregate, DenormalizeColumns, InstallPgopt, PartitionTable, VerifyDenormalized
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -285,6 +285,53 @@ def test_writers_need_no_rights_on_the_other_table(kept: Database) -> None:
         kept.run("drop owned by writer; drop role writer")
 
 
+PATHS = """
+create schema app; create table app.audit (id int, who text);
+create function note() returns trigger language plpgsql as $$ begin insert into audit values (new.id, session_user); return null; end $$;
+create trigger note after update on tickets for each row execute function note();
+"""
+# what a writer could put before the server's own, to have the owner of the triggers run it
+EVIL = """
+create schema evil; create function evil.boom(anyelement, anyelement) returns boolean language plpgsql as $$ begin raise 'boom'; end $$;
+create function evil.equal(int, int) returns boolean language plpgsql as $$ begin raise 'boom'; end $$;
+create operator evil.= (leftarg = int, rightarg = int, function = evil.equal);
+create function evil.plus(bigint, bigint) returns bigint language plpgsql as $$ begin raise 'boom'; end $$;
+create operator evil.+ (leftarg = bigint, rightarg = bigint, function = evil.plus);
+create operator evil.- (leftarg = bigint, rightarg = bigint, function = evil.plus);
+create domain evil.int4 as text check (value = 'boom'); create domain evil.text as pg_catalog.int4 check (value = 7);
+create domain evil.numeric as pg_catalog.text check (value = 'boom'); create domain evil.int8 as pg_catalog.text check (value = 'boom');
+create function evil.unnest(int[]) returns setof int language plpgsql as $$ begin raise 'boom'; end $$;
+create function evil.current_setting(pg_catalog.text, boolean) returns pg_catalog.text language plpgsql as $$ begin raise 'boom'; end $$;
+create function evil.set_config(pg_catalog.text, pg_catalog.text, boolean) returns pg_catalog.text language plpgsql as $$ begin raise 'boom'; end $$;
+"""
+
+
+def test_triggers_run_with_the_search_path_of_the_writer_and_are_not_deceived_by_it(kept: Database) -> None:
+    kept.run(PATHS + EVIL)
+    kept.run("insert into people values (1, 'p1'); insert into tickets values (1, 'c1', 1), (2, 'c2', 1)")
+    with kept.connect() as connection:
+        for path in ("app, public", "evil, pg_catalog, app, public"):
+            connection.execute(f"set search_path = {path}")
+            for statement in (
+                "insert into comments values (1, 1, 'OPEN', 2, 3), (2, 2, 'x', 1, 1)",
+                "update comments set ticket_id = 3 operator(pg_catalog.-) ticket_id, value = value operator(pg_catalog.*) 2",
+                "update people set name = name || path.n from (values ('!')) path (n)",
+                "update tickets set id = id operator(pg_catalog.*) 10 where id operator(pg_catalog.=) 2",
+                "update tickets set author = null; update tickets set author = 1",
+                "delete from comments",
+                "insert into comments values (1, 1, 'OPEN', 2, 3)",
+                "truncate comments",
+                "update tickets set id = id operator(pg_catalog./) 10 where id operator(pg_catalog.=) 20",
+            ):
+                try:
+                    connection.execute(statement)
+                except psycopg.errors.ForeignKeyViolation:
+                    connection.execute("set search_path = app, public")
+            connection.execute("set search_path = public")
+            assert drift(connection, views(kept)) == []
+        assert connection.execute("select count(*) > 20 from app.audit").fetchall() == [(True,)]
+
+
 def test_an_owner_who_is_no_superuser_can_do_it(database: Database) -> None:
     database.run("create role owner_of_all")
     try:
@@ -390,6 +437,11 @@ def test_what_is_used_stays(kept: Database) -> None:
         kept.perform(ADDED.reverse())
     with pytest.raises(InvalidOperation, match="columns of tickets are kept by triggers that need the schema"):
         kept.perform(InstallPgopt(1).reverse())
+    for table in ("comments", "tickets"):
+        with pytest.raises(
+            InvalidOperation, match=r"trigger zz_pgopt_\w+ keeps columns by it, and would not see its partitions"
+        ):
+            kept.perform(PartitionTable(table, IntRange("id", step=100), widen_keys=True))
     # nothing that a trigger reads goes away under it
     for statement in (
         "alter table comments drop column value",

@@ -27,7 +27,7 @@ class Key:
     target: str
     source: str
     type: str
-    """Of the target's."""
+    """Of the target's, with its schema."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,8 @@ class Kept:
 
     name: str
     type: str
+    full_type: str
+    """With its schema, and without what follows it."""
     expression: str
     """As the server writes it, with all names in full."""
     default: str | None = None
@@ -130,12 +132,14 @@ class Definition:
 
     def value(self, keys: Sequence[Composable]) -> Composable:
         """Give the query for the values that belong to a key: always one row, with columns `c1`, `c2` …"""
-        wanted = sql(
-            "{} r on {}" if not self.aggregate else "{} r where {}", self.source.ident, equal(self.source_keys, keys)
-        )
         if self.aggregate:
-            return sql("select {} from {}", joined(self._results()), wanted)
-        return sql("select {} from (select) x left join {}", joined(self._results()), wanted)
+            return sql("select {} from {}", joined(self._results()), self.rows_of(keys))
+        match = equal(self.source_keys, keys)
+        return sql("select {} from (select) x left join {} r on {}", joined(self._results()), self.source.ident, match)
+
+    def rows_of(self, keys: Sequence[Composable]) -> Composable:
+        """Give the rows of the source that belong to a key, for FROM."""
+        return sql("{} r where {}", self.source.ident, equal(self.source_keys, keys))
 
     def _results(self) -> list[Composable]:
         return [
@@ -188,8 +192,15 @@ class Definition:
 
 
 def equal(some: Sequence[Composable], others: Sequence[Composable]) -> Composable:
-    """Give the condition that keys are the same."""
-    return joined((sql("{} = {}", one, other) for one, other in zip(some, others, strict=True)), " and ")
+    """Give the condition that keys are the same, whatever the search path is."""
+    return joined(
+        (sql("{} operator(pg_catalog.=) {}", one, other) for one, other in zip(some, others, strict=True)), " and "
+    )
+
+
+def unnested(arrays: Sequence[Composable]) -> Composable:
+    """Give rows of some arrays, for FROM; the shorter ones give NULLs."""
+    return sql("rows from ({})", joined(sql("pg_catalog.unnest({})", each) for each in arrays))
 
 
 def tag_of(target: Relation, names: Sequence[str]) -> str:

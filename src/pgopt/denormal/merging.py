@@ -11,8 +11,6 @@ from pgopt.server.quoting import ident, joined, sql, verbatim
 if TYPE_CHECKING:
     from psycopg.sql import Composable
 
-    from pgopt.denormal.definition import Kept
-
 
 @dataclass(frozen=True)
 class Change:
@@ -20,6 +18,16 @@ class Change:
 
     of: Definition
     event: str
+
+    @property
+    def fields(self) -> list[tuple[str, str]]:
+        """The columns of the query, with their types."""
+        keys = [(f"k{number}", key.type) for number, key in enumerate(self.of.on, 1)]
+        if not self.of.incremental:
+            return keys
+        sides = {"insert": "n", "delete": "o", "update": "on"}[self.event]
+        numbered = list(enumerate(self.of.columns, 1))
+        return keys + [(f"{side}{number}", column.full_type) for side in sides for number, column in numbered]
 
     @property
     def query(self) -> Composable:
@@ -81,53 +89,34 @@ def merged(of: Definition, number: int, event: str) -> Composable:
     What cannot be known without them is read from the rows again: the next of extremes, and whether a sum of nothing is left.
     """
     column = of.columns[number - 1]
-    there, added, taken = sql("t.{}", ident(column.name)), ident("d", f"n{number}"), ident("d", f"o{number}")
-    if event == "insert":
-        return sql("{} = {}", ident(column.name), _with(column, there, added))
-    none = sql("null::{}", verbatim(column.type))
-    return sql(
-        "{} = {}",
-        ident(column.name),
-        _without(of, column, there, added if event == "update" else none, taken),
-    )
-
-
-def _with(column: Kept, there: Composable, added: Composable) -> Composable:
+    pieces = {
+        "there": sql("t.{}", ident(column.name)),
+        "added": sql("null::{}", verbatim(column.full_type)) if event == "delete" else ident("d", f"n{number}"),
+        "taken": sql("null::{}", verbatim(column.full_type)) if event == "insert" else ident("d", f"o{number}"),
+        "again": sql("(select v.c from {}({}) v)", of.function(f"value{number}"), joined(of.target_keys("t"))),
+        "plus": verbatim("operator(pg_catalog.+)"),
+        "minus": verbatim("operator(pg_catalog.-)"),
+        "best": verbatim("least" if column.merge == "min" else "greatest"),
+        "reaches": verbatim("operator(pg_catalog.<=)" if column.merge == "min" else "operator(pg_catalog.>=)"),
+    }
+    left = sql("(coalesce({there}, 0) {plus} coalesce({added}, 0) {minus} coalesce({taken}, 0))", **pieces)
     if column.merge == "count":
-        return sql("coalesce({}, 0) + {}", there, added)
+        return sql("{} = {}", ident(column.name), left)
     if column.merge == "sum":
-        return sql("coalesce({0} + {1}, {0}, {1})", there, added)
-    return sql("{}({}, {})", verbatim("greatest" if column.merge == "max" else "least"), there, added)
+        return sql(_SUM if event != "insert" else _MORE, ident(column.name), left=left, **pieces)
+    return sql(_EXTREME if event != "insert" else _FURTHER, ident(column.name), **pieces)
 
 
-def _without(of: Definition, column: Kept, there: Composable, added: Composable, taken: Composable) -> Composable:
-    again = sql(
-        "(select ({}) from {} r where {})",
-        verbatim(column.expression),
-        of.source.ident,
-        equal(of.source_keys, of.target_keys("t")),
-    )
-    if column.merge == "count":
-        return sql("coalesce({}, 0) + coalesce({}, 0) - coalesce({}, 0)", there, added, taken)
-    if column.merge == "sum":
-        left = sql("(coalesce({}, 0) + coalesce({}, 0) - coalesce({}, 0))", there, added, taken)
-        return sql(
-            "case when {taken} is null then coalesce({there} + {added}, {there}, {added}) when {added} is null and {left} = 0"
-            " then case when {again} is not null then {left} end when {left}::text = 'NaN' then {again} else {left} end",
-            taken=taken,
-            there=there,
-            added=added,
-            left=left,
-            again=again,
-        )
-    reaches = verbatim(">=" if column.merge == "max" else "<=")
-    return sql(
-        "case when coalesce({added} {reaches} {there}, false) then {added}"
-        " when {taken} is null or not coalesce({taken} {reaches} {there}, true) then {best}({there}, {added}) else {again} end",
-        taken=taken,
-        there=there,
-        added=added,
-        reaches=reaches,
-        best=verbatim("greatest" if column.merge == "max" else "least"),
-        again=again,
-    )
+_MORE = "{} = coalesce({there} {plus} {added}, {there}, {added})"
+_FURTHER = "{} = {best}({there}, {added})"
+_SUM = """{} = case
+    when {taken} is null then coalesce({there} {plus} {added}, {there}, {added})
+    when {added} is null and {left} operator(pg_catalog.=) 0 then case when {again} is not null then {left} end
+    when {left}::pg_catalog.text operator(pg_catalog.=) 'NaN' then {again}
+    else {left}
+end"""
+_EXTREME = """{} = case
+    when coalesce({added} {reaches} {there}, false) then {added}
+    when {taken} is null or not coalesce({taken} {reaches} {there}, true) then {best}({there}, {added})
+    else {again}
+end"""

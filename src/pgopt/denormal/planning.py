@@ -55,6 +55,7 @@ class Wish:
             Kept(
                 name,
                 each.type,
+                each.full_type,
                 each.text,
                 self._default(db, name, "0" if self.aggregate and each.merge == "count" else None),
                 each.merge if self.aggregate else None,

@@ -37,6 +37,8 @@ class Read:
     text: str
     type: str
     bare_type: str
+    full_type: str
+    """With its schema, and without what follows it."""
     plain: bool
     """Whether its type is the server's own, or an enum."""
     comparable: bool

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pgopt.denormal.definition import Definition, equal
+from pgopt.denormal.definition import Definition, equal, unnested
 from pgopt.denormal.merging import Change, merged
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
@@ -31,6 +31,9 @@ ON_SOURCE = {
     "truncate": "truncate on {}",
 }
 ON_TARGET = ("set", "moved", "guard")
+SAFE = " set search_path = pg_catalog, pg_temp set row_security = off"
+"""Of functions that only read. Those that write to the target leave the search path to its triggers, and name all in full."""
+MOMENT = "extract(epoch from pg_catalog.statement_timestamp())::pg_catalog.text"
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,7 @@ class Triggers:
         for event, table in [*events, *((what, self.of.target) for what in ON_TARGET)]:
             yield sql("drop trigger if exists {} on {}", self.of.trigger(event), table.ident)
             yield sql("drop function if exists {}()", self.of.function(event))
-        for what in ("recount", "value"):
+        for what in ("recount", "value", *(f"value{number}" for number, _ in enumerate(self.of.columns, 1))):
             yield sql("drop function if exists {}", self.of.function(what))
 
     # -- functions that are not of triggers -------------------------------------------------------------------------------
@@ -79,23 +82,27 @@ class Triggers:
     def _value(self) -> Iterator[Composable]:
         """Give the values of a key as they are when it is called, however old the snapshot of the caller's statement is."""
         names = [ident(f"c{number}") for number, _ in enumerate(self.of.columns, 1)]
-        outs = (sql("out {} {}", name, verbatim(each.type)) for name, each in zip(names, self.of.columns, strict=True))
-        ins = (sql("in {} {}", name, verbatim(key.type)) for name, key in zip(self._numbered, self.of.on, strict=True))
-        keys = [verbatim(f"${number}") for number, _ in enumerate(self.of.on, 1)]
-        body = sql("select v.* into {} from ({}) v", joined(names), self.of.value(keys))
-        signature = sql("({})", joined([*ins, *outs]))
-        yield from self._make("value", signature, query("value", PACKAGE, value=body), "")
+        outs = [sql("out {} {}", name, verbatim(each.type)) for name, each in zip(names, self.of.columns, strict=True)]
+        body = sql("select v.* into {} from ({}) v", joined(names), self.of.value(self._arguments))
+        signature = sql("({})", joined([*self._parameters, *outs]))
+        yield from self._make("value", signature, query("value", PACKAGE, value=body), SAFE)
+        for number, column in enumerate(self.of.columns, 1) if self.of.incremental else ():
+            # one value alone may come from an index
+            one = sql("select ({}) from {}", verbatim(column.expression), self.of.rows_of(self._arguments))
+            signature = sql("({}, out {} {})", joined(self._parameters), ident("c"), verbatim(column.type))
+            body = sql("{} into c", one)
+            yield from self._make(f"value{number}", signature, query("value", PACKAGE, value=body), SAFE)
 
     def _recount(self) -> Iterator[Composable]:
         """Set the values of some keys by what the rows of the source say."""
-        arguments = joined(verbatim(f"${number}") for number, _ in enumerate(self.of.on, 1))
         types = joined(verbatim(f"{key.type}[]") for key in self.of.on)
         body = query(
             "recount",
             PACKAGE,
-            arguments=arguments,
+            rows=unnested(self._arguments),
             names=joined(self._numbered),
-            value=self.of.value(self.of.target_keys("t")),
+            value=self.of.function("value"),
+            keys=joined(sql("k.{}", name) for name in self._numbered),
             match=equal(self.of.target_keys("t"), [sql("k.{}", name) for name in self._numbered]),
             **self._common,
         )
@@ -105,21 +112,20 @@ class Triggers:
 
     def _body(self, event: str) -> Composable:
         if event == "truncate":
-            return query(
-                "truncated",
-                PACKAGE,
-                value=self.of.function("value"),
-                keys=joined(self.of.target_keys("t")),
-                drifted=self.of.drifted(),
-                **self._common,
-            )
+            of_row = joined(self.of.target_keys("t"))
+            return query("truncated", PACKAGE, value=self.of.function("value"), keys=of_row, **self._common)
         change = Change(self.of, event)
-        keys = zip(self._numbered, self.of.on, strict=True)
+        variables = [(ident(f"pgopt_{name}"), full_type) for name, full_type in change.fields]
+        keys = [ident(f"pgopt_k{number}") for number, _ in enumerate(self.of.on, 1)]
         pieces = {
-            "hold": self._hold_source(event, change),
-            "recount": self.of.function("recount"),
-            "arrays": joined(sql("array_agg(d.{}::{})", name, verbatim(key.type)) for name, key in keys),
+            "variables": joined((sql("{} {}[]", name, verbatim(kind)) for name, kind in variables), "; "),
+            "gathered": joined(sql("array_agg(d.{}::{})", ident(name), verbatim(kind)) for name, kind in change.fields),
+            "arrays": joined(name for name, _ in variables),
             "changed": change.query,
+            "nothing": sql("{} is null", keys[0]),
+            "keys": joined(keys),
+            "hold": self._hold_source(event, keys),
+            "recount": self.of.function("recount"),
         }
         if not self.of.incremental:
             return query("read_again", PACKAGE, **pieces)
@@ -127,27 +133,34 @@ class Triggers:
             "add_up",
             PACKAGE,
             # one row can have no order; what is only added needs no look at the source
-            several=verbatim(
-                "(select count(*) from (select from new_rows limit 2) x) > 1" if event == "insert" else "true"
+            several=sql("pg_catalog.cardinality({}) operator(pg_catalog.>) 1", keys[0])
+            if event == "insert"
+            else verbatim("true"),
+            recounted=sql(
+                "pg_catalog.current_setting('pgopt.recounted', true) operator(pg_catalog.=) {}", verbatim(MOMENT)
             ),
             match=equal(self.of.target_keys("t"), [sql("d.{}", name) for name in self._numbered]),
             merges=joined(merged(self.of, number, event) for number, _ in enumerate(self.of.columns, 1)),
+            names=joined(self._numbered),
+            key_rows=unnested(keys),
+            rows=unnested([name for name, _ in variables]),
+            fields=joined(ident(name) for name, _ in change.fields),
             target=self.of.target.ident,
             order=self.of.row_order,
             **pieces,
         )
 
-    def _hold_source(self, event: str, change: Change) -> Composable:
+    def _hold_source(self, event: str, keys: Sequence[Composable]) -> Composable:
         """Keep rows of the target from coming which could not see the change, and which it cannot see."""
         if self.of.guaranteed or (not self.of.aggregate and event == "delete"):
             # of columns, whoever adds a row of the target has the row of the source locked
             return verbatim("")
-        hashed = self._hash([sql("d.{}", name) for name in self._numbered])
         return sql(
-            "perform pgopt.hold_source({}, array_agg({})) from ({}) d having count(*) > 0;",
+            "perform pgopt.hold_source({}, pg_catalog.array_agg({})) from {} k ({});",
             self.of.number,
-            hashed,
-            change.query,
+            self._hash([sql("k.{}", name) for name in self._numbered]),
+            unnested(keys),
+            joined(self._numbered),
         )
 
     # -- functions of triggers on the target -------------------------------------------------------------------------------
@@ -169,6 +182,7 @@ class Triggers:
             "value": self.of.function("value"),
             "keys": joined(self.of.target_keys("new")),
             "hold": self._hold_target(),
+            "moment": verbatim(MOMENT),
         }
         if name == "set":
             pieces["values"] = joined(sql("v.{}", ident(f"c{number}")) for number in numbers)
@@ -223,13 +237,21 @@ class Triggers:
         return [ident(f"k{number}") for number, _ in enumerate(self.of.on, 1)]
 
     @property
+    def _arguments(self) -> list[Composable]:
+        return [verbatim(f"${number}") for number, _ in enumerate(self.of.on, 1)]
+
+    @property
+    def _parameters(self) -> list[Composable]:
+        return [sql("in {} {}", name, verbatim(key.type)) for name, key in zip(self._numbered, self.of.on, strict=True)]
+
+    @property
     def _settings(self) -> str:
         return " set pgopt.keeping = 'on'" if self.of.read_only else ""
 
     def _hash(self, keys: Sequence[Composable]) -> Composable:
         """Give a number for a key, which is the same for equal keys."""
         cast = (sql("{}::{}", value, verbatim(key.type)) for value, key in zip(keys, self.of.on, strict=True))
-        return sql("hash_record_extended(row({}), {})", joined(cast), self.of.number)
+        return sql("pg_catalog.hash_record_extended(row({}), {})", joined(cast), self.of.number)
 
     def _shown(self) -> Composable:
         """Give the columns of the view: the key of the row, what is, and what should be."""
@@ -240,13 +262,13 @@ class Triggers:
 
     def _function(self, what: str, returns: str, body: Composable) -> Iterator[Composable]:
         # writers need no rights on the other table, and no policy hides rows from it
-        settings = "" if what == "guard" else self._settings
+        settings = SAFE if what == "set" else "" if what == "guard" else self._settings
         yield from self._make(what, sql("() {}", verbatim(returns)), body, f"security definer{settings}")
 
     def _make(self, what: str, signature: Composable, body: Composable, more: str) -> Iterator[Composable]:
         name = self.of.function(what)
         yield sql(
-            "create function {}{} language plpgsql {} set search_path = pg_catalog, pg_temp set row_security = off as {}",
+            "create function {}{} language plpgsql {} as {}",
             name,
             signature,
             verbatim(more),

@@ -1,5 +1,5 @@
 begin
-    if current_setting('pgopt.keeping', true) is distinct from 'on' then
+    if pg_catalog.current_setting('pgopt.keeping', true) is distinct from 'on' then
         raise exception using errcode = 'generated_always', message = {message};
     end if;
     return new;

@@ -1,7 +1,6 @@
-#variable_conflict use_column
 begin
     {hold}
     update {target} t set ({columns}) = (select v.* from {value}({keys}) v) where {match};
-    perform set_config('pgopt.recounted', extract(epoch from statement_timestamp())::text, true);
+    perform pg_catalog.set_config('pgopt.recounted', {moment}, true);
     return null;
 end

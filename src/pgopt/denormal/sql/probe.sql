@@ -3,6 +3,7 @@ select pg_get_viewdef(c.oid),
        format_type(b.oid, case y.typtype when 'd' then y.typtypmod else a.atttypmod end)
            || case when a.attcollation not in (0, b.typcollation) then ' collate ' || a.attcollation::regcollation else '' end,
        format_type(b.oid, null),
+       format('%I.%I', n.nspname, b.typname),
        b.typnamespace = 'pg_catalog'::regnamespace or b.typtype = 'e',
        (b.typnamespace = 'pg_catalog'::regnamespace or b.typtype = 'e')
            and (b.typtype = 'e' or exists (select from pg_opclass o join pg_am m on m.oid = o.opcmethod
@@ -23,4 +24,5 @@ from pg_class c
 join pg_attribute a on a.attrelid = c.oid and a.attname = 'pgopt_it'
 join pg_type y on y.oid = a.atttypid
 join pg_type b on b.oid = case y.typtype when 'd' then y.typbasetype else y.oid end
+join pg_namespace n on n.oid = b.typnamespace
 where c.oid = 'pg_temp.pgopt_probe_it'::regclass

@@ -2,6 +2,6 @@
 begin
     {hold}
     select {values} into {columns} from {value}({keys}) v;
-    perform set_config('pgopt.recounted', extract(epoch from statement_timestamp())::text, true);
+    perform pg_catalog.set_config('pgopt.recounted', {moment}, true);
     return new;
 end

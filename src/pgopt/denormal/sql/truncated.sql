@@ -1,6 +1,5 @@
-#variable_conflict use_column
 begin
     perform from {target} t order by {order} for no key update;
-    update {target} t set ({columns}) = (select v.* from {value}({keys}) v) where {drifted};
+    update {target} t set ({columns}) = (select v.* from {value}({keys}) v);
     return null;
 end
