@@ -21,6 +21,7 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.jobs import ScheduleJob, UnscheduleJob
 from pgopt.operations.keys import (
     CreatePrimaryKeyOnline,
     CreateUniqueConstraintOnline,
@@ -33,6 +34,8 @@ from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
+from pgopt.operations.pg_cron import LeavePgCron, UsePgCron
+from pgopt.operations.single_partitions import AttachPartition, DetachPartition
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -47,6 +50,7 @@ __all__ = [
     "Action",
     "AddColumnOnline",
     "Analyze",
+    "AttachPartition",
     "Backfill",
     "CreateCheckConstraintOnline",
     "CreateExtension",
@@ -58,6 +62,7 @@ __all__ = [
     "CreateUniqueConstraintOnline",
     "DenormalizeAggregate",
     "DenormalizeColumns",
+    "DetachPartition",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
     "DropDenormalizedAggregate",
@@ -73,6 +78,7 @@ __all__ = [
     "FinalizePartitioning",
     "InstallMonitoring",
     "InstallPgopt",
+    "LeavePgCron",
     "ManagePartitions",
     "Operation",
     "PartitionTable",
@@ -82,6 +88,7 @@ __all__ = [
     "ReplacePrimaryKeyOnline",
     "ResetColumnStatistics",
     "ResetStorageParameters",
+    "ScheduleJob",
     "SetColumnStatistics",
     "SetNotNullOnline",
     "SetStorageParameters",
@@ -90,6 +97,8 @@ __all__ = [
     "UninstallPgopt",
     "UnmanagePartitions",
     "UnpartitionTable",
+    "UnscheduleJob",
+    "UsePgCron",
     "VerifyDenormalized",
     "registry",
 ]

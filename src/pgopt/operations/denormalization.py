@@ -136,6 +136,7 @@ class ColumnsOf(Denormalization):
 
     aggregate: ClassVar[bool] = False
 
+    _: KW_ONLY
     defaults: Mapping[str, Any] | None = None
 
     @property
