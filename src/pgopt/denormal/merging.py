@@ -83,16 +83,20 @@ class Change:
         return [sql("o.{} is distinct from n.{}", ident(f"o{number}"), ident(f"n{number}")) for number in numbers]
 
 
-def merged(of: Definition, number: int, event: str) -> Composable:
+def merged(of: Definition, number: int, event: str, *, one: bool = False) -> Composable:
     """Set a column to what is there, with what a statement has added and taken away.
 
     What cannot be known without them is read from the rows again: the next of extremes, and whether a sum of nothing is left.
     """
     column = of.columns[number - 1]
+    none = sql("null::{}", verbatim(column.full_type))
+    added, taken = (
+        sql("{}[1]", ident(f"pgopt_{side}{number}")) if one else ident("d", f"{side}{number}") for side in "no"
+    )
     pieces = {
         "there": sql("t.{}", ident(column.name)),
-        "added": sql("null::{}", verbatim(column.full_type)) if event == "delete" else ident("d", f"n{number}"),
-        "taken": sql("null::{}", verbatim(column.full_type)) if event == "insert" else ident("d", f"o{number}"),
+        "added": none if event == "delete" else added,
+        "taken": none if event == "insert" else taken,
         "again": sql("(select v.c from {}({}) v)", of.function(f"value{number}"), joined(of.target_keys("t"))),
         "plus": verbatim("operator(pg_catalog.+)"),
         "minus": verbatim("operator(pg_catalog.-)"),

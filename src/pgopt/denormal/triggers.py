@@ -31,7 +31,7 @@ ON_SOURCE = {
     "truncate": "truncate on {}",
 }
 ON_TARGET = ("set", "moved", "guard")
-SAFE = " set search_path = pg_catalog, pg_temp set row_security = off"
+SAFE = " set search_path = pg_catalog, pg_temp set row_security = off set plan_cache_mode = force_generic_plan"
 """Of functions that only read. Those that write to the target leave the search path to its triggers, and name all in full."""
 MOMENT = "extract(epoch from pg_catalog.statement_timestamp())::pg_catalog.text"
 
@@ -100,6 +100,9 @@ class Triggers:
             "recount",
             PACKAGE,
             rows=unnested(self._arguments),
+            one=_is_one(self._arguments[0]),
+            only=joined(sql("{}[1]", each) for each in self._arguments),
+            match_one=equal(self.of.target_keys("t"), [sql("{}[1]", each) for each in self._arguments]),
             names=joined(self._numbered),
             value=self.of.function("value"),
             keys=joined(sql("k.{}", name) for name in self._numbered),
@@ -129,13 +132,21 @@ class Triggers:
         }
         if not self.of.incremental:
             return query("read_again", PACKAGE, **pieces)
+        match_one = equal(self.of.target_keys("t"), [sql("{}[1]", key) for key in keys])
+        lock_one = sql(
+            "perform from {} t where {} order by {} for no key update;",
+            self.of.target.ident,
+            match_one,
+            self.of.row_order,
+        )
         return query(
             "add_up",
             PACKAGE,
-            # one row can have no order; what is only added needs no look at the source
-            several=sql("pg_catalog.cardinality({}) operator(pg_catalog.>) 1", keys[0])
-            if event == "insert"
-            else verbatim("true"),
+            one=_is_one(keys[0]),
+            # what is only added needs no look at the source
+            lock_one=verbatim("") if event == "insert" else lock_one,
+            match_one=match_one,
+            merges_one=joined(merged(self.of, number, event, one=True) for number, _ in enumerate(self.of.columns, 1)),
             recounted=sql(
                 "pg_catalog.current_setting('pgopt.recounted', true) operator(pg_catalog.=) {}", verbatim(MOMENT)
             ),
@@ -275,3 +286,7 @@ class Triggers:
             literal(render(body)),
         )
         yield sql("revoke all on function {} from public", name)
+
+
+def _is_one(keys: Composable) -> Composable:
+    return sql("pg_catalog.cardinality({}) operator(pg_catalog.=) 1", keys)

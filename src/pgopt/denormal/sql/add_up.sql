@@ -16,9 +16,13 @@ begin
         perform {recount}({keys});
         return null;
     end if;
-    if {several} then
-        perform from {target} t join {key_rows} d ({names}) on {match} order by {order} for no key update of t;
+    if {one} then
+        -- a statement of its own, whose plan is not made anew each time
+        {lock_one}
+        update {target} t set {merges_one} where {match_one};
+        return null;
     end if;
+    perform from {target} t join {key_rows} d ({names}) on {match} order by {order} for no key update of t;
     update {target} t set {merges} from {rows} d ({fields}) where {match};
     return null;
 end
