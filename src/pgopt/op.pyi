@@ -381,6 +381,64 @@ def create_unique_constraint_online(
         op.create_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
 
+def denormalize_aggregate(
+    table: str,
+    *,
+    source: str,
+    on: Mapping[str, str],
+    columns: Mapping[str, Any],
+    read_only: bool = False,
+    schema: str | None = None,
+    source_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Keep counts, sums, extremes and other aggregates of a table's rows in another, by triggers.
+
+    Takes ACCESS EXCLUSIVE on the table for an instant to add the columns, then SHARE ROW EXCLUSIVE on both for the triggers, then
+    fills the rows that are there in batches. ``on`` says which column of the table has the value of which one of the source;
+    both need an index. Needs `install_pgopt`::
+
+        op.denormalize_aggregate(
+            "tickets", source="comments", on={"id": "ticket_id"},
+            columns={"comment_count": "count(*)", "last_comment_at": "max(created_at)"},
+        )
+
+    Where all columns are counts, sums of whole numbers or numerics, or extremes, with or without FILTER, a statement adds what it has
+    changed, and reads the source only for the next of extremes; with any other aggregate it reads the rows of the keys that it has changed.
+    Two transactions that change the source for one row of the table come one after the other, as they would with a
+    counter of one's own; under REPEATABLE READ the second gets a serialization error. Where no foreign key of the source
+    refers to the table, rows of a key in both are kept apart by an advisory lock until the end of the transaction.
+    With ``read_only=True`` writing the columns is an error.
+    """
+
+def denormalize_columns(
+    table: str,
+    *,
+    source: str,
+    on: Mapping[str, str],
+    columns: Mapping[str, Any],
+    read_only: bool = False,
+    schema: str | None = None,
+    source_schema: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Copy columns of a parent or a 1:1 companion to a table, and keep them so by triggers.
+
+    Takes ACCESS EXCLUSIVE on the table for an instant to add the columns, then SHARE ROW EXCLUSIVE on both for the triggers, then
+    fills the rows that are there in batches. ``on`` says which column of the table has the value of which one of the source,
+    which must be unique there; both need an index. A column is a column of the source, or an expression of its row. Where
+    the source has no row, it is NULL or what ``defaults`` says. Needs `install_pgopt`::
+
+        op.denormalize_columns(
+            "users", source="profiles", on={"id": "user_id"}, columns={"country": "country"}, defaults={"country": "'XX'"}
+        )
+
+    From then on who adds a row to the table locks its row of the source FOR SHARE, so that an update of that waits for the
+    transaction, and the other way round. A REPEATABLE READ transaction that changes the source does not see rows that came
+    since its snapshot: use READ COMMITTED or SERIALIZABLE. With ``read_only=True`` writing the columns is an error.
+    """
+
 def detach_partition(
     table: str,
     name: str,
@@ -453,6 +511,45 @@ def drop_column_online(
     settings of its own. It can be undone as far as that goes: the column comes back as the last one, with the default in all rows::
 
         op.drop_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
+    """
+
+def drop_denormalized_aggregate(
+    table: str,
+    *,
+    source: str,
+    on: Mapping[str, str],
+    columns: Mapping[str, Any],
+    read_only: bool = False,
+    schema: str | None = None,
+    source_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop columns that `denormalize_aggregate` made, with their triggers; ACCESS EXCLUSIVE on both tables for an instant.
+
+    Takes the same arguments, so that it can be undone::
+
+        op.drop_denormalized_aggregate(
+            "tickets", source="comments", on={"id": "ticket_id"}, columns={"comment_count": "count(*)"}
+        )
+    """
+
+def drop_denormalized_columns(
+    table: str,
+    *,
+    source: str,
+    on: Mapping[str, str],
+    columns: Mapping[str, Any],
+    read_only: bool = False,
+    schema: str | None = None,
+    source_schema: str | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop columns that `denormalize_columns` made, with their triggers; ACCESS EXCLUSIVE on both tables for an instant.
+
+    Takes the same arguments, so that it can be undone::
+
+        op.drop_denormalized_columns("users", source="profiles", on={"id": "user_id"}, columns={"country": "country"})
     """
 
 def drop_extension(
@@ -1094,4 +1191,21 @@ def use_pg_cron(
 
         op.create_extension("pg_cron")
         op.use_pg_cron()
+    """
+
+def verify_denormalized(
+    table: str,
+    *,
+    columns: Sequence[str] = (),
+    repair: bool = False,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Compare columns that triggers keep with what they should be, and fail where rows have drifted, with some of them.
+
+    Reads both tables under ACCESS SHARE, as of one moment. With ``repair=True`` the rows that have drifted are set right in batches
+    instead, as by `backfill`. Triggers that were disabled, or passed by under session_replication_role, are why rows drift.
+    Without ``columns``, all that is kept in the table is looked at. Needs `install_pgopt`::
+
+        op.verify_denormalized("tickets", repair=True)
     """

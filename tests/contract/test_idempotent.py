@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # all functions that a read may call, and the locks and settings that end with the session
 HARMLESS = re.compile(
     r"any|array|array_agg|cardinality|coalesce|count|current_database|current_setting|differences_of_columns|exists|extract|format"
-    r"|format_type|generate_series|in|jsonb_agg|jsonb_build_array|jsonb_build_object|length|max|min|nullif"
+    r"|format_type|generate_series|in|jsonb_agg|jsonb_build_array|jsonb_build_object|left|length|max|min|nullif"
     r"|obj_description|pg_advisory_unlock|pg_backend_pid|pg_blocking_pids|pg_current_xact_id_if_assigned"
     r"|pg_describe_object|pg_get_constraintdef|pg_get_expr|pg_get_indexdef|pg_get_statisticsobjdef|pg_get_viewdef|pg_partition_tree"
     r"|pg_try_advisory_lock|regexp_replace|set_config|string_agg|substr|to_jsonb|to_regclass"
@@ -32,6 +32,7 @@ PROBE = re.compile(
     r'create temp (table|view) pgopt_probe |create .*index "pgopt_probe_index" on "pg_temp"\."pgopt_probe" '
     r"|alter table pg_temp\.pgopt_probe add constraint pgopt_probe_it "
     r'|alter table pg_temp\.pgopt_probe add column "pgopt_probe_(it|bare)" '
+    r"|create temp view pgopt_probe_it as select "
     r'|create statistics "pg_temp"\."pgopt_probe_it" ',
     re.DOTALL,
 )

@@ -107,3 +107,14 @@ def test_matviews(server: Server, tmp_path: Path) -> None:
         assert of_share.keys() == ways
         assert all(each["seconds"][0] > 0 and each["longest"][0] > 0 for each in of_share.values())
     assert leftovers(server) == []
+
+
+def test_denormalize(server: Server, tmp_path: Path) -> None:
+    arguments = ("--rows=200", "--groups=10", "--sizes", "1", "50", "--repeat=5", "--runs=1")
+    table, result = run(server, tmp_path, "denormalize.py", *arguments)
+    assert {"counter", "columns"} <= set(rows_of(table))
+    measured = {(each["work"], each["rows"], each["way"]): each for each in result["denormalize"]}
+    assert len(measured) == 12
+    assert all(each["median"] > 0 and each["wal"] > 0 for each in measured.values())
+    assert measured["counter", 1, "row-level trigger"]["ratio"] == 1
+    assert leftovers(server) == []

@@ -21,7 +21,7 @@ def main() -> None:
     except ImportError:
         sys.stderr.write("pgopt: the command line needs typer and rich: pip install 'pgopt[cli]'\n")
         raise SystemExit(USAGE) from None
-    from pgopt.cli import explain, health, jobs, partitions, plan, restore, retention, undo, worker
+    from pgopt.cli import explain, health, jobs, partitions, plan, restore, retention, undo, verify, worker
 
     app = typer.Typer(
         help="What Alembic cannot do with online operations: look before, undo what was interrupted, and see how a database is.",
@@ -36,6 +36,7 @@ def main() -> None:
     app.command("partitions")(partitions.partitions)
     app.command("retention")(retention.retention)
     app.command("restore")(restore.restore)
+    app.command("verify")(verify.verify)
     app.command("jobs")(jobs.jobs)
     app.command("run-due")(worker.run_due)
     app.command("worker")(worker.worker)

@@ -6,6 +6,13 @@ from pgopt.operations.archive import CreateArchiveTable, DropArchiveTable
 from pgopt.operations.base import Action, Operation, StateOperation, registry
 from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
 from pgopt.operations.columns import AddColumnOnline, Backfill, DropColumnOnline
+from pgopt.operations.denormalization import (
+    DenormalizeAggregate,
+    DenormalizeColumns,
+    DropDenormalizedAggregate,
+    DropDenormalizedColumns,
+    VerifyDenormalized,
+)
 from pgopt.operations.extensions import CreateExtension, DropExtension
 from pgopt.operations.foreign_keys import CreateForeignKeyOnline, DropForeignKeyOnline
 from pgopt.operations.indexes import (
@@ -67,10 +74,14 @@ __all__ = [
     "CreateRetentionPolicy",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
+    "DenormalizeAggregate",
+    "DenormalizeColumns",
     "DetachPartition",
     "DropArchiveTable",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
+    "DropDenormalizedAggregate",
+    "DropDenormalizedColumns",
     "DropExtension",
     "DropForeignKeyOnline",
     "DropIndexConcurrently",
@@ -108,5 +119,6 @@ __all__ = [
     "UnpartitionTable",
     "UnscheduleJob",
     "UsePgCron",
+    "VerifyDenormalized",
     "registry",
 ]

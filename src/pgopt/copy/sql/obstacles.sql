@@ -61,6 +61,10 @@ select said from (
     from it join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = it.oid and d.deptype = 'e'
     join pg_extension e on e.oid = d.refobjid
     union all
+    select distinct 17, format('trigger %I keeps columns by it, and would not see its partitions: drop the denormalized columns first',
+                               min(t.tgname::text))
+    from it join pg_trigger t on t.tgrelid = it.oid where t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_' group by left(t.tgname::text, 17)
+    union all
     select 20, format('materialized view %s is made of it: drop it before and create it after', v.oid::regclass)
     from (select distinct r.ev_class from it
           join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = it.oid and d.classid = 'pg_rewrite'::regclass

@@ -1,0 +1,1 @@
+"""Columns that triggers keep equal to what another table says."""

@@ -1,0 +1,71 @@
+"""Whether kept columns are what they should be: rows that have drifted, and some of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pgopt.server.quoting import ident, joined, literal, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pgopt.denormal.definition import Definition
+    from pgopt.server.catalog import Catalog
+
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Drift:
+    """How many rows have drifted, and some of them: the key, what is, and what should be."""
+
+    target: str
+    source: str
+    columns: Sequence[str]
+    rows: int
+    examples: Sequence[Mapping[str, Any]]
+
+    @property
+    def sentence(self) -> str:
+        """The whole in one sentence."""
+        noun = "row" if self.rows == 1 else "rows"
+        names = ", ".join(self.columns)
+        if not self.rows:
+            return f"{names} of {self.target} are what {self.source} says"
+        shown = "; ".join(
+            f"{_pairs(each['key'])} has {_pairs(each['is'])}, and should have {_pairs(each['should'])}"
+            for each in self.examples
+        )
+        return f"{self.rows} {noun} of {self.target} have not in {names} what {self.source} says: {shown}"
+
+
+def look(db: Catalog, of: Definition) -> Drift:
+    """Compare all rows of one moment; ACCESS SHARE on both tables."""
+    count = db.session.value(sql("select count(*) from {} where drifted", of.view))
+    examples = db.session.rows(sql("select {} from {} where drifted limit {}", _columns(of), of.view, literal(SHOWN)))
+    keys, width = len(of.order), len(of.columns)
+    return Drift(
+        str(of.target),
+        str(of.source),
+        of.names,
+        int(count),
+        [
+            {
+                "key": dict(zip(of.order, row[:keys], strict=True)),
+                "is": dict(zip(of.names, row[keys : keys + width], strict=True)),
+                "should": dict(zip(of.names, row[keys + width :], strict=True)),
+            }
+            for row in examples
+        ],
+    )
+
+
+def _columns(of: Definition) -> Any:
+    names = [f"key{n}" for n, _ in enumerate(of.order, 1)]
+    names += [f"{what}{n}" for what in ("is", "should") for n, _ in enumerate(of.columns, 1)]
+    return joined(sql("{}::text", ident(name)) for name in names)
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {'NULL' if value is None else value}" for name, value in values.items())

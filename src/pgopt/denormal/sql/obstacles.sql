@@ -1,0 +1,13 @@
+-- What stands against keeping columns of one table from another.
+select 'is partitioned: triggers would not see statements on its partitions' from pg_class where oid = {table} and relkind = 'p'
+union all
+select 'is a partition: triggers would not see statements on the whole table' from pg_class where oid = {table} and relispartition
+union all
+select 'is a materialized view, which has no triggers' from pg_class where oid = {table} and relkind = 'm'
+union all
+select 'is in an inheritance tree: triggers would not see statements on its other tables'
+from pg_class where oid = {table} and relkind = 'r' and not relispartition
+    and exists (select from pg_inherits where {table} in (inhrelid, inhparent))
+union all
+select 'has row level security for this role, which would hide rows: let the owner of the table do it'
+where row_security_active({table})

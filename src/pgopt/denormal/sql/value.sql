@@ -1,0 +1,4 @@
+#variable_conflict use_column
+begin
+    {value};
+end

@@ -1,0 +1,292 @@
+"""The functions and triggers that keep columns.
+
+A change of the source locks the rows of the target that it is about, in the order of their key, and writes each of them, even where
+the value stays: so two transactions that change the source for one row come one after the other, and the second reads what
+the first has done, or gets a serialization error where its snapshot is older.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from pgopt.denormal.definition import Definition, equal, unnested
+from pgopt.denormal.merging import Change, merged
+from pgopt.server.queries import query
+from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from psycopg.sql import Composable
+
+    from pgopt.server.catalog import Relation
+
+PACKAGE = __package__
+ON_SOURCE = {
+    "insert": "insert on {} referencing new table as new_rows",
+    "update": "update on {} referencing old table as old_rows new table as new_rows",
+    "delete": "delete on {} referencing old table as old_rows",
+    "truncate": "truncate on {}",
+}
+ON_TARGET = ("set", "moved", "guard")
+SAFE = " set search_path = pg_catalog, pg_temp set row_security = off set plan_cache_mode = force_generic_plan"
+"""Of functions that only read. Those that write to the target leave the search path to its triggers, and name all in full."""
+MOMENT = "extract(epoch from pg_catalog.statement_timestamp())::pg_catalog.text"
+
+
+@dataclass(frozen=True)
+class Triggers:
+    """What keeps a definition."""
+
+    of: Definition
+
+    def create(self) -> Iterator[Composable]:
+        """Make functions, triggers and the view; SHARE ROW EXCLUSIVE on both tables."""
+        yield from self._value()
+        yield from self._recount()
+        for event, when in ON_SOURCE.items():
+            yield from self._function(event, "returns trigger", self._body(event))
+            yield sql(
+                "create trigger {} after {} for each statement execute function {}()",
+                self.of.trigger(event),
+                sql(when, self.of.source.ident),
+                self.of.function(event),
+            )
+        yield from self._on_target("set", "before insert on {}", None, self._query("set"))
+        yield from self._on_target("moved", "after update on {}", self._has_moved(), self._query("moved"))
+        if self.of.read_only:
+            yield from self._on_target("guard", "before update on {}", self._is_written(), self._guard())
+        yield sql(
+            "create view {} as select {}, not ({}) as drifted from {} t cross join lateral ({}) v",
+            self.of.view,
+            self._shown(),
+            self.of.as_it_should_be("t", "v"),
+            self.of.target.ident,
+            self.of.value(self.of.target_keys("t")),
+        )
+
+    def drop(self) -> Iterator[Composable]:
+        """Drop all of it; ACCESS EXCLUSIVE on both tables."""
+        yield sql("drop view if exists {}", self.of.view)
+        events: list[tuple[str, Relation]] = [(event, self.of.source) for event in ON_SOURCE]
+        for event, table in [*events, *((what, self.of.target) for what in ON_TARGET)]:
+            yield sql("drop trigger if exists {} on {}", self.of.trigger(event), table.ident)
+            yield sql("drop function if exists {}()", self.of.function(event))
+        for what in ("recount", "value", *(f"value{number}" for number, _ in enumerate(self.of.columns, 1))):
+            yield sql("drop function if exists {}", self.of.function(what))
+
+    # -- functions that are not of triggers -------------------------------------------------------------------------------
+
+    def _value(self) -> Iterator[Composable]:
+        """Give the values of a key as they are when it is called, however old the snapshot of the caller's statement is."""
+        names = [ident(f"c{number}") for number, _ in enumerate(self.of.columns, 1)]
+        outs = [sql("out {} {}", name, verbatim(each.type)) for name, each in zip(names, self.of.columns, strict=True)]
+        body = sql("select v.* into {} from ({}) v", joined(names), self.of.value(self._arguments))
+        signature = sql("({})", joined([*self._parameters, *outs]))
+        yield from self._make("value", signature, query("value", PACKAGE, value=body), SAFE)
+        for number, column in enumerate(self.of.columns, 1) if self.of.incremental else ():
+            # one value alone may come from an index
+            one = sql("select ({}) from {}", verbatim(column.expression), self.of.rows_of(self._arguments))
+            signature = sql("({}, out {} {})", joined(self._parameters), ident("c"), verbatim(column.type))
+            body = sql("{} into c", one)
+            yield from self._make(f"value{number}", signature, query("value", PACKAGE, value=body), SAFE)
+
+    def _recount(self) -> Iterator[Composable]:
+        """Set the values of some keys by what the rows of the source say."""
+        types = joined(verbatim(f"{key.type}[]") for key in self.of.on)
+        body = query(
+            "recount",
+            PACKAGE,
+            rows=unnested(self._arguments),
+            one=_is_one(self._arguments[0]),
+            only=joined(sql("{}[1]", each) for each in self._arguments),
+            match_one=equal(self.of.target_keys("t"), [sql("{}[1]", each) for each in self._arguments]),
+            names=joined(self._numbered),
+            value=self.of.function("value"),
+            keys=joined(sql("k.{}", name) for name in self._numbered),
+            match=equal(self.of.target_keys("t"), [sql("k.{}", name) for name in self._numbered]),
+            **self._common,
+        )
+        yield from self._make("recount", sql("({}) returns void", types), body, self._settings)
+
+    # -- functions of triggers on the source -------------------------------------------------------------------------------
+
+    def _body(self, event: str) -> Composable:
+        if event == "truncate":
+            of_row = joined(self.of.target_keys("t"))
+            return query("truncated", PACKAGE, value=self.of.function("value"), keys=of_row, **self._common)
+        change = Change(self.of, event)
+        variables = [(ident(f"pgopt_{name}"), full_type) for name, full_type in change.fields]
+        keys = [ident(f"pgopt_k{number}") for number, _ in enumerate(self.of.on, 1)]
+        pieces = {
+            "variables": joined((sql("{} {}[]", name, verbatim(kind)) for name, kind in variables), "; "),
+            "gathered": joined(sql("array_agg(d.{}::{})", ident(name), verbatim(kind)) for name, kind in change.fields),
+            "arrays": joined(name for name, _ in variables),
+            "changed": change.query,
+            "nothing": sql("{} is null", keys[0]),
+            "keys": joined(keys),
+            "hold": self._hold_source(event, keys),
+            "recount": self.of.function("recount"),
+        }
+        if not self.of.incremental:
+            return query("read_again", PACKAGE, **pieces)
+        match_one = equal(self.of.target_keys("t"), [sql("{}[1]", key) for key in keys])
+        lock_one = sql(
+            "perform from {} t where {} order by {} for no key update;",
+            self.of.target.ident,
+            match_one,
+            self.of.row_order,
+        )
+        return query(
+            "add_up",
+            PACKAGE,
+            one=_is_one(keys[0]),
+            # what is only added needs no look at the source
+            lock_one=verbatim("") if event == "insert" else lock_one,
+            match_one=match_one,
+            merges_one=joined(merged(self.of, number, event, one=True) for number, _ in enumerate(self.of.columns, 1)),
+            recounted=sql(
+                "pg_catalog.current_setting('pgopt.recounted', true) operator(pg_catalog.=) {}", verbatim(MOMENT)
+            ),
+            match=equal(self.of.target_keys("t"), [sql("d.{}", name) for name in self._numbered]),
+            merges=joined(merged(self.of, number, event) for number, _ in enumerate(self.of.columns, 1)),
+            names=joined(self._numbered),
+            key_rows=unnested(keys),
+            rows=unnested([name for name, _ in variables]),
+            fields=joined(ident(name) for name, _ in change.fields),
+            target=self.of.target.ident,
+            order=self.of.row_order,
+            **pieces,
+        )
+
+    def _hold_source(self, event: str, keys: Sequence[Composable]) -> Composable:
+        """Keep rows of the target from coming which could not see the change, and which it cannot see."""
+        if self.of.guaranteed or (not self.of.aggregate and event == "delete"):
+            # of columns, whoever adds a row of the target has the row of the source locked
+            return verbatim("")
+        return sql(
+            "perform pgopt.hold_source({}, pg_catalog.array_agg({})) from {} k ({});",
+            self.of.number,
+            self._hash([sql("k.{}", name) for name in self._numbered]),
+            unnested(keys),
+            joined(self._numbered),
+        )
+
+    # -- functions of triggers on the target -------------------------------------------------------------------------------
+
+    def _on_target(self, what: str, when: str, condition: Composable | None, body: Composable) -> Iterator[Composable]:
+        yield from self._function(what, "returns trigger", body)
+        yield sql(
+            "create trigger {} {} for each row {} execute function {}()",
+            self.of.trigger(what),
+            sql(when, self.of.target.ident),
+            sql("when ({})", condition) if condition is not None else verbatim(""),
+            self.of.function(what),
+        )
+
+    def _query(self, name: str) -> Composable:
+        names = [ident(column) for column in self.of.names]
+        numbers = range(1, len(names) + 1)
+        pieces = {
+            "value": self.of.function("value"),
+            "keys": joined(self.of.target_keys("new")),
+            "hold": self._hold_target(),
+            "moment": verbatim(MOMENT),
+        }
+        if name == "set":
+            pieces["values"] = joined(sql("v.{}", ident(f"c{number}")) for number in numbers)
+            pieces["columns"] = joined(sql("new.{}", each) for each in names)
+            return query("set", PACKAGE, **pieces)
+        order = [(sql("t.{}", ident(each)), sql("new.{}", ident(each))) for each in self.of.order]
+        match = equal([one for one, _ in order], [other for _, other in order])
+        return query("moved", PACKAGE, match=match, target=self.of.target.ident, columns=joined(names), **pieces)
+
+    def _hold_target(self) -> Composable:
+        """Keep the source from changing unseen until the row of the target is committed."""
+        hold = sql("perform pgopt.hold_target({}, {});", self.of.number, self._hash(self.of.target_keys("new")))
+        if self.of.aggregate:
+            return verbatim("") if self.of.guaranteed else hold
+        lock = sql(
+            "perform from {} r where {} for share;",
+            self.of.source.ident,
+            equal(self.of.source_keys, self.of.target_keys("new")),
+        )
+        if self.of.guaranteed:
+            return lock
+        return sql("{} if not found then {} {} end if;", lock, hold, lock)
+
+    def _has_moved(self) -> Composable:
+        columns = dict.fromkeys([*(key.target for key in self.of.on), *self.of.order])
+        return joined((sql("old.{} is distinct from new.{}", ident(name), ident(name)) for name in columns), " or ")
+
+    def _is_written(self) -> Composable:
+        same = (
+            column.same(sql("old.{}", ident(column.name)), sql("new.{}", ident(column.name)))
+            for column in self.of.columns
+        )
+        return sql("not ({})", joined(same, " and "))
+
+    def _guard(self) -> Composable:
+        names = ", ".join(self.of.names)
+        message = f"{names} of {self.of.target} cannot be written: triggers keep it equal to what {self.of.source} says, so write there"
+        return query("guard", PACKAGE, message=literal(message))
+
+    # -- what they share ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _common(self) -> dict[str, Composable]:
+        return {
+            "target": self.of.target.ident,
+            "columns": joined(map(ident, self.of.names)),
+            "order": self.of.row_order,
+        }
+
+    @property
+    def _numbered(self) -> list[Composable]:
+        return [ident(f"k{number}") for number, _ in enumerate(self.of.on, 1)]
+
+    @property
+    def _arguments(self) -> list[Composable]:
+        return [verbatim(f"${number}") for number, _ in enumerate(self.of.on, 1)]
+
+    @property
+    def _parameters(self) -> list[Composable]:
+        return [sql("in {} {}", name, verbatim(key.type)) for name, key in zip(self._numbered, self.of.on, strict=True)]
+
+    @property
+    def _settings(self) -> str:
+        return " set pgopt.keeping = 'on'" if self.of.read_only else ""
+
+    def _hash(self, keys: Sequence[Composable]) -> Composable:
+        """Give a number for a key, which is the same for equal keys."""
+        cast = (sql("{}::{}", value, verbatim(key.type)) for value, key in zip(keys, self.of.on, strict=True))
+        return sql("pg_catalog.hash_record_extended(row({}), {})", joined(cast), self.of.number)
+
+    def _shown(self) -> Composable:
+        """Give the columns of the view: the key of the row, what is, and what should be."""
+        keys = (sql("t.{} as {}", ident(name), ident(f"key{n}")) for n, name in enumerate(self.of.order, 1))
+        there = (sql("t.{} as {}", ident(name), ident(f"is{n}")) for n, name in enumerate(self.of.names, 1))
+        wanted = (sql("v.{} as {}", ident(f"c{n}"), ident(f"should{n}")) for n, _ in enumerate(self.of.names, 1))
+        return joined([*keys, *there, *wanted])
+
+    def _function(self, what: str, returns: str, body: Composable) -> Iterator[Composable]:
+        # writers need no rights on the other table, and no policy hides rows from it
+        settings = SAFE if what == "set" else "" if what == "guard" else self._settings
+        yield from self._make(what, sql("() {}", verbatim(returns)), body, f"security definer{settings}")
+
+    def _make(self, what: str, signature: Composable, body: Composable, more: str) -> Iterator[Composable]:
+        name = self.of.function(what)
+        yield sql(
+            "create function {}{} language plpgsql {} as {}",
+            name,
+            signature,
+            verbatim(more),
+            literal(render(body)),
+        )
+        yield sql("revoke all on function {} from public", name)
+
+
+def _is_one(keys: Composable) -> Composable:
+    return sql("pg_catalog.cardinality({}) operator(pg_catalog.=) 1", keys)

@@ -1,0 +1,210 @@
+"""Columns that triggers keep."""
+
+from __future__ import annotations
+
+from sqlalchemy import column, func
+
+from pgopt.operations import (
+    DenormalizeAggregate,
+    DenormalizeColumns,
+    DropDenormalizedAggregate,
+    DropDenormalizedColumns,
+    InstallPgopt,
+    VerifyDenormalized,
+)
+from tests.contract.examples.base import Example
+
+INSTALLED = (InstallPgopt(1),)
+LONG = "t" * 63
+LONG_COLUMN = "ü" * 31
+
+TICKETS = """
+create table tickets (id bigint generated always as identity primary key, title text not null);
+create table comments (id bigint generated always as identity primary key,
+                       ticket_id bigint not null references tickets on delete cascade,
+                       body text, value int, created_at timestamptz not null default '2024-01-01');
+create index on comments (ticket_id, created_at);
+insert into tickets (title) select 'ticket ' || g from generate_series(1, 300) g;
+insert into comments (ticket_id, body, value, created_at)
+    select g % 290 + 1, 'b' || g, nullif(g % 7, 3), timestamptz '2024-01-01' + g * interval '1 hour' from generate_series(1, 900) g;
+"""
+TICKET_WRITES = """
+insert into tickets (title) values ('new {n}');
+insert into comments (ticket_id, body, value, created_at) values ({n} % 300 + 1, 'new', {n}, '2025-01-01'), ({n} % 7 + 1, 'new', 1, '2023-01-01');
+update comments set value = value + 1, ticket_id = {n} % 11 + 1 where id = {n};
+delete from comments where ticket_id = {n} % 300 + 1 and body = 'new';
+"""
+COUNTED = {
+    "comment_count": "count(*)",
+    "last_comment_at": "max(created_at)",
+    "value": "sum(value)",
+    "small": "count(*) filter (where value < 3 and body like 'b%' and body <> ':x')",
+}
+COUNTS = DenormalizeAggregate("tickets", source="comments", on={"id": "ticket_id"}, columns=COUNTED)
+
+USERS = """
+create table users (id uuid primary key default gen_random_uuid(), name text);
+create table profiles (user_id uuid primary key references users on delete cascade on update cascade, country char(2),
+                       ghost boolean not null default false, about jsonb);
+insert into users (id, name) select md5(g::text)::uuid, 'u' || g from generate_series(1, 300) g;
+insert into profiles select id, 'D' || left(name, 1), name like '%7', '{"a": 1}' from users where name not like '%3';
+"""
+USER_WRITES = """
+insert into users (id, name) values (md5('n{n}')::uuid, 'new {n}');
+insert into profiles (user_id, country) values (md5('n{n}')::uuid, 'NL');
+update profiles set country = 'FR', about = '[]' where user_id = md5(({n} % 300)::text)::uuid;
+update users set id = md5('m{n}')::uuid where id = md5(({n} * 3)::text)::uuid;
+delete from profiles where user_id = md5(({n} * 5)::text)::uuid;
+"""
+PROFILES = DenormalizeColumns(
+    "users",
+    source="profiles",
+    on={"id": "user_id"},
+    columns={"country": "country", "ghost": "ghost", "about": "about"},
+    defaults={"ghost": "false"},
+)
+
+STRANGE = """
+create schema "S x"; create schema "Other:1";
+create domain "Other:1"."Short %s" as varchar(20) check (value <> 'never');
+create type "Other:1"."State" as enum ('on', 'off');
+create function "Other:1"."Loud"(text) returns text immutable language sql as 'select upper($1)';
+create table "S x"."Order ""1"" x" ("Id %s" int, "re:gion" text collate "C", "user" int, primary key ("Id %s", "re:gion"));
+create table "Other:1"."Customer's" (k1 int not null, "re:gion" text not null, "Name" "Other:1"."Short %s", "State" "Other:1"."State", "t" int, unique ("re:gion", k1));
+create index on "S x"."Order ""1"" x" ("re:gion", "user");
+insert into "Other:1"."Customer's" select g, 'r' || g % 3, 'name ' || g, case g % 2 when 0 then 'on' else 'off' end::"Other:1"."State", g from generate_series(1, 40) g;
+insert into "S x"."Order ""1"" x" select g, 'r' || g % 3, nullif(g % 45, 7) from generate_series(1, 400) g;
+"""
+
+EXAMPLES = [
+    Example(
+        "denormalize counts, sums and extremes",
+        TICKETS,
+        COUNTS,
+        before=INSTALLED,
+        writes=TICKET_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "denormalize what is read again",
+        TICKETS,
+        DenormalizeAggregate(
+            "tickets",
+            source="comments",
+            on={"id": "ticket_id"},
+            columns={"bodies": "array_agg(body order by id)", "mean": "avg(value)", "any_big": "bool_or(value > 100)"},
+            read_only=True,
+        ),
+        before=INSTALLED,
+        writes=TICKET_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "denormalize a SQLAlchemy expression",
+        TICKETS,
+        DenormalizeAggregate(
+            "tickets",
+            source="comments",
+            on={"id": "ticket_id"},
+            columns={"comment_count": func.count(), "longest": func.max(func.length(column("body")))},
+        ),
+        before=INSTALLED,
+        writes=TICKET_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "denormalize columns of a companion",
+        USERS,
+        PROFILES,
+        before=INSTALLED,
+        writes=USER_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "denormalize columns of a parent, of strange names",
+        STRANGE,
+        DenormalizeColumns(
+            'Order "1" x',
+            source="Customer's",
+            on={"re:gion": "re:gion", "user": "k1"},
+            columns={"Na:me %s": "Name", "Loud": '"Other:1"."Loud"("Name")', "state": "State", "t": "t"},
+            defaults={"Na:me %s": "'100% :x'"},
+            read_only=True,
+            schema="S x",
+            source_schema="Other:1",
+        ),
+        before=INSTALLED,
+        writes="""
+            insert into "S x"."Order ""1"" x" values ({n} + 1000, 'r1', {n} % 45) on conflict do nothing;
+            insert into "Other:1"."Customer's" values ({n} + 30, 'r' || {n} % 3, 'new', 'on') on conflict do nothing;
+            update "Other:1"."Customer's" set "Name" = 'w{n}' where k1 = {n} % 40;
+            update "S x"."Order ""1"" x" set "user" = {n} % 45 where "Id %s" = {n};
+        """,
+        scriptable=False,
+    ),
+    Example(
+        "denormalize with names of 63 bytes, without a foreign key",
+        f"create table {LONG} (id int primary key, {LONG_COLUMN} text unique); create table s{LONG[1:]} ({LONG_COLUMN} text);"
+        f" create index on s{LONG[1:]} ({LONG_COLUMN}); insert into {LONG} select g, 'k' || g from generate_series(1, 100) g;"
+        f" insert into s{LONG[1:]} select 'k' || g % 120 from generate_series(1, 500) g",
+        DenormalizeAggregate(
+            LONG, source=f"s{LONG[1:]}", on={LONG_COLUMN: LONG_COLUMN}, columns={f"n{LONG[1:]}": "count(*)"}
+        ),
+        before=INSTALLED,
+        writes=f"insert into {LONG} values ({{n}} + 100, 'k' || {{n}} + 100); insert into s{LONG[1:]} values ('k{{n}}'), (null), ('k110');"
+        f" delete from s{LONG[1:]} where {LONG_COLUMN} = 'k' || {{n}} % 7",
+        scriptable=False,
+    ),
+    Example(
+        "denormalize from the table itself",
+        "create table categories (id int primary key, parent_id int references categories); create index on categories (parent_id);"
+        " insert into categories select g, nullif(g / 3, 0) from generate_series(1, 200) g",
+        DenormalizeAggregate(
+            "categories",
+            source="categories",
+            on={"id": "parent_id"},
+            columns={"children": "count(*)", "last_child": "max(id)"},
+            read_only=True,
+        ),
+        before=INSTALLED,
+        writes="insert into categories values ({n} + 1000, {n} % 200 + 1); update categories set parent_id = null where id = {n} % 50 + 3",
+        scriptable=False,
+    ),
+    Example(
+        "drop denormalized columns",
+        USERS,
+        DropDenormalizedColumns(
+            **{name: getattr(PROFILES, name) for name in ("table", "source", "on", "columns", "defaults")}
+        ),
+        before=(*INSTALLED, PROFILES),
+        writes=USER_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "drop a denormalized aggregate",
+        TICKETS,
+        DropDenormalizedAggregate("tickets", source="comments", on={"id": "ticket_id"}, columns=COUNTED),
+        before=(*INSTALLED, COUNTS),
+        writes=TICKET_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "verify denormalized columns",
+        TICKETS,
+        VerifyDenormalized("tickets"),
+        before=(*INSTALLED, COUNTS),
+        writes=TICKET_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "repair denormalized columns",
+        USERS,
+        VerifyDenormalized("users", columns=["ghost"], repair=True),
+        before=(*INSTALLED, PROFILES),
+        writes=USER_WRITES,
+        scriptable=False,
+    ),
+]
