@@ -35,9 +35,6 @@ UNSEEN = {"0004", "0010", "0015", "0019"}
 def alembic(name: str, *arguments: str, database: Database | None = None, **options: Any) -> str:
     """Run a command of alembic in this process, and give the script that it wrote."""
     config = Config(str(ROOT / "alembic.ini"), output_buffer=io.StringIO())
-    assert config.file_config is not None
-    # read before its name is taken away, by which env.py would set logging up
-    config.config_file_name = None
     if database is None:
         getattr(command, name)(config, *arguments, **options)
     else:
