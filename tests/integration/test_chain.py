@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -70,6 +71,18 @@ def test_each_revision_down_gives_back_what_was_there_and_its_script_does_the_sa
         alembic("downgrade", before, database=database)
         assert database.dump() == stops[before], f"downgrade of {revision}"
     assert database.value("select to_regnamespace('pgopt')") is None
+
+
+def test_who_owns_the_database_and_is_no_superuser_can_go_up_and_down(database: Database) -> None:
+    database.run(f'create role plain login; alter database "{database.name}" owner to plain')
+    before = database.dump()
+    plain = replace(database, server=replace(database.server, user="plain"))
+    try:
+        alembic("upgrade", "head", database=plain)
+        alembic("downgrade", "base", database=plain)
+        assert database.dump() == before
+    finally:
+        database.run(f'reassign owned by plain to "{database.server.user}"; drop owned by plain; drop role plain')
 
 
 def check_vibing2(database: Database) -> None:
