@@ -30,7 +30,7 @@ CHAIN = ScriptDirectory(str(ROOT / "migrations"))
 SCRIPTS = list(CHAIN.walk_revisions())[::-1]
 REVISIONS = [script.revision for script in SCRIPTS]
 # those that must see the database; migrations/README.md says which
-UNSEEN = {"0004", "0010", "0015", "0019"}
+UNSEEN = {"0004", "0010", "0015", "0019", "0027"}
 
 
 def alembic(name: str, *arguments: str, database: Database | None = None, **options: Any) -> str:
@@ -112,7 +112,7 @@ def parts() -> Sequence[tuple[str, str]]:
 
 
 # they change the pgopt schema alone
-HIDDEN = {"0001", "0026"}
+HIDDEN = {"0001", "0026", "0027"}
 
 WRITTEN = "ledger"
 """What a writer's rows have in them, and no generated one."""
@@ -188,7 +188,7 @@ def test_a_filled_system_that_is_written_to_goes_up_and_down(database: Database,
             alone("upgrade", revision, database)
             more()
             stops.append(dump_of(database, system))
-    assert len(set(stops)) == len(stops), "a revision changes nothing"
+    assert len(set(stops)) == len(stops) - len(HIDDEN.intersection(optimisations)), "a revision changes nothing"
     check_rows(database, system, columns, before, up.done)
     with at_work([down := Writer(database, write(WRITES[system], after=up.done))]) as more:
         for revision, dump in zip(optimisations[::-1], stops[-2::-1], strict=True):
