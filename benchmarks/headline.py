@@ -88,12 +88,12 @@ def cold(connection: Connection, work: Callable[[], object]) -> float | None:
     return statistics.median(found)
 
 
-def explained(connection: Connection, query: Query) -> tuple[int | None, str, Any]:
+def explained(connection: Connection, query: Query, *, after: bool) -> tuple[int | None, str, Any]:
     """Give the buffers, the shape and the plan of a statement."""
     if isinstance(query, RoundTrips):
         return None, query.text, None
-    text = f"explain (analyze, buffers, format json) {query.text}".encode()
-    row = connection.execute(text, query.given(connection)).fetchone()
+    statement = b"explain (analyze, buffers, format json) " + query.statement(after=after)
+    row = connection.execute(statement, query.given(connection)).fetchone()
     plan = row[0][0] if row else {}
     root = plan["Plan"]
     return root["Shared Hit Blocks"] + root["Shared Read Blocks"], shape(root), plan
@@ -114,7 +114,7 @@ def shape(node: dict[str, Any]) -> str:
 def see(connection: Connection, query: Query, *, after: bool) -> Seen:
     """Measure a query."""
     work = query.work(connection, after=after)
-    buffers, how, plan = explained(connection, query)
+    buffers, how, plan = explained(connection, query, after=after)
     return Seen(warm(work), cold(connection, work), buffers, how, plan)
 
 
@@ -177,11 +177,13 @@ def ratio(before: Seen, after: Seen) -> float:
     return before.warm / after.warm
 
 
-def verdict(query: Query, times: float) -> str:
+def verdict(query: Query, times: float, took: float) -> str:
     """Say whether what the plan claims holds."""
-    if query.goal is None:
-        return ""
-    return "yes" if times >= query.goal else f"no: {query.goal:g}x was claimed"
+    if query.limit is not None and took > query.limit:
+        return f"no: {query.limit:g} ms was claimed"
+    if query.goal is not None and times < query.goal:
+        return f"no: {query.goal:g}x was claimed"
+    return "yes" if query.goal is not None or query.limit is not None else ""
 
 
 def number(value: float | None) -> str:
@@ -199,7 +201,9 @@ def show(rows: int, found: dict[str, dict[str, dict[str, Seen]]]) -> None:
             old, new = before[query.name], found["after"][system][query.name]
             times = ratio(old, new)
             told = (number(old.warm), number(new.warm), f"{times:,.1f}", number(old.cold), number(new.cold))
-            lines.append((query.name, query.claim, *told, old.buffers or "", new.buffers or "", verdict(query, times)))
+            lines.append(
+                (query.name, query.claim, *told, old.buffers or "", new.buffers or "", verdict(query, times, new.warm))
+            )
         head = (
             "query",
             "claimed",

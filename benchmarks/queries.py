@@ -41,6 +41,14 @@ class Query:
     cursor: str = ""
     index: str = ""
     """The index that it is meant to use, at head."""
+    limit: float | None = None
+    """The milliseconds that it may take at head."""
+    instead: str = ""
+    """What is asked at head, where that is another statement."""
+
+    def statement(self, *, after: bool) -> bytes:
+        """Give what is asked."""
+        return (self.instead if after and self.instead else self.text).encode()
 
     def given(self, connection: Connection) -> dict[str, Any]:
         """Find what the statement is given."""
@@ -49,10 +57,10 @@ class Query:
         names = [each.name for each in found.description or ()] if found else []
         return {**self.values, **dict(zip(names, row or [None] * len(names), strict=True))}
 
-    def work(self, connection: Connection, *, after: bool) -> Callable[[], object]:  # noqa: ARG002
+    def work(self, connection: Connection, *, after: bool) -> Callable[[], object]:
         """Give what is measured."""
         given = self.given(connection)
-        return lambda: connection.execute(self.text.encode(), given).fetchall()
+        return lambda: connection.execute(self.statement(after=after), given).fetchall()
 
 
 @dataclass(frozen=True)
@@ -242,6 +250,7 @@ QUERIES: tuple[Query, ...] = (
         " and customer_id = %(customer)s order by created_at desc limit 20",
         "50 to 70 % off; < 50 ms",
         2,
+        limit=50,
         values={"customer": CUSTOMER},
         index="idx_proposal_status_customer_created",
     ),
@@ -252,6 +261,7 @@ QUERIES: tuple[Query, ...] = (
         " where hypothesis = 'H5' and user_id = %(user)s and actual_value is not null",
         "50 to 70 % off; < 50 ms",
         2,
+        limit=50,
         values={"user": ANALYST},
         index="idx_hypothesis_validation_compound",
     ),
@@ -262,6 +272,7 @@ QUERIES: tuple[Query, ...] = (
         " order by created_at desc limit 20",
         "50 to 70 % off; < 50 ms",
         2,
+        limit=50,
         index="idx_content_search_optimization",
     ),
     Query(
@@ -271,6 +282,7 @@ QUERIES: tuple[Query, ...] = (
         " and status = 'OPEN' order by detected_at desc limit 20",
         "50 to 70 % off; < 50 ms",
         2,
+        limit=50,
         index="idx_validation_issues_entity_severity_status",
     ),
     Query(
