@@ -20,6 +20,7 @@ from pgopt.plan.journal import DOWN, UNDOING, UP, Journal, chain_of, revision_of
 from pgopt.plan.progress import reporter
 from pgopt.plan.settings import Settings
 from pgopt.server import locks
+from pgopt.server.pooler import refuse_pooler
 from pgopt.server.session import Session
 
 if TYPE_CHECKING:
@@ -234,6 +235,7 @@ def _only_runner(session: Session, what: str, settings: Settings) -> Iterator[No
     """Be the only one that runs these revisions, under a name by which others see who it is."""
     report = reporter()
     with session.autocommit():
+        refuse_pooler(session, keeps_sessions=settings.session_pooler)
         before = session.value("show application_name")
         session.set({"application_name": APPLICATION_NAME})
         locks.take(

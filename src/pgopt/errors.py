@@ -40,6 +40,10 @@ class HalfDone(PgoptError):
     """An interrupted revision must be finished or undone first."""
 
 
+class PoolerInBetween(PgoptError):
+    """A pooler may change the session of the server beneath us."""
+
+
 class UnsafeTransaction(PgoptError):
     """The surrounding transaction does not allow an online operation."""
 

@@ -51,6 +51,29 @@ def analyze(
         op.analyze("tickets", ["organization_id", "status"])
     """
 
+def attach_partition(
+    table: str,
+    name: str,
+    *,
+    lower: str | int | None = None,
+    upper: str | int | None = None,
+    values: Sequence[str | int] = (),
+    schema: str | None = None,
+    partition_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a table a partition of another while that is in use.
+
+    What has to be there first (equal columns, keys, indexes, constraints) is refused with the operation that makes it, so that
+    nothing is built or checked under a lock. The rows are checked against the bounds under SHARE UPDATE EXCLUSIVE of the
+    partition; then it is attached in an instant (SHARE UPDATE EXCLUSIVE of the table, ACCESS EXCLUSIVE of the partition and
+    of a default partition, which must have none of these rows)::
+
+        op.attach_partition("audit_logs", "audit_logs_2019", lower="2019-01-01 00:00+00", upper="2020-01-01 00:00+00")
+
+    An end that is not said is open. For a table by lists say ``values=["DE", "FR"]``.
+    """
+
 def backfill(
     table: str,
     set: Mapping[str, Any],
@@ -247,6 +270,26 @@ def create_unique_constraint_online(
         op.create_unique_constraint_online("uq_articles_slug", "articles", ["slug"])
     """
 
+def detach_partition(
+    table: str,
+    name: str,
+    *,
+    lower: str | int | None = None,
+    upper: str | int | None = None,
+    values: Sequence[str | int] = (),
+    schema: str | None = None,
+    partition_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a partition a table of its own, with its rows, while the rest is in use.
+
+    By DETACH CONCURRENTLY, which nobody waits for; with a default partition, where PostgreSQL does not have that, by a DETACH
+    of an instant (ACCESS EXCLUSIVE on the table, the partition and the default). What an interrupted one has left is
+    finished. With the bounds it can be undone::
+
+        op.detach_partition("audit_logs", "audit_logs_2019", lower="2019-01-01 00:00+00", upper="2020-01-01 00:00+00")
+    """
+
 def drop_check_constraint_online(
     name: str,
     table: str,
@@ -276,8 +319,8 @@ def drop_column_online(
 ) -> None:
     """Drop a column; ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. The values in it are lost.
 
-    Refuses a column that indexes, constraints or others use, which would go with it. It can be undone as far as that goes:
-    the column comes back as the last one, with the default in all rows::
+    Refuses a column that indexes, constraints or others use, which would go with it, and one with a comment, grants or
+    settings of its own. It can be undone as far as that goes: the column comes back as the last one, with the default in all rows::
 
         op.drop_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
     """
@@ -475,6 +518,17 @@ def install_pgopt(
         op.install_pgopt(version=1)
     """
 
+def leave_pg_cron(
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Let pg_cron run no more jobs of `schedule_job`; the jobs stay, for `pgopt worker` or `pgopt run-due`. Locks nothing.
+
+    It refuses while pg_cron is at work on one, since to take its entry away would hide what becomes of it::
+
+        op.leave_pg_cron()
+    """
+
 def manage_partitions(
     table: str,
     *,
@@ -597,7 +651,7 @@ def replace_primary_key_online(
 
     The new unique index is built concurrently beside the key; then, in one short transaction (ACCESS EXCLUSIVE for an
     instant), the old key goes and the new index becomes the key's. Comments, storage parameters, tablespace, the cluster
-    mark and the replica identity stay. Foreign keys that refer to the old key, and views that rest on it, are an error
+    mark and the replica identity stay, and the names on the partitions of a partitioned table. Foreign keys that refer to the old key, and views that rest on it, are an error
     that names them. ``old`` is what the key is now; undone, it is the key again, unless it has duplicates by then::
 
         op.replace_primary_key_online("tickets_pkey", "tickets", ["id", "created_at"], old=["id"])
@@ -633,6 +687,32 @@ def reset_storage_parameters(
     alone will do without. Needs `install_pgopt`::
 
         op.reset_storage_parameters("tickets", ["fillfactor", "autovacuum_vacuum_scale_factor"])
+    """
+
+def schedule_job(
+    name: str,
+    command: str,
+    *,
+    cron: str | None = None,
+    every: str | None = None,
+    timezone: str = 'UTC',
+    catch_up: Literal['once', 'all'] = 'once',
+    start_within: str | None = None,
+    time_limit: str | None = None,
+    retries: int = 3,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Have a command run by the clock, at the top level and in autocommit, so that CALL, VACUUM and REINDEX CONCURRENTLY can be run.
+
+    Locks nothing; who runs it is `pgopt run-due`, `pgopt worker` or pg_cron, with its own rights, and each of them one job
+    once at a time. Names in the command should have their schema. ``cron`` has five fields and goes by the clock of
+    ``timezone``: a time that is there twice when the clock is set back counts once, one that is leapt over counts when the
+    clock has leapt. ``every`` is an interval of a second or more. What was missed is made up for by one run, or each by its own with
+    ``catch_up="all"``; a run that is later than ``start_within`` is left out. One that fails is tried again ``retries`` times,
+    after 10 seconds, 40, and so on. It may take as long as it likes, or as ``time_limit`` says. Needs `install_pgopt`::
+
+        op.schedule_job("statistics", "analyze tickets", cron="30 3 * * *", timezone="Europe/Berlin")
+        op.schedule_job("board", "refresh materialized view concurrently board", every="5 minutes", time_limit="1 minute")
     """
 
 def set_column_statistics(
@@ -743,4 +823,39 @@ def unpartition_table(
     twice) it refuses with examples. With the arguments of `partition_table` it can be undone::
 
         op.unpartition_table("audit_logs")
+    """
+
+def unschedule_job(
+    name: str,
+    command: str | None = None,
+    *,
+    cron: str | None = None,
+    every: str | None = None,
+    timezone: str = 'UTC',
+    catch_up: Literal['once', 'all'] = 'once',
+    start_within: str | None = None,
+    time_limit: str | None = None,
+    retries: int = 3,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Have a job run no more; a run that has begun goes on, and the history stays. Locks nothing.
+
+    With the arguments of `schedule_job` it can be undone, and refuses a job that is another by now::
+
+        op.unschedule_job("statistics")
+    """
+
+def use_pg_cron(
+    *,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Let pg_cron run the jobs of `schedule_job`, with the rights of the role that runs this revision. Locks nothing.
+
+    pg_cron calls ``pgopt.dispatch_jobs()`` every minute, which gives it each job that is due as an entry of its own that runs once,
+    bare at the top level, and takes what became of it to `pgopt.job_run`. So a job has its own time zone, is retried and
+    may also be run by a worker, though no oftener than once a minute; a time limit is looked at once a minute. Needs
+    `install_pgopt`, and the extension in this database::
+
+        op.create_extension("pg_cron")
+        op.use_pg_cron()
     """

@@ -99,7 +99,7 @@ def schema_of(database: Database, example: Example) -> str:
     """The schema as pg_dump writes it; with pgopt's own where the example is about that."""
     if type(example.operation).__module__ in ("pgopt.operations.support", "pgopt.operations.monitoring"):
         return database.server.run("pg_dump", database.name, "--schema-only", "--restrict-key=pgopt")
-    return database.dump() + rules_of(database.value)
+    return database.dump() + rules_of(database.value) + jobs_of(database.value)
 
 
 def rules_of(ask: Callable[[str], Any]) -> str:
@@ -110,6 +110,18 @@ def rules_of(ask: Callable[[str], Any]) -> str:
         ask(
             "select coalesce(string_agg(row(relation, premake, keep, on_expiry, archive_schema)::text, e'\\n' order by relation::text), '')"
             " from pgopt.partitioned"
+        )
+    )
+
+
+def jobs_of(ask: Callable[[str], Any]) -> str:
+    """What is scheduled, and how; not when it has run."""
+    if ask("select to_regclass('pgopt.job')") is None:
+        return ""
+    return str(
+        ask(
+            "select coalesce(string_agg(row(name, command, cron, every, timezone, catch_up, start_within, time_limit, retries, enabled)::text,"
+            " e'\\n' order by name), '') from pgopt.job"
         )
     )
 

@@ -15,7 +15,11 @@ from tests.contract.examples import EXAMPLES, Example
 FAMILIES = [module.name for module in pkgutil.iter_modules(examples.__path__) if module.name != "base"]
 
 
-@pytest.mark.parametrize("directive", sorted(registry))
+ELSEWHERE = {"use_pg_cron", "leave_pg_cron"}
+"""What needs a server of its own, with pg_cron loaded: tests/integration/test_pg_cron.py."""
+
+
+@pytest.mark.parametrize("directive", sorted(registry.keys() - ELSEWHERE))
 def test_each_operation_has_an_example(directive: str) -> None:
     shown = [example for example in EXAMPLES if type(example.operation) is registry[directive]]
     assert shown, f"{directive} has no example in tests/contract/examples"

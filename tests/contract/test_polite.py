@@ -123,7 +123,8 @@ def held_up(database: Database, tracer: Tracer, step: Step) -> Iterator[None]:
         }
         for name, connection in users.items():
             _use(connection, render(ident(*name)))
-        thread = threading.Thread(target=_let_go, args=(users, tracer, ended))
+        onlooker = stack.enter_context(database.connect())
+        thread = threading.Thread(target=_let_go, args=(users, tracer, onlooker, ended))
         thread.start()
         try:
             yield
@@ -143,11 +144,20 @@ def _use(connection: psycopg.Connection, table: str) -> None:
         connection.execute(f"select from {table} limit 0")
 
 
-def _let_go(users: dict[tuple[str | None, str], psycopg.Connection], tracer: Tracer, ended: threading.Event) -> None:
+def _let_go(
+    users: dict[tuple[str | None, str], psycopg.Connection],
+    tracer: Tracer,
+    onlooker: psycopg.Connection,
+    ended: threading.Event,
+) -> None:
     while users and not ended.wait(0.01):
-        for lock in tracer.locks:
-            if lock.mode >= SUX and (lock.schema, lock.name) in users:
-                users.pop((lock.schema, lock.name)).close()
+        seen = {(lock.schema, lock.name) for lock in tracer.locks if lock.mode >= SUX}
+        # DETACH CONCURRENTLY waits for the end of transactions without a lock, and comes back for its locks
+        waits = "select unnest(pg_blocking_pids(pid)) from pg_stat_activity where wait_event = 'virtualxid'"
+        pids = {pid for (pid,) in onlooker.execute(waits)}
+        for name, connection in list(users.items()):
+            if name in seen or connection.info.backend_pid in pids:
+                users.pop(name).close()
 
 
 def _covered(seen: frozenset[Lock], step: Step) -> bool:

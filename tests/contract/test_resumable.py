@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgopt.errors import RunnerBusy
-from tests.contract.conftest import rules_of, schema_of
+from tests.contract.conftest import jobs_of, rules_of, schema_of
 from tests.contract.examples import EXAMPLES
 from tests.contract.failures import MOST, Failure, Fuse, ending, fail, obstacles, spawn
 from tests.contract.killpoints import IN_TURN, SEED, TALLY, in_turn
@@ -138,7 +138,7 @@ class Case:
     def state(self) -> State:
         """What is in the database: its schema with all that pg_dump tells, and a digest of each table's rows."""
         found: State = self.looking.execute(FINGERPRINT).fetchall()
-        rules = [("rules", "", rules_of(self._ask))]
+        rules = [("rules", "", rules_of(self._ask)), ("jobs", "", jobs_of(self._ask))]
         return found + rules + [("rows", table, self._digest(table)) for table in self.tables()]
 
     def tables(self) -> list[str]:

@@ -94,6 +94,25 @@ def test_constraints_have_operations_of_their_own(kind: str) -> None:
         AddColumnOnline("t", "b", kind)
 
 
+@pytest.mark.parametrize(
+    ("setup", "sentence"),
+    [
+        ("comment on column t.b is 'it''s'", r"has the comment 'it''s', which would not come back: COMMENT ON COLUMN"),
+        ("grant select (b) on t to pg_monitor", "has grants of its own .*: REVOKE"),
+        ("alter table t alter b set statistics 500", "has a statistics target, .*SET STATISTICS -1 first"),
+        ("alter table t alter b set (n_distinct = -1)", r"has options \(n_distinct=-1\)"),
+        ("alter table t alter b set storage external", "has a storage mode"),
+        ("alter table t alter b set compression pglz", "has a compression"),
+    ],
+)
+def test_what_a_dropped_column_would_lose_is_refused(database: Database, setup: str, sentence: str) -> None:
+    database.run(f"{TABLE}; alter table t add b text; {setup}")
+    before = database.dump()
+    with pytest.raises(InvalidOperation, match=f"column 'b' of public.t {sentence}"):
+        database.perform(DropColumnOnline("t", "b", "text"))
+    assert database.dump() == before
+
+
 def test_a_name_may_be_any_word() -> None:
     assert AddColumnOnline("t", "b", 'text collate "check"', default="'primary key'").type == 'text collate "check"'
 

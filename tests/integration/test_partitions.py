@@ -326,3 +326,29 @@ def test_a_table_that_was_always_partitioned_becomes_plain(database: Database) -
     database.perform(UnpartitionTable("events"))
     assert database.value("select relkind::text from pg_class where relname = 'events'") == "r"
     assert database.contents() == rows
+
+
+def test_foreign_keys_that_an_interrupted_run_left_to_the_partitions_come_along(logs: Database) -> None:
+    logs.run(
+        """
+        create table people (id int primary key);
+        insert into people select generate_series(0, 9);
+        alter table logs add author int not null generated always as (id % 10) stored;
+        alter table logs add constraint by_author foreign key (author) references people;
+        """
+    )
+    before = logs.dump()
+    logs.perform(BY_MONTH)
+    # as before 18, where the parent adopts what each partition has got
+    logs.run(
+        """
+        alter table logs drop constraint by_author;
+        do $$ declare part regclass; begin
+            for part in select relid from pg_partition_tree('logs') where isleaf loop
+                execute format('alter table %s add constraint by_author foreign key (author) references people not valid', part);
+            end loop;
+        end $$;
+        """
+    )
+    logs.perform(BY_MONTH.reverse())
+    assert logs.dump() == before

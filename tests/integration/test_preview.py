@@ -186,7 +186,7 @@ def test_what_is_done_is_said_only_where_it_is_certain(run_project: Project, tic
     assert {step.label: step.done for step in operation.steps} == {
         "build ix_list_pgopt_new on public.tickets": False,
         "swap ix_list for the new one": None,
-        "drop ix_list_pgopt_old": None,
+        "drop ix_list_pgopt_old on public.tickets": None,
     }
     assert "looked at when reached" in "\n".join(plan.text(preview(run_project)))
 
@@ -199,9 +199,9 @@ def test_what_an_interrupted_run_left_is_named(run_project: Project, tickets: Da
     found = preview(run_project)
     one, two = operations(found)
     assert one.steps[0].done is True
-    assert two.steps[0].clears == ["drop ix_two"]
+    assert two.steps[0].clears == ["drop ix_two on public.tickets"]
     assert found.notes == []
-    assert "(first: drop ix_two)" in "\n".join(plan.text(found))
+    assert "(first: drop ix_two on public.tickets)" in "\n".join(plan.text(found))
     (note,) = preview(run_project, "a:base").notes
     assert "the upgrade of revision b was interrupted" in note
 

@@ -11,6 +11,7 @@ from pgopt import PgoptError
 from pgopt.operations import (
     CreateCheckConstraintOnline,
     CreateForeignKeyOnline,
+    CreateIndexConcurrently,
     CreatePrimaryKeyOnline,
     CreateUniqueConstraintOnline,
     DropCheckConstraintOnline,
@@ -26,6 +27,8 @@ from pgopt.plan.events import Event, Note, StepStarted
 from tests.contract.examples.keys import KEPT, KEPT_OPERATION
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.databases import Database
 
 SETUP = """
@@ -73,7 +76,7 @@ insert into parts values (1, '2025-02-01', 1), (1, '2025-02-01', 1), (2, '2025-0
 create table own (id int not null, kind int not null) partition by list (kind);
 create table own_1 partition of own (constraint own_key primary key (id, kind)) for values in (1);
 alter table own_1 add constraint own_kind foreign key (kind) references kinds (id);
-create table whole (id int primary key) partition by list (id);
+create table whole (id int primary key, more int not null) partition by list (id);
 create table whole_1 partition of whole for values in (1);
 create table computed (id int) partition by list ((id % 3));
 create foreign data wrapper nothing;
@@ -266,9 +269,9 @@ REFUSED: dict[str, tuple[Operation, str]] = {
         ReplacePrimaryKeyOnline("ref_pkey", "ref", ["id", "a"], old=["id"]),
         "public.ref rest constraint ref_by_id_fkey on table ref_by, rule _RETURN on view ref_view: drop them first",
     ),
-    "replace of the key of a partitioned table": (
-        ReplacePrimaryKeyOnline("pk", "parts", ["id"], old=["at"]),
-        "public.parts is partitioned",
+    "replace of the key of a partitioned table by one without the partition key": (
+        ReplacePrimaryKeyOnline("whole_pkey", "whole", ["more"], old=["id"]),
+        "public.whole is partitioned by id, which each primary key must contain: add id to the columns of whole_pkey",
     ),
     "not null where there are some": (
         SetNotNullOnline("t", "a"),
@@ -335,19 +338,34 @@ def test_a_constraint_that_is_not_enforced_is_another_one(database: Database, ma
     assert database.dump() == before
 
 
-def test_a_key_in_a_tablespace_would_not_come_back(database: Database) -> None:
+@pytest.fixture
+def tablespace(database: Database) -> Iterator[str]:
+    """A tablespace within the server's own folder."""
     with database.connect(options="-c allow_in_place_tablespaces=on") as connection:
         connection.execute("create tablespace pgopt_test location ''")
-    try:
-        database.run("create table t (a int, constraint uq unique (a) using index tablespace pgopt_test)")
-        with pytest.raises(
-            PgoptError, match=r"index public.uq has a tablespace of its own \(pgopt_test\), which would not"
-        ):
-            database.perform(DropUniqueConstraintOnline("uq", "t", ["a"]))
-        database.perform(DropUniqueConstraintOnline("uq", "t"))
-    finally:
-        database.run("drop table t")
-        database.run("drop tablespace pgopt_test")
+    yield "pgopt_test"
+    database.run("drop table t")
+    database.run("drop tablespace pgopt_test")
+
+
+def test_an_index_in_another_tablespace_is_another_one(database: Database, tablespace: str) -> None:
+    database.run("create table t (a int); create index ix on t (a)")
+    database.perform(CreateIndexConcurrently("ix", "t", ["a"], tablespace="pg_default"))
+    with pytest.raises(PgoptError, match=r"(?s)it is another one.*tablespace \"pgopt_test\""):
+        database.perform(CreateIndexConcurrently("ix", "t", ["a"], tablespace=tablespace))
+    database.run(f"alter index ix set tablespace {tablespace}")
+    database.perform(CreateIndexConcurrently("ix", "t", ["a"], tablespace=tablespace))
+    with pytest.raises(PgoptError, match=r"(?s)it is another one.*TABLESPACE pgopt_test"):
+        database.perform(CreateIndexConcurrently("ix", "t", ["a"], tablespace="pg_default"))
+
+
+def test_a_key_in_a_tablespace_would_not_come_back(database: Database, tablespace: str) -> None:
+    database.run(f"create table t (a int, constraint uq unique (a) using index tablespace {tablespace})")
+    with pytest.raises(
+        PgoptError, match=r"index public.uq has a tablespace of its own \(pgopt_test\), which would not"
+    ):
+        database.perform(DropUniqueConstraintOnline("uq", "t", ["a"]))
+    database.perform(DropUniqueConstraintOnline("uq", "t"))
 
 
 @pytest.mark.parametrize(

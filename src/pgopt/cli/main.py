@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 
 from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
+
+from pgopt.server.session import server_error
 
 USAGE = 64
 """The exit code of sysexits.h for a command that is used wrongly."""
@@ -18,7 +21,7 @@ def main() -> None:
     except ImportError:
         sys.stderr.write("pgopt: the command line needs typer and rich: pip install 'pgopt[cli]'\n")
         raise SystemExit(USAGE) from None
-    from pgopt.cli import explain, health, partitions, plan, undo
+    from pgopt.cli import explain, health, jobs, partitions, plan, undo, worker
 
     app = typer.Typer(
         help="What Alembic cannot do with online operations: look before, undo what was interrupted, and see how a database is.",
@@ -31,10 +34,16 @@ def main() -> None:
     app.command("health")(health.health)
     app.command("explain")(explain.explain)
     app.command("partitions")(partitions.partitions)
+    app.command("jobs")(jobs.jobs)
+    app.command("run-due")(worker.run_due)
+    app.command("worker")(worker.worker)
     try:
         app(prog_name="pgopt")
     except CommandError as error:
         sys.stderr.write(f"pgopt: {error}\n")
+        raise SystemExit(1) from None
+    except DBAPIError as error:
+        sys.stderr.write(f"pgopt: {server_error(error).sentence}\n")
         raise SystemExit(1) from None
 
 

@@ -73,6 +73,12 @@ def settle_foreign_keys(name: str, schema: str | None) -> Iterator[Step]:
     )
 
 
+def unsettled_foreign_keys(db: Catalog, table: Relation) -> Iterator[Step]:
+    """Check the foreign keys of a table and of its partitions where an interrupted run has not."""
+    steps = settle_foreign_keys(table.name, table.schema)
+    yield from (step for step in steps if step.done is not None and not step.done(db))
+
+
 def _validate(name: str, owner: str, schema: str, referent: str, referent_schema: str) -> Step:
     return Step(
         f"check the rows of {owner} against {name}",

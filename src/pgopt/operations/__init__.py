@@ -14,6 +14,7 @@ from pgopt.operations.indexes import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
+from pgopt.operations.jobs import ScheduleJob, UnscheduleJob
 from pgopt.operations.keys import (
     CreatePrimaryKeyOnline,
     CreateUniqueConstraintOnline,
@@ -26,6 +27,8 @@ from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
+from pgopt.operations.pg_cron import LeavePgCron, UsePgCron
+from pgopt.operations.single_partitions import AttachPartition, DetachPartition
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -40,6 +43,7 @@ __all__ = [
     "Action",
     "AddColumnOnline",
     "Analyze",
+    "AttachPartition",
     "Backfill",
     "CreateCheckConstraintOnline",
     "CreateExtension",
@@ -49,6 +53,7 @@ __all__ = [
     "CreatePrimaryKeyOnline",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
+    "DetachPartition",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
     "DropExtension",
@@ -62,6 +67,7 @@ __all__ = [
     "FinalizePartitioning",
     "InstallMonitoring",
     "InstallPgopt",
+    "LeavePgCron",
     "ManagePartitions",
     "Operation",
     "PartitionTable",
@@ -71,6 +77,7 @@ __all__ = [
     "ReplacePrimaryKeyOnline",
     "ResetColumnStatistics",
     "ResetStorageParameters",
+    "ScheduleJob",
     "SetColumnStatistics",
     "SetNotNullOnline",
     "SetStorageParameters",
@@ -79,5 +86,7 @@ __all__ = [
     "UninstallPgopt",
     "UnmanagePartitions",
     "UnpartitionTable",
+    "UnscheduleJob",
+    "UsePgCron",
     "registry",
 ]

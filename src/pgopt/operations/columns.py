@@ -247,8 +247,8 @@ class AddColumnOnline(ColumnOperation):
 class DropColumnOnline(ColumnOperation):
     """Drop a column; ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. The values in it are lost.
 
-    Refuses a column that indexes, constraints or others use, which would go with it. It can be undone as far as that goes:
-    the column comes back as the last one, with the default in all rows::
+    Refuses a column that indexes, constraints or others use, which would go with it, and one with a comment, grants or
+    settings of its own. It can be undone as far as that goes: the column comes back as the last one, with the default in all rows::
 
         op.drop_column_online("tickets", "token", "uuid", default="gen_random_uuid()", nullable=False)
     """
@@ -269,6 +269,10 @@ class DropColumnOnline(ColumnOperation):
         for each in tree:
             if users := db.column_users(each, self.name, proof):
                 raise InvalidOperation(f"column {self.name!r} of {each} is used by {', '.join(users)}: drop that first")
+            for what, way_out in db.column_extras(each, self.name):
+                raise InvalidOperation(
+                    f"column {self.name!r} of {each} has {what}, which would not come back: {way_out} first"
+                )
         yield Step(
             f"drop {self.name} of {table}",
             sql("alter table {} drop column {}", table.ident, ident(self.name)),

@@ -60,6 +60,8 @@ def derived_name(of: IndexOperation) -> str:
 
 def is_same(db: Catalog, of: IndexOperation, index: IndexInfo, table: Relation) -> bool:
     """Whether an index is what the operation says, as the server reads both."""
+    if of.tablespace is not None and db.tablespace_of(index) != of.tablespace:
+        return False
     wanted = db.shape_of_new(table, partial(create_statement, of))
     return bool(db.index_shape(index.oid) == wanted)
 
@@ -78,8 +80,9 @@ def same_or_refuse(db: Catalog, of: IndexOperation, table: Relation) -> None:
     on_this_table(index, table, db)
     if not is_same(db, of, index, table):
         wanted = render(create_statement(of, ident(of.key), table.ident))
+        there = index.definition + (f" TABLESPACE {index.tablespace}" if index.tablespace else "")
         raise InvalidOperation(
-            f"there is an index {index} already, and it is another one:\n  there is  {index.definition}\n  wanted is {wanted}\n"
+            f"there is an index {index} already, and it is another one:\n  there is  {there}\n  wanted is {wanted}\n"
             "replace_index_concurrently changes the definition of an index"
         )
 
@@ -155,7 +158,7 @@ def build_by(statement: Composable, name: str, table: Relation) -> Step:
 def drop(name: str, table: Relation) -> Step:
     """Drop an index concurrently."""
     return Step(
-        f"drop {name}",
+        f"drop {name} on {table}",
         sql("drop index concurrently {}", ident(table.schema, name)),
         locks=[
             Lock(Mode.SHARE_UPDATE_EXCLUSIVE, table.name, table.schema),

@@ -87,26 +87,50 @@ def _drop_constraint(db: Catalog, name: str, tables: Sequence[Relation]) -> Step
 # -- one key for another -------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Place:
+    """A table with the key that is replaced: the whole, or a partition with its part."""
+
+    table: Relation
+    name: str
+    """What the key is called there."""
+
+    @property
+    def new(self) -> str:
+        """What its index is called until it is the key's."""
+        return name_of(self.name, "pgopt_new")
+
+
 def replace_key(db: Catalog, new: KeyOperation, old: KeyOperation, table: Relation) -> Iterator[Step]:
     """Build the new key's index beside the old key, then let it take the old one's place in one transaction."""
-    name = name_of(new.name, "pgopt_new")
     wanted = db.constraint_definition(table, new.definition)
     there = _replaced(db, new, table)
+    places = list(_places(db, new.name, table))
+    leaves = [each for each in places if not each.table.partitioned]
     if there.definition == wanted:
-        yield index_steps.drop(name, table)
+        yield from (index_steps.drop(each.new, each.table) for each in leaves)
         return
     constraint_steps.same_or_refuse(db, old.name, table, old.definition)
-    refuse_nullable(db, table, new.columns)
-    _refuse_to_strand(db, there, table)
-    now = db.index(new.name, table.schema)
-    index = new.index(name, table, **_kept(now))
-    if not index_steps.is_there(db, index, name, table):
-        yield index_steps.drop(name, table)
-    yield replace(
-        index_steps.build(index, name, table),
-        explain=partial(constraint_steps.duplicates, table=table, columns=new.columns),
-    )
-    yield _swap(new, name, table, there, now, wanted)
+    _refuse_without_partition_key(db, new, table)
+    for each in places:
+        refuse_nullable(db, each.table, new.columns)
+        _refuse_to_strand(db, db.constraint(each.table, each.name), each.table)
+    for each in leaves:
+        yield from _build_beside(db, new, each, leaves)
+    yield _swap(db, new, places, wanted)
+
+
+def _places(db: Catalog, name: str, root: Relation) -> Iterator[Place]:
+    """Give the tables that have the key, with its name on each, parents first."""
+    names = {root.oid: name}
+    yield Place(root, name)
+    for part in db.partitions(root):
+        parent = db.by_oid(part.parent or root.oid)
+        found = db.part(part, parent.schema, names[parent.oid])
+        if found is None:
+            raise InvalidOperation(f"partition {part} has no part of the primary key {name}: reindex it first")
+        names[part.oid] = found[1]
+        yield Place(part, found[1])
 
 
 def _replaced(db: Catalog, of: KeyOperation, table: Relation) -> Constraint:
@@ -117,6 +141,18 @@ def _replaced(db: Catalog, of: KeyOperation, table: Relation) -> Constraint:
     return there
 
 
+def _build_beside(db: Catalog, of: KeyOperation, place: Place, leaves: Sequence[Place]) -> Iterator[Step]:
+    table = place.table
+    index = of.index(place.new, table, **_kept(db.index(place.name, table.schema)))
+    if not index_steps.is_there(db, index, place.new, table):
+        yield index_steps.drop(place.new, table)
+    yield replace(
+        index_steps.build(index, place.new, table),
+        explain=partial(constraint_steps.duplicates, table=table, columns=of.columns),
+        give_up=[index_steps.drop(each.new, each.table) for each in leaves],
+    )
+
+
 def _kept(index: IndexInfo | None) -> dict[str, Any]:
     """Give what the new index takes over from the old one."""
     if index is None:
@@ -125,41 +161,61 @@ def _kept(index: IndexInfo | None) -> dict[str, Any]:
     return {"storage": storage, "tablespace": index.tablespace}
 
 
-def _swap(of: KeyOperation, new: str, table: Relation, there: Constraint, index: IndexInfo | None, wanted: str) -> Step:
-    name = ident(of.name)
-    renamed = Mode.SHARE if index is not None and index.replica_identity else Mode.SHARE_UPDATE_EXCLUSIVE
+def _swap(db: Catalog, of: KeyOperation, places: Sequence[Place], wanted: str) -> Step:
+    root = places[0].table
+    # a parent adopts the keys of its partitions
+    added = [
+        sql(
+            "alter table {} add constraint {} {}",
+            each.table.ident,
+            ident(each.name),
+            of.definition if each.table.partitioned else sql("primary key using index {}", ident(each.new)),
+        )
+        for each in reversed(places)
+    ]
     return Step(
-        f"swap the primary key {of.name} of {table} for the new one",
+        f"swap the primary key {of.name} of {root} for the new one",
         [
-            sql("alter table {} drop constraint {}", table.ident, name),
-            sql("alter table {} add constraint {} primary key using index {}", table.ident, name, ident(new)),
-            *_restored(of.name, table, there, index),
+            sql("alter table {} drop constraint {}", root.ident, ident(of.name)),
+            *added,
+            *(statement for each in places for statement in _restored(db, each)),
         ],
         locks=[
-            Lock(Mode.ACCESS_EXCLUSIVE, table.name, table.schema),
-            Lock(Mode.ACCESS_EXCLUSIVE, of.name, table.schema, is_index=True),
-            Lock(renamed, new, table.schema, is_index=True),
+            *(Lock(Mode.ACCESS_EXCLUSIVE, each.table.name, each.table.schema) for each in places),
+            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.table.schema, is_index=True) for each in places),
+            *(
+                Lock(_lock_on_new(db, each), each.new, each.table.schema, is_index=True)
+                for each in places
+                if not each.table.partitioned
+            ),
         ],
-        done=lambda db: (now := db.constraint(table, of.name)) is not None and now.definition == wanted,
+        done=lambda db: (now := db.constraint(root, of.name)) is not None and now.definition == wanted,
     )
 
 
-def _restored(name: str, table: Relation, there: Constraint, index: IndexInfo | None) -> Iterator[Composable]:
+def _lock_on_new(db: Catalog, place: Place) -> Mode:
+    index = db.index(place.name, place.table.schema)
+    return Mode.SHARE if index is not None and index.replica_identity else Mode.SHARE_UPDATE_EXCLUSIVE
+
+
+def _restored(db: Catalog, place: Place) -> Iterator[Composable]:
     """Give back what the old key had."""
-    if there.comment is not None:
-        yield sql("comment on constraint {} on {} is {}", ident(name), table.ident, literal(there.comment))
+    table, name = place.table, ident(place.name)
+    there, index = db.constraint(table, place.name), db.index(place.name, table.schema)
+    if there is not None and there.comment is not None:
+        yield sql("comment on constraint {} on {} is {}", name, table.ident, literal(there.comment))
     if index is None:
         return
     if index.comment is not None:
-        yield sql("comment on index {} is {}", ident(table.schema, name), literal(index.comment))
+        yield sql("comment on index {} is {}", ident(table.schema, place.name), literal(index.comment))
     if index.clustered:
-        yield sql("alter table {} cluster on {}", table.ident, ident(name))
+        yield sql("alter table {} cluster on {}", table.ident, name)
     if index.replica_identity:
-        yield sql("alter table {} replica identity using index {}", table.ident, ident(name))
+        yield sql("alter table {} replica identity using index {}", table.ident, name)
 
 
-def _refuse_to_strand(db: Catalog, key: Constraint, table: Relation) -> None:
-    if others := db.resting_on(key):
+def _refuse_to_strand(db: Catalog, key: Constraint | None, table: Relation) -> None:
+    if key is not None and (others := db.resting_on(key)):
         raise InvalidOperation(f"on the primary key {key.name} of {table} rest {', '.join(others)}: drop them first")
 
 

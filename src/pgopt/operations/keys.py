@@ -217,7 +217,7 @@ class ReplacePrimaryKeyOnline(StateOperation):
 
     The new unique index is built concurrently beside the key; then, in one short transaction (ACCESS EXCLUSIVE for an
     instant), the old key goes and the new index becomes the key's. Comments, storage parameters, tablespace, the cluster
-    mark and the replica identity stay. Foreign keys that refer to the old key, and views that rest on it, are an error
+    mark and the replica identity stay, and the names on the partitions of a partitioned table. Foreign keys that refer to the old key, and views that rest on it, are an error
     that names them. ``old`` is what the key is now; undone, it is the key again, unless it has duplicates by then::
 
         op.replace_primary_key_online("tickets_pkey", "tickets", ["id", "created_at"], old=["id"])
@@ -242,8 +242,6 @@ class ReplacePrimaryKeyOnline(StateOperation):
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = constraint_steps.table_of(db, self.table, self.schema)
-        if table.partitioned:
-            raise InvalidOperation(f"{table} is partitioned: drop its primary key and create the other one")
         yield from steps.replace_key(db, self._key(self.columns), self._key(self.old), table)
 
     def _key(self, columns: Sequence[str]) -> CreatePrimaryKeyOnline:

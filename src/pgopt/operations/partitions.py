@@ -218,6 +218,8 @@ class UnpartitionTable(PartitionOperation):
         table = db.table(self.table, self.schema)
         _check_installed(db)
         if table.partitioned:
+            # an interrupted way there may have left some to the partitions alone, where the way back would not look
+            yield from partitions.unsettled_foreign_keys(db, table)
             yield from self._convert(db, table)
         else:
             yield attach.drop_proof(table)

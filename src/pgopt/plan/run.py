@@ -18,6 +18,7 @@ from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import prepare
 from pgopt.server import locks
 from pgopt.server.catalog import Catalog
+from pgopt.server.pooler import refuse_pooler
 from pgopt.server.session import Session, server_error
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
     with _named(operation.title):
         stamped = prepare(context, settings)
     with session.autocommit(), _named(operation.title):
+        refuse_pooler(session, keeps_sessions=settings.session_pooler)
         what = operation.subject(Catalog(session))
         with locks.alone(session, what, patience=settings.runner_timeout, waiting=partial(_tell, report, what)):
             journal = Journal.of(context, revision, tasks=stamped.tasks)

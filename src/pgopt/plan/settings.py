@@ -50,6 +50,8 @@ class Settings:
     """When to begin to show the progress of a CONCURRENTLY statement."""
     mixed_revisions: bool = False
     """Allow an online operation after plain work in the same revision, which is then committed before the stamp."""
+    session_pooler: bool = False
+    """Allow a pooler before the server, which keeps one session for each client."""
 
     @classmethod
     def of(cls, env: Settings | Mapping[str, Any] | None = None, call: Mapping[str, Any] | None = None) -> Settings:

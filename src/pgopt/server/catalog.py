@@ -326,6 +326,11 @@ class Catalog:
         rows = self.session.rows(users)
         return [row[0] for row in rows]
 
+    def column_extras(self, table: Relation, name: str) -> Sequence[tuple[str, str]]:
+        """Name what of a column its definition does not say, such as its comment, each with what takes it away."""
+        rows = self.session.rows(query("column_extras", table=literal(table.oid), column=literal(name)))
+        return [(what, way_out) for what, way_out in rows]
+
     def key_of(self, table: Relation) -> Sequence[str] | None:
         """Give the columns that tell rows apart: the primary key, or a unique index without NULLs."""
         found: Sequence[str] | None = self.session.value(query("key", table=literal(table.oid)))
@@ -424,6 +429,11 @@ class Catalog:
         """Whether the server could make an extension."""
         known = sql("select exists (select from pg_available_extensions where name = {})", literal(name))
         return bool(self.session.value(known))
+
+    def tablespace_of(self, index: IndexInfo) -> str:
+        """Give the tablespace in which an index lies, that of the database where it has none of its own."""
+        of_database = "select spcname from pg_tablespace t join pg_database d on d.dattablespace = t.oid where datname = current_database()"
+        return index.tablespace or str(self.session.value(of_database))
 
     def index_shape(self, oid: int) -> Any:
         """Describe an index as the server understands it, without the names of table and index."""

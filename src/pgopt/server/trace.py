@@ -142,9 +142,10 @@ class Tracer:
             self._look(observer, pid)
 
     def _look(self, session: Session, pid: int) -> None:
+        # one that it waits for counts, too: it may hold that for less than a moment
         held = session.rows(
             sql(
-                "select relation::int8, mode from pg_locks where pid = {} and granted and locktype = 'relation'"
+                "select relation::int8, mode from pg_locks where pid = {} and locktype = 'relation'"
                 " and database = (select oid from pg_database where datname = current_database()) and mode <> 'SIReadLock'",
                 literal(pid),
             )

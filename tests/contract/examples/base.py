@@ -32,6 +32,8 @@ class Example:
     """Whether `make test` kills it at each statement; three of a family are."""
     back: Sequence[Operation] = ()
     """What brings the beginning back, where that is more than the inverse."""
+    moves: bool = False
+    """Whether rows go to another table as they are, so that all are compared together."""
     since: int = 15
     """The PostgreSQL major from which on it works."""
 

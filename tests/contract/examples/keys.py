@@ -167,4 +167,34 @@ EXAMPLES = [
         writes=f"insert into {LONG} values ({{n}} + 100, 1)",
         scriptable=False,
     ),
+    Example(
+        "replaced primary key of a partitioned table",
+        EVENTS
+        + """
+            alter table events add constraint pk primary key (id, at, kind);
+            alter index events_2026_a_pkey rename to "of A";
+            comment on constraint pk on events is 'the whole';
+            comment on index "of A" is 'a part';
+            alter table events_2025 replica identity using index events_2025_pkey;
+        """,
+        ReplacePrimaryKeyOnline("pk", "events", ["kind", "at", "id"], old=["id", "at", "kind"]),
+        writes=EVENT_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "replaced primary key of a partitioned table in two schemas",
+        SALES.replace('"Région" text', '"Région" text not null').replace(
+            "values in (1)", "values in (1) with (fillfactor = 70)"
+        )
+        + """
+            alter table "Sales Dept"."deals of 1" alter "is ok" set not null, alter "Région" set not null;
+            alter table public."deals of 1" alter "is ok" set not null, alter "Région" set not null;
+            alter table "Sales Dept"."Big ""Deal\"\"" add constraint "the %s :key" primary key ("is ok", "Région");
+        """,
+        ReplacePrimaryKeyOnline(
+            "the %s :key", 'Big "Deal"', ["Région", "is ok"], old=["is ok", "Région"], schema="Sales Dept"
+        ),
+        writes='''insert into "Sales Dept"."Big ""Deal""" values (1 + {n} % 2, 'n{n}')''',
+        scriptable=False,
+    ),
 ]

@@ -1,0 +1,112 @@
+"""The bounds of single partitions, as a migration says them and as the server knows them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pgopt.copy.shape import PACKAGE
+from pgopt.server.queries import query
+from pgopt.server.quoting import joined, literal, sql, verbatim
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from psycopg.sql import Composable
+
+    from pgopt.server.catalog import Catalog, Relation
+
+_TEXT = r"(?:'(?:[^']|'')*'|[^'])*"
+_RANGE = re.compile(rf"FOR VALUES FROM \(({_TEXT}?)\) TO \(({_TEXT})\)")
+_LIST = re.compile(r"FOR VALUES IN \((.*)\)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Which values of one column a partition holds: from one up to another, or some; all expressions are SQL."""
+
+    lower: Composable | None = None
+    upper: Composable | None = None
+    values: Sequence[Composable] = ()
+
+    @classmethod
+    def said(cls, lower: Any, upper: Any, values: Sequence[Any]) -> Bounds:
+        """Take what a migration says."""
+        low, high = (None if end is None else literal(end) for end in (lower, upper))
+        return cls(low, high, tuple(map(literal, values)))
+
+    @classmethod
+    def read(cls, text: str) -> Bounds | None:
+        """Take what the server says, unless that is the default or a remainder."""
+        if found := _LIST.fullmatch(text):
+            return cls(values=(verbatim(found[1]),))
+        if found := _RANGE.fullmatch(text):
+            low, high = (None if end in ("MINVALUE", "MAXVALUE") else verbatim(end) for end in found.groups())
+            return cls(low, high)
+        return None
+
+    def overlaps(self, other: Bounds, type_: str) -> Composable:
+        """Ask whether a value may be in both."""
+        if self.values or other.values:
+            return sql("{} && {}", self._array(type_), other._array(type_))
+        ends = ((self.lower, other.upper), (other.lower, self.upper))
+        before = [
+            _compare(lower, "<", upper, type_) for lower, upper in ends if lower is not None and upper is not None
+        ]
+        return joined(before, " and ") if before else verbatim("true")
+
+    def equals(self, other: Bounds, type_: str) -> Composable:
+        """Ask whether both are the same."""
+        if self.values or other.values:
+            mine, theirs = self._array(type_), other._array(type_)
+            return sql("{} <@ {} and {} <@ {}", mine, theirs, theirs, mine)
+        ends = ((self.lower, other.lower), (self.upper, other.upper))
+        return joined([_compare(one, "is not distinct from", two, type_) for one, two in ends], " and ")
+
+    def clause(self) -> Composable:
+        """Write what follows ATTACH PARTITION and its name."""
+        if self.values:
+            return sql("for values in ({})", joined(self.values))
+        return sql(
+            "for values from ({}) to ({})", self.lower or verbatim("minvalue"), self.upper or verbatim("maxvalue")
+        )
+
+    def condition(self, column: Composable) -> Composable:
+        """Write the CHECK by which the server sees that all rows are within."""
+        if self.values:
+            return sql("{} is not null and {} in ({})", column, column, joined(self.values))
+        ends = [(">=", self.lower), ("<", self.upper)]
+        said = [sql("{} {} {}", column, verbatim(sign), end) for sign, end in ends if end is not None]
+        return joined([sql("{} is not null", column), *said], " and ")
+
+    def _array(self, type_: str) -> Composable:
+        return sql("array[{}]::{}[]", joined(self.values), verbatim(type_))
+
+
+def _compare(one: Composable | None, sign: str, other: Composable | None, type_: str) -> Composable:
+    sides = (verbatim("null") if side is None else side for side in (one, other))
+    left, right = (sql("{}::{}", side, verbatim(type_)) for side in sides)
+    return sql("{} {} {}", left, verbatim(sign), right)
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """A partition with its bounds."""
+
+    oid: int
+    name: str
+    text: str
+    pending: bool
+    """Whether an interrupted DETACH CONCURRENTLY has left it half a partition."""
+
+    @property
+    def bounds(self) -> Bounds | None:
+        """Its bounds, where they are a range or a list."""
+        return Bounds.read(self.text)
+
+
+def siblings(db: Catalog, table: Relation) -> list[Sibling]:
+    """Give the partitions of a table, not those below them."""
+    return [Sibling(*row) for row in db.session.rows(query("siblings", PACKAGE, table=literal(table.oid)))]

@@ -1,0 +1,1 @@
+"""What runs jobs: one round of them, or a worker that goes on."""

@@ -1,0 +1,85 @@
+"""pg_cron as what runs the jobs of `schedule_job`, where no process of one's own shall."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pgopt.errors import INSTALL, InvalidOperation, NotInstalled
+from pgopt.operations.base import StateOperation, operation
+from pgopt.plan.step import Step
+from pgopt.server.quoting import sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pgopt.server.catalog import Catalog
+
+
+@operation("use_pg_cron")
+class UsePgCron(StateOperation):
+    """Let pg_cron run the jobs of `schedule_job`, with the rights of the role that runs this revision. Locks nothing.
+
+    pg_cron calls ``pgopt.dispatch_jobs()`` every minute, which gives it each job that is due as an entry of its own that runs once,
+    bare at the top level, and takes what became of it to `pgopt.job_run`. So a job has its own time zone, is retried and
+    may also be run by a worker, though no oftener than once a minute; a time limit is looked at once a minute. Needs
+    `install_pgopt`, and the extension in this database::
+
+        op.create_extension("pg_cron")
+        op.use_pg_cron()
+    """
+
+    def reverse(self) -> LeavePgCron:
+        return LeavePgCron()
+
+    def plan(self, db: Catalog) -> Iterator[Step]:
+        if db.online:
+            _check(db)
+        yield Step(
+            "let pg_cron look for due jobs every minute",
+            sql("select cron.schedule('pgopt dispatch', '* * * * *', 'select pgopt.dispatch_jobs()')"),
+            done=_is_used,
+        )
+
+
+@operation("leave_pg_cron")
+class LeavePgCron(StateOperation):
+    """Let pg_cron run no more jobs of `schedule_job`; the jobs stay, for `pgopt worker` or `pgopt run-due`. Locks nothing.
+
+    It refuses while pg_cron is at work on one, since to take its entry away would hide what becomes of it::
+
+        op.leave_pg_cron()
+    """
+
+    def reverse(self) -> UsePgCron:
+        return UsePgCron()
+
+    def plan(self, db: Catalog) -> Iterator[Step]:
+        if db.online and (not db.installed() or not _is_used(db)):
+            return
+        yield Step(
+            "take pgopt's entries out of pg_cron",
+            sql("select pgopt.leave_pg_cron()"),
+            done=lambda db: not _is_used(db),
+        )
+
+
+def _check(db: Catalog) -> None:
+    if db.session.value("select to_regclass('pgopt.job')") is None:
+        raise NotInstalled(f"jobs are kept in the pgopt schema: add `{INSTALL}` to a revision before")
+    if db.extension("pg_cron") is None:
+        where = _where(db)
+        raise InvalidOperation(f"pg_cron is not in this database{where}: op.create_extension('pg_cron') first")
+    if db.session.value("select current_setting('cron.log_run', true)") == "off":
+        raise InvalidOperation("cron.log_run is off, so nobody would learn what became of a job: turn it on first")
+
+
+def _where(db: Catalog) -> str:
+    """Say what of the server's settings stands against it, where that is known."""
+    name, here = db.session.row("select current_setting('cron.database_name', true), current_database()")
+    if name is None:
+        return ", and the server does not load it by shared_preload_libraries"
+    return "" if name == here else f", and cron.database_name is {name}"
+
+
+def _is_used(db: Catalog) -> bool:
+    return bool(db.session.value("select pgopt.uses_pg_cron()"))

@@ -1,0 +1,18 @@
+drop function pgopt.leave_pg_cron();
+drop function pgopt.dispatch_jobs();
+drop function pgopt.settle_entries();
+drop function pgopt.uses_pg_cron();
+drop function pgopt.claim_job(text, timestamptz);
+drop function pgopt.is_with_pg_cron(text);
+drop function pgopt.begin_run(text, text, integer, interval);
+drop function pgopt.finish_job(bigint, text);
+drop function pgopt.settle_job(text, text);
+drop function pgopt.job_key(text);
+drop function pgopt.due_after(pgopt.job, timestamptz);
+drop table pgopt.job_run;
+drop table pgopt.job;
+drop function pgopt.job_changed();
+drop function pgopt.first_due(text, interval, text);
+drop function pgopt.cron_next(text, text, timestamptz);
+drop function pgopt.first_instant(timestamp, text);
+drop function pgopt.cron_field(text, text, text, integer, integer, text[]);

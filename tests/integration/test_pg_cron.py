@@ -1,0 +1,165 @@
+"""pg_cron runs jobs: the real one of Debian, in a server of its own that has it loaded.
+
+Its minutes are real, so that one test of some minutes looks at all that they bring.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from port_for import get_port
+
+from pgopt import InvalidOperation, NotInstalled
+from pgopt.operations import (
+    InstallPgopt,
+    LeavePgCron,
+    ScheduleJob,
+    UninstallPgopt,
+    UsePgCron,
+)
+from tests.components import DEBIAN, PG_CRON, needs
+from tests.databases import Database, wait_until
+from tests.integration.test_jobs_run import LOG, pgopt, run_due
+from tests.servers import Server
+from tools.server import server
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = [needs(DEBIAN, PG_CRON), pytest.mark.timeout(600)]
+
+ENTRIES = "select jobname, schedule, command from cron.job order by jobid"
+DISPATCH = ("pgopt dispatch", "* * * * *", "select pgopt.dispatch_jobs()")
+
+
+@contextmanager
+def cron_server(*more: str) -> Iterator[Database]:
+    """A server that has pg_cron loaded, which connects to it over localhost."""
+    port = get_port(None) or 0
+    said = ("shared_preload_libraries=pg_cron", "listen_addresses=localhost", f"port={port}", *more)
+    with server(DEBIAN, *said) as folder:
+        yield Database(Server(str(folder), port, bindir=str(DEBIAN)), "postgres")
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Database]:
+    with cron_server() as found:
+        yield found
+
+
+@pytest.fixture
+def cron(shared: Database) -> Iterator[Database]:
+    """The database that has pg_cron, as it was before anything."""
+    shared.run(f"{LOG}; create extension pg_cron")
+    yield shared
+    shared.run("drop table log; drop schema if exists pgopt cascade; drop extension if exists pg_cron cascade")
+
+
+def test_up_and_down_leave_what_was_there(cron: Database) -> None:
+    cron.perform(InstallPgopt(1))
+    cron.run(
+        "select cron.schedule('mine', '0 0 1 1 *', 'select 1'); select cron.schedule('pgopt of mine', '0 0 1 1 *', 'select 1')"
+    )
+    before = cron.rows(ENTRIES)
+    cron.perform(LeavePgCron())
+    cron.perform(UsePgCron(), UsePgCron())
+    assert cron.rows(ENTRIES) == [*before, DISPATCH]
+    with pytest.raises(InvalidOperation, match=r"pg_cron runs the jobs: op.leave_pg_cron\(\)"):
+        cron.perform(UninstallPgopt(1))
+    cron.perform(LeavePgCron(), LeavePgCron())
+    assert cron.rows(ENTRIES) == before
+    cron.psql(cron.script(UsePgCron()))
+    assert cron.rows(ENTRIES) == [*before, DISPATCH]
+    cron.psql(cron.script(LeavePgCron()))
+    assert cron.rows(ENTRIES) == before
+
+
+def test_what_is_missing_is_said(cron: Database) -> None:
+    with pytest.raises(NotInstalled, match="jobs are kept in the pgopt schema"):
+        cron.perform(UsePgCron())
+    cron.run("drop extension pg_cron")
+    cron.perform(InstallPgopt(1))
+    with pytest.raises(InvalidOperation, match=r"pg_cron is not in this database: op.create_extension\('pg_cron'\)"):
+        cron.perform(UsePgCron())
+    cron.run("create database elsewhere")
+    try:
+        there = Database(cron.server, "elsewhere")
+        there.perform(InstallPgopt(1))
+        with pytest.raises(InvalidOperation, match=r"not in this database, and cron\.database_name is postgres"):
+            there.perform(UsePgCron())
+    finally:
+        cron.run("drop database elsewhere")
+
+
+def test_a_server_without_it_says_so(database: Database) -> None:
+    database.perform(InstallPgopt(1))
+    with pytest.raises(InvalidOperation, match="the server does not load it by shared_preload_libraries"):
+        database.perform(UsePgCron())
+    database.perform(LeavePgCron())
+
+
+def test_dispatching_is_safe_to_repeat_and_beside_other_runners(cron: Database) -> None:
+    cron.perform(
+        InstallPgopt(1),
+        ScheduleJob('J\'ob "1" %s', "vacuum log", every="1 hour"),
+        ScheduleJob("late", "select 1", every="1 day"),
+    )
+    cron.run("update pgopt.job set next_due = clock_timestamp() where name like 'J%'")
+    # not by pg_cron's own clock
+    for _ in range(2):
+        cron.run("select pgopt.dispatch_jobs()")
+    assert cron.rows("select jobname, command from cron.job") == [('pgopt 1: J\'ob "1" %s', "vacuum log")]
+    assert run_due(cron) == [], "pg_cron has it"
+    cron.run("select pgopt.leave_pg_cron()")
+    assert cron.rows(ENTRIES) == []
+    assert [ran.error for ran in run_due(cron)] == [None]
+    assert cron.rows("select attempt, outcome from pgopt.job_run") == [(1, "succeeded")]
+
+
+def test_what_a_runner_is_at_work_on_is_not_given_to_pg_cron(cron: Database) -> None:
+    cron.perform(InstallPgopt(1), ScheduleJob("job", "select 1", every="1 hour"))
+    cron.run("update pgopt.job set next_due = clock_timestamp()")
+    with cron.connect() as at_work:
+        assert at_work.execute("select job from pgopt.claim_job('test')").fetchall() == [("job",)]
+        cron.run("select pgopt.dispatch_jobs()")
+        assert cron.rows(ENTRIES) == []
+
+
+def test_jobs_that_are_due_are_run_by_pg_cron(cron: Database) -> None:
+    cron.run(
+        "create procedure in_parts() language plpgsql as $$ begin for n in 1 .. 3 loop insert into public.log (said) values (n);"
+        " commit; end loop; end $$"
+    )
+    cron.perform(
+        InstallPgopt(1),
+        ScheduleJob("call", "call public.in_parts()", every="1 hour"),
+        ScheduleJob("vacuum", "vacuum public.log", every="1 hour"),
+        ScheduleJob("index", "reindex table concurrently public.log", every="1 hour"),
+        ScheduleJob("bad", "select 1 / 0", every="1 hour"),
+        ScheduleJob("long", "select pg_sleep(1000)", every="1 hour", time_limit="1 second", retries=0),
+        UsePgCron(),
+    )
+    cron.run("update pgopt.job set next_due = clock_timestamp()")
+    wait_until(
+        "the long one is at work",
+        lambda: cron.value("select count(*) from cron.job_run_details where command ~ '1000' and status = 'running'"),
+        seconds=200,
+    )
+    with pytest.raises(Exception, match=r"job [a-z]+ is being run by pg_cron: wait until it has ended, or cancel it"):
+        cron.perform(LeavePgCron())
+    assert "at work for" in pgopt("jobs", jobs=cron).stdout
+    done = "select count(distinct job) from pgopt.job_run where finished_at is not null"
+    wait_until("all have been run", lambda: cron.value(done) == 5, seconds=250)
+    first = "select distinct on (job) job, outcome, error, runner from pgopt.job_run order by job, id"
+    assert cron.rows(first) == [
+        ("bad", "failed", "division by zero", "pg_cron"),
+        ("call", "succeeded", None, "pg_cron"),
+        ("index", "succeeded", None, "pg_cron"),
+        ("long", "failed", "canceling statement due to user request", "pg_cron"),
+        ("vacuum", "succeeded", None, "pg_cron"),
+    ]
+    assert cron.value("select count(*) from log") == 3
+    shown = pgopt("jobs", jobs=cron)
+    assert (shown.returncode, "division by zero" in shown.stdout) == (1, True)
