@@ -8,6 +8,7 @@ after is head.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import logging
 import statistics
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import common
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -33,8 +35,6 @@ from tools.data import SYSTEMS, fill  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-
-    import psycopg
 
     Connection = psycopg.Connection[Any]
 
@@ -78,7 +78,8 @@ def warm(work: Callable[[], object]) -> float:
 
 def cold(connection: Connection, work: Callable[[], object]) -> float | None:
     """Give the median of runs for which the server has nothing in its memory; the system below may have."""
-    if connection.info.server_version < 180000:
+    row = connection.execute("select to_regprocedure('pg_buffercache_evict_all()')").fetchone()
+    if row is None or row[0] is None:
         return None
     found = []
     for _ in range(COLD):
@@ -137,7 +138,9 @@ def measure(database: common.Database, systems: Sequence[str], rows: int) -> dic
 def measured(database: common.Database, system: str, *, after: bool) -> dict[str, Seen]:
     """Measure the queries of a system."""
     with database.connect() as connection:
-        connection.execute("create extension if not exists pg_buffercache")
+        with contextlib.suppress(psycopg.Error):
+            # not on every server, and not for everybody
+            connection.execute("create extension if not exists pg_buffercache")
         connection.execute(f"vacuum (analyze) {tables(connection, system)}".encode())
         connection.execute("checkpoint")
         found = {}

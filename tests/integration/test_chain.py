@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -208,6 +210,15 @@ def test_a_filled_system_that_is_written_to_goes_up_and_down(database: Database,
             more()
             assert dump_of(database, system) == dump, f"downgrade of {revision}"
     check_rows(database, system, columns, before, up.done + down.done)
+
+
+def test_a_system_is_filled_by_a_command(database: Database) -> None:
+    alembic("upgrade", REVISIONS[0], database=database)
+    alone("upgrade", revisions_of("saas")[0], database)
+    command_ = [sys.executable, "-m", "tools.data", "saas", "--rows=500", f"--url={database.server.url(database.name)}"]
+    subprocess.run(command_, cwd=ROOT, check=True)
+    assert database.value("select count(*) from saas.transactions") == 350
+    assert database.value("select count(*) from saas.dashboard_summary_mv") == 10
 
 
 def alone(direction: str, revision: str, database: Database) -> None:

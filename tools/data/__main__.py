@@ -7,6 +7,7 @@ import os
 import sys
 
 import psycopg
+from sqlalchemy.engine import make_url
 
 from tools.data import SYSTEMS, fill
 
@@ -21,7 +22,8 @@ def main() -> int:
     options = parser.parse_args()
     if not options.url:
         parser.error("which database? say --url postgresql://…, or set DATABASE_URL")
-    with psycopg.connect(options.url) as connection:
+    address = make_url(options.url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(address) as connection:
         fill(connection, options.system, options.rows, seed=options.seed)
     return 0
 
