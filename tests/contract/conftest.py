@@ -9,18 +9,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_postgresql import factories
 
+from pgopt.operations import InstallPgopt
 from tests.contract.examples import EXAMPLES, Example
 from tests.contract.failures import MOST
 from tests.contract.killpoints import TALLY
 from tests.databases import Database
-from tests.servers import major_version
+from tests.servers import Server, major_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from psycopg import Connection
-
-    from tests.servers import Server
 
 
 MAJOR = major_version()
@@ -52,10 +51,35 @@ def example(request: pytest.FixtureRequest) -> Example:
     return found
 
 
+def install(**where: Any) -> None:
+    """Install what many examples begin with, once for all of them."""
+    server = Server(where["host"], where["port"], where["user"], where["password"])
+    Database(server, where["dbname"]).perform(INSTALLED)
+
+
+INSTALLED = InstallPgopt(1)
+postgresql_installed = factories.postgresql_noproc(depends_on="server", dbname="tests_installed", load=[install])
+another_installed = factories.postgresql("postgresql_installed")
+
+
+@pytest.fixture
+def database(request: pytest.FixtureRequest, server: Server) -> Database:
+    """A database of the test's own: empty, or with what its example begins with."""
+    installed = "example" in request.fixturenames and begins_installed(request.getfixturevalue("example"))
+    connection: Connection[object] = request.getfixturevalue("another_installed" if installed else "postgresql")
+    return Database(server, connection.info.dbname)
+
+
+def begins_installed(example: Example) -> bool:
+    """Whether the pgopt schema is there before anything else."""
+    return example.before[:1] == (INSTALLED,)
+
+
 @pytest.fixture
 def prepared(database: Database, example: Example) -> Database:
     """The example's database."""
-    prepare(database, example)
+    database.run(example.setup)
+    database.perform(*example.before[begins_installed(example) :])
     return database
 
 
@@ -80,12 +104,6 @@ def twin(prepared: Database, another: Database) -> Database:
 def over(wanted: Callable[[Example], bool]) -> pytest.MarkDecorator:
     """Run a test over the examples of one kind alone."""
     return pytest.mark.parametrize("example", [each for each in EXAMPLES if wanted(each)], ids=str, indirect=True)
-
-
-def prepare(database: Database, example: Example) -> None:
-    """Bring a database to where the example begins."""
-    database.run(example.setup)
-    database.perform(*example.before)
 
 
 def write(database: Database, example: Example, *, times: int, start: int = 1) -> None:

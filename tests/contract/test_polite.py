@@ -192,7 +192,8 @@ def engine(database: Database) -> Iterator[Engine]:
     yield engine
     assert sent
     for word in ("pg_cancel_backend", "pg_terminate_backend"):
-        assert not [statement for statement in sent if word in statement]
+        # a function that is made is not called
+        assert not [statement for statement in sent if word in statement and "create function" not in statement]
 
 
 @pytest.fixture

@@ -31,13 +31,13 @@ def test_script_does_what_the_runner_does(prepared: Database, twin: Database, ex
 
 
 @over(lambda example: example.scriptable and not isinstance(example.operation, InstallPgopt))
-def test_script_for_another_database_changes_nothing(database: Database, example: Example) -> None:
-    script = database.script(example.operation, CreateIndexConcurrently("ix_late", "late", ["a"]))
-    database.run("create table late (a int)")
-    before = schema_of(database, example)
+def test_script_for_another_database_changes_nothing(another: Database, example: Example) -> None:
+    script = another.script(example.operation, CreateIndexConcurrently("ix_late", "late", ["a"]))
+    another.run("create table late (a int)")
+    before = schema_of(another, example)
     with pytest.raises(AssertionError, match="psql failed"):
-        database.psql(script)
-    assert schema_of(database, example) == before
+        another.psql(script)
+    assert schema_of(another, example) == before
 
 
 def test_installing_twice_by_script_changes_nothing(database: Database) -> None:

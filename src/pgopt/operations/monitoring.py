@@ -9,7 +9,7 @@ from pgopt.errors import INSTALL, NotInstalled
 from pgopt.monitoring import ALL_VIEWS, FUNCTIONS, READERS
 from pgopt.operations.base import StateOperation, operation
 from pgopt.plan.step import Step
-from pgopt.server.quoting import dollars, ident, joined, sql, verbatim
+from pgopt.server.quoting import block, ident, joined, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ class InstallMonitoring(StateOperation):
             raise NotInstalled(f"the views are made in the pgopt schema: add `{INSTALL}` to a revision before")
         yield Step(
             "make the views of pgopt's monitoring",
-            [verbatim(_SEARCH_PATH), _block([*monitoring.statements(), *_grants()])],
+            [verbatim(_SEARCH_PATH), block([*monitoring.statements(), *_grants()])],
             done=_installed,
         )
 
@@ -67,11 +67,6 @@ class UninstallMonitoring(StateOperation):
 
 # the views must mean PostgreSQL's own tables, whatever others are called
 _SEARCH_PATH = "set local search_path = pg_catalog, pg_temp"
-
-
-def _block(statements: list[Composable]) -> Composable:
-    """Send them as one: fifty round trips would be fifty places to be interrupted at."""
-    return dollars(lambda tag: sql("do {}\nbegin\n{};\nend\n{}", tag, joined(statements, ";\n"), tag))
 
 
 def _grants() -> list[Composable]:

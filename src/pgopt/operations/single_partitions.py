@@ -214,6 +214,7 @@ class AttachPartition(SinglePartition):
         if there is not None and not there.pending:
             if not places.is_equal(db, bounds, there):
                 raise InvalidOperation(f"{places.part} is a partition of {places.table} already, {there.text}")
+            yield places.drop_proof()
             return
         self._refuse(db, places, bounds)
         yield places.finish()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from pgopt import schema
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import StateOperation, operation
 from pgopt.plan.step import Step
-from pgopt.server.quoting import literal, sql, verbatim
+from pgopt.server.quoting import block, literal, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,9 +84,4 @@ class UninstallPgopt(StateOperation):
 
 
 def _statements(version: int, direction: str) -> list[Composable]:
-    texts = schema.scripts(version, direction)
-    return [verbatim(statement.strip()) for text in texts for statement in _END.split(text) if statement.strip()]
-
-
-_END = re.compile(r";\n(?=(?:[^$]|\$\$(?:[^$]|\$(?!\$))*\$\$)*\Z)")
-"""The end of a statement, outside of the bodies of functions."""
+    return [block([verbatim(text.strip().removesuffix(";"))]) for text in schema.scripts(version, direction)]

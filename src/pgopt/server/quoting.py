@@ -80,6 +80,11 @@ def dollars(write: Callable[[Composable], Composable]) -> Composable:
     return write(verbatim(tag))
 
 
+def block(statements: Iterable[Composable]) -> Composable:
+    """Send statements as one: fifty round trips would be fifty places to be interrupted at."""
+    return dollars(lambda tag: sql("do {}\nbegin\n{};\nend\n{}", tag, joined(statements, ";\n"), tag))
+
+
 def render(statement: Composable | str) -> str:
     """Give the text that is sent to the server."""
     return statement if isinstance(statement, str) else statement.as_string(None)
