@@ -34,6 +34,30 @@ def add_column_online(
     cannot be added to rows that are there without making them anew, and are refused.
     """
 
+def alter_retention_policy(
+    table: str,
+    *,
+    column: str | None = None,
+    keep: str | None = None,
+    where: str | None = None,
+    action: Literal['delete', 'archive', 'drop_partition'] | None = None,
+    archive_to: str | None = None,
+    archive_schema: str | None = None,
+    timezone: str | None = None,
+    batch: int | None = None,
+    cascade: bool | None = None,
+    partly: Literal['keep', 'delete'] | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Change some of what the policy of a table says; the rest stays, and so does what operators have set.
+
+    ``where="true"`` takes the predicate away. Locks nothing, but for ACCESS SHARE where there is a new predicate. What it was
+    is written down and given back by `reset_retention_policy`. Needs `install_pgopt`::
+
+        op.alter_retention_policy("request_logs", keep="30 days")
+    """
+
 def analyze(
     table: str,
     columns: Sequence[str] | None = None,
@@ -93,6 +117,29 @@ def backfill(
         op.backfill("tickets", set={"priority": "coalesce(priority, 'LOW')"}, where="priority is null")
 
     Values are SQL expressions of the row. ``key`` says by which columns to go, instead of the primary key.
+    """
+
+def create_archive_table(
+    table: str,
+    name: str | None = None,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    rows: Literal['restore', 'leave'] | None = None,
+    archive_schema: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Create a table with the columns and the key of another, to which a policy archives rows.
+
+    It has no defaults, no foreign keys and no other indexes; generated columns are plain ones there, so that they keep what
+    they were. ``parameters`` are its storage parameters. ``rows`` says what becomes of its rows on the way back. Takes ACCESS
+    SHARE on the table for an instant. For an archive in partitions make it with `create_partitioned_table`. Needs
+    `install_pgopt`::
+
+        op.create_archive_table("credit_ledger", "credit_ledger_archive", parameters={"autovacuum_freeze_min_age": 0})
+        op.create_retention_policy(
+            "credit_ledger", column="created_at", keep="6 months", action="archive", archive_to="credit_ledger_archive"
+        )
     """
 
 def create_check_constraint_online(
@@ -190,6 +237,37 @@ def create_index_concurrently(
     The name may be ``None``: it is then made of the table's and the columns'.
     """
 
+def create_materialized_view(
+    name: str,
+    query: Any = None,
+    *,
+    unique: Sequence[str] = (),
+    indexes: Sequence[Any] = (),
+    with_data: bool = True,
+    depends_on: Sequence[Any] = (),
+    refresh: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Make a materialized view with its indexes, filled at once.
+
+    Takes ACCESS SHARE on what its query reads for as long as that takes: nobody waits. The query is text or a SQLAlchemy
+    select. ``unique`` names the columns that tell its rows apart, without which it cannot be refreshed concurrently;
+    ``indexes`` are lists of columns, further ones are made by `create_index_concurrently`. An equal view of that name counts as
+    done; another one is an error that shows both.
+
+    With ``depends_on``, which names all tables that it reads, statement triggers note their changes (SHARE ROW EXCLUSIVE for
+    an instant; a writing transaction notes one row), and a refresh with nothing to do is skipped. It is refused where nobody can
+    know that for certain: for a query with stable functions such as ``now()``, or of materialized views. Needs `install_pgopt`
+    then, and for ``refresh``, which schedules a job by a cron expression in UTC or an interval, and wants ``unique``; where the role of
+    who runs jobs has another search path, say ``schema``::
+
+        op.create_materialized_view(
+            "user_tokens", 'select "userId", sum(tokens) as tokens from "TokenUsage" group by 1',
+            unique=["userId"], indexes=["tokens desc"], depends_on=["TokenUsage"], refresh="every 5 minutes",
+        )
+    """
+
 def create_partitioned_table(
     name: str,
     columns: Sequence[Any],
@@ -229,6 +307,39 @@ def create_primary_key_online(
     parent's is dropped::
 
         op.create_primary_key_online("events_pkey", "events", ["id"])
+    """
+
+def create_retention_policy(
+    table: str,
+    *,
+    column: str,
+    keep: str,
+    where: str | None = None,
+    action: Literal['delete', 'archive', 'drop_partition'] = 'delete',
+    archive_to: str | None = None,
+    archive_schema: str | None = None,
+    timezone: str = 'UTC',
+    batch: int = 10000,
+    cascade: bool = False,
+    partly: Literal['keep', 'delete'] = 'keep',
+    schema: str | None = None,
+    schedule: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Say how long the rows of a table are kept by a date or time in them, and what happens then.
+
+    Nothing is deleted here: ``call pgopt.apply_retention()`` and ``pgopt retention`` do that. Takes ACCESS SHARE where there is
+    a predicate, else locks nothing. ``action`` is ``delete``, ``archive`` (moved to ``archive_to``, exactly once) or
+    ``drop_partition``, where whole partitions go, and rows of one that is older in part as ``partly`` says. Months and years
+    of ``keep`` are those of the calendar in ``timezone``. Rows that a foreign key without ON DELETE still refers to stay until
+    they are free, by a policy of the referring table; where deleting would change other tables, ``cascade=True`` must say
+    so. ``schedule`` makes a job that applies it: a cron expression in ``timezone``, or ``"every 6 hours"``. Operators may set
+    ``enabled``, ``hold`` and ``hold_until`` in ``pgopt.retention_policy``. Needs `install_pgopt`::
+
+        op.create_retention_policy("request_logs", column="created_at", keep="7 days", schedule="0 3 * * *")
+        op.create_retention_policy(
+            "tracked_errors", column="seen_at", keep="30 days", where="resolved", timezone="Europe/Berlin"
+        )
     """
 
 def create_statistics(
@@ -288,6 +399,25 @@ def detach_partition(
     finished. With the bounds it can be undone::
 
         op.detach_partition("audit_logs", "audit_logs_2019", lower="2019-01-01 00:00+00", upper="2020-01-01 00:00+00")
+    """
+
+def drop_archive_table(
+    table: str,
+    name: str | None = None,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    rows: Literal['restore', 'leave'] | None = None,
+    archive_schema: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop an archive that is empty; one with rows is refused, unless ``rows`` says what becomes of them.
+
+    With ``rows="restore"`` they are moved back first, in batches, each of them once; with ``rows="leave"`` the table stays as
+    it is, and is taken up again when it is created again. A policy that archives to it must be dropped before. Takes ACCESS
+    EXCLUSIVE on the archive for an instant, and to move rows ROW EXCLUSIVE on both. Needs `install_pgopt`::
+
+        op.drop_archive_table("credit_ledger", "credit_ledger_archive", rows="restore")
     """
 
 def drop_check_constraint_online(
@@ -393,6 +523,25 @@ def drop_index_concurrently(
         op.drop_index_concurrently("ix_tickets_status", "tickets", ["status"])
     """
 
+def drop_materialized_view(
+    name: str,
+    query: Any = None,
+    *,
+    unique: Sequence[str] = (),
+    indexes: Sequence[Any] = (),
+    with_data: bool = True,
+    depends_on: Sequence[Any] = (),
+    refresh: str | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Drop a materialized view; ACCESS EXCLUSIVE on it for an instant, and on tables whose changes were noted for it.
+
+    With its definition it can be undone, and refuses to lose what would not come back. What reads it is never dropped::
+
+        op.drop_materialized_view("user_tokens")
+    """
+
 def drop_not_null(
     table: str,
     column: str,
@@ -444,6 +593,30 @@ def drop_primary_key_online(
     key that is there must then have them::
 
         op.drop_primary_key_online("events_pkey", "events", ["id"])
+    """
+
+def drop_retention_policy(
+    table: str,
+    *,
+    column: str | None = None,
+    keep: str | None = None,
+    where: str | None = None,
+    action: Literal['delete', 'archive', 'drop_partition'] = 'delete',
+    archive_to: str | None = None,
+    archive_schema: str | None = None,
+    timezone: str = 'UTC',
+    batch: int = 10000,
+    cascade: bool = False,
+    partly: Literal['keep', 'delete'] = 'keep',
+    schema: str | None = None,
+    schedule: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Take the policy of a table away. Deletes no rows and locks nothing. With its definition it can be undone.
+
+    What operators have set beside it is written down, and is there again when the policy is. Needs `install_pgopt`::
+
+        op.drop_retention_policy("request_logs")
     """
 
 def drop_statistics(
@@ -579,6 +752,23 @@ def partition_table(
     way back.
     """
 
+def refresh_materialized_view(
+    name: str,
+    *,
+    concurrently: bool | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Refresh a materialized view, and write down in `pgopt.refresh` what came of it.
+
+    Concurrently where it can be, unless ``concurrently`` says otherwise: that takes EXCLUSIVE on the view, and readers go on.
+    The plain refresh takes ACCESS EXCLUSIVE for as long as the query runs, and readers wait. Both take ACCESS SHARE on what
+    the query reads. Where another refresh is under way, it is waited for. The query runs with an empty search path, as on 17
+    always. Needs `install_pgopt`::
+
+        op.refresh_materialized_view("user_tokens", concurrently=True)
+    """
+
 def reindex_concurrently(
     name: str | None = None,
     *,
@@ -638,6 +828,28 @@ def replace_index_concurrently(
     Where the old index has more than columns, ``old`` is a mapping: ``{"columns": ["status"], "where": "..."}``.
     """
 
+def replace_materialized_view(
+    name: str,
+    query: Any,
+    *,
+    old: Any = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give a materialized view another query under the same name: never a moment without it, or without its indexes.
+
+    The new one is built and indexed beside the old (ACCESS SHARE on what it reads, nobody waits), then both are swapped under
+    ACCESS EXCLUSIVE for an instant. Its indexes, owner, grants, comments, statistics, storage parameters and the views on top
+    of it are there afterwards; materialized views that read it are built anew beside it and swapped with it (those that read
+    it through a view want a refresh afterwards). What cannot follow is listed before anything is changed: a column that is
+    gone or has another type and is used, a function that is bound to it. Must see the database::
+
+        op.replace_materialized_view(
+            "user_tokens", 'select "userId", sum(tokens) as tokens, max(timestamp) as last from "TokenUsage" group by 1',
+            old='select "userId", sum(tokens) as tokens from "TokenUsage" group by 1',
+        )
+    """
+
 def replace_primary_key_online(
     name: str,
     table: str,
@@ -671,6 +883,30 @@ def reset_column_statistics(
     `install_pgopt`::
 
         op.reset_column_statistics("tickets", "organization_id", 1000)
+    """
+
+def reset_retention_policy(
+    table: str,
+    *,
+    column: str | None = None,
+    keep: str | None = None,
+    where: str | None = None,
+    action: Literal['delete', 'archive', 'drop_partition'] | None = None,
+    archive_to: str | None = None,
+    archive_schema: str | None = None,
+    timezone: str | None = None,
+    batch: int | None = None,
+    cascade: bool | None = None,
+    partly: Literal['keep', 'delete'] | None = None,
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Give back what the policy of a table said before `alter_retention_policy`. What operators have set stays.
+
+    Where none was altered in this revision there is nothing to give back. Deletes no rows and locks nothing. Needs
+    `install_pgopt`::
+
+        op.reset_retention_policy("request_logs", keep="30 days")
     """
 
 def reset_storage_parameters(

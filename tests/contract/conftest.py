@@ -120,15 +120,18 @@ def schema_of(database: Database, example: Example) -> str:
     return database.dump() + rules_of(database.value) + jobs_of(database.value)
 
 
+RULES = {
+    "pgopt.partitioned": "row(relation, premake, keep, on_expiry, archive_schema)",
+    "pgopt.retention_policy": "to_jsonb(t) - 'at'",
+}
+
+
 def rules_of(ask: Callable[[str], Any]) -> str:
-    """How partitions go on, which pgopt's own schema holds."""
-    if ask("select to_regclass('pgopt.partitioned')") is None:
-        return ""
-    return str(
-        ask(
-            "select coalesce(string_agg(row(relation, premake, keep, on_expiry, archive_schema)::text, e'\\n' order by relation::text), '')"
-            " from pgopt.partitioned"
-        )
+    """How partitions go on and how long rows are kept, which pgopt's own schema holds."""
+    return "\n".join(
+        str(ask(f"select coalesce(string_agg(({row})::text, e'\\n' order by ({row})::text), '') from {table} t"))
+        for table, row in RULES.items()
+        if ask(f"select to_regclass('{table}')") is not None
     )
 
 

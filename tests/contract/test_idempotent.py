@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 # all functions that a read may call, and the locks and settings that end with the session
 HARMLESS = re.compile(
-    r"any|array|array_agg|cardinality|coalesce|count|current_database|current_setting|exists|extract|format"
+    r"any|array|array_agg|cardinality|coalesce|count|current_database|current_setting|differences_of_columns|exists|extract|format"
     r"|format_type|generate_series|in|jsonb_agg|jsonb_build_array|jsonb_build_object|length|max|min|nullif"
     r"|obj_description|pg_advisory_unlock|pg_backend_pid|pg_blocking_pids|pg_current_xact_id_if_assigned"
-    r"|pg_describe_object|pg_get_constraintdef|pg_get_expr|pg_get_indexdef|pg_get_statisticsobjdef|pg_partition_tree"
+    r"|pg_describe_object|pg_get_constraintdef|pg_get_expr|pg_get_indexdef|pg_get_statisticsobjdef|pg_get_viewdef|pg_partition_tree"
     r"|pg_try_advisory_lock|regexp_replace|set_config|string_agg|substr|to_jsonb|to_regclass"
-    r"|to_regnamespace|unnest"
+    r"|to_regnamespace|unnest|unseen_changes|unwatched"
 )
 WRITING_WORDS = frozenset(["into", "for", "insert", "update", "delete", "merge", "create", "call"])
 PROBE = re.compile(
-    r'create temp table pgopt_probe |create .*index "pgopt_probe_index" on "pg_temp"\."pgopt_probe" '
+    r'create temp (table|view) pgopt_probe |create .*index "pgopt_probe_index" on "pg_temp"\."pgopt_probe" '
     r"|alter table pg_temp\.pgopt_probe add constraint pgopt_probe_it "
     r'|alter table pg_temp\.pgopt_probe add column "pgopt_probe_(it|bare)" '
     r'|create statistics "pg_temp"\."pgopt_probe_it" ',
@@ -119,7 +119,7 @@ def versions(database: Database) -> dict[str, list[str]]:
     tables = names(
         database.rows(
             "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
-            " where c.relkind in ('r', 'm') and n.nspname !~ '^pg_t' and n.nspname <> 'information_schema'"
+            " where c.relkind in ('r', 'm') and c.relispopulated and n.nspname !~ '^pg_t' and n.nspname <> 'information_schema'"
             " and c.relname not in ('pg_statistic', 'pg_statistic_ext_data', 'pg_largeobject') and not c.relisshared order by 1"
         )
     )

@@ -15,7 +15,7 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import LockNotAcquired
-from pgopt.operations import CreateIndexConcurrently, DropIndexConcurrently
+from pgopt.operations import CreateIndexConcurrently, DropIndexConcurrently, RefreshMaterializedView
 from pgopt.plan import events
 from pgopt.plan.journal import Journal
 from pgopt.plan.online import OnlineRunner
@@ -61,7 +61,9 @@ def test_steps_take_the_locks_that_they_say_and_do_no_work_under_strong_ones(
             frozenset(lock for lock in locks if lock.schema != "pgopt" and (lock.schema, lock.name) in known)
             for locks in (trace.locks, step.locks)
         )
-        assert not replace(trace, locks=seen).blocking, f"{step.label}: {trace}"
+        assert not replace(trace, locks=seen - exempt(example), scanned=trace.scanned - OWN).blocking, (
+            f"{step.label}: {trace}"
+        )
         if isinstance(step, DrainStep):
             # where nothing is waiting, nothing is locked
             assert seen <= said, f"{step.label}: {trace}"
@@ -71,6 +73,17 @@ def test_steps_take_the_locks_that_they_say_and_do_no_work_under_strong_ones(
             assert _covered(seen, step), f"{step.label}: {trace}"
             tables = {lock for lock in said if not lock.is_index}
             assert {lock for lock in seen if not lock.is_index} == tables, f"{step.label}: {trace}"
+
+
+# what pgopt knows of materialized views: small, and read by whatever way
+OWN = {f"pgopt.{name}" for name in ("materialized", "refresh", "source", "dirty")}
+
+
+def exempt(example: Example) -> frozenset[Lock]:
+    """The locks of a refresh on the view itself: PostgreSQL has no other way, and the operation says so."""
+    if not isinstance(operation := example.operation, RefreshMaterializedView):
+        return frozenset()
+    return frozenset(Lock(mode, operation.name, operation.schema or "public") for mode in (Mode.EXCLUSIVE, AX))
 
 
 class Looks:

@@ -104,4 +104,23 @@ def test_headline(server: Server, tmp_path: Path) -> None:
     assert measured["vibing2", "message pagination"]["after"]["plan"]["Plan"]["Node Type"] == "Limit"
     names = [each.text for each in ET.parse(chart).iter("{http://www.w3.org/2000/svg}text")]
     assert {f"{system}: {name}" for system, name in wanted} <= set(names)
+
+
+def test_retention(server: Server, tmp_path: Path) -> None:
+    table, result = run(server, tmp_path, "retention.py", "--rows=500", "--runs=1", "--idle=0.1")
+    ways = {"one DELETE", "pgopt, procedure", "pgopt, command", "INSERT and DELETE", "pgopt, archive"}
+    assert ways | {"pgopt, partitions", "pgopt, partitions of a tenth", "nothing"} <= set(rows_of(table))
+    assert {way: result["alone"][way]["rows"]["median"] for way in ways} == dict.fromkeys(ways, 100)
+    assert result["beside"]["pgopt, archive"]["writer statements"]["median"] > 0
+    assert leftovers(server) == []
+
+
+def test_matviews(server: Server, tmp_path: Path) -> None:
+    table, result = run(server, tmp_path, "matviews.py", "--rows=1000", "--users=100", "--runs=1")
+    ways = {"REFRESH", "REFRESH CONCURRENTLY", "pgopt.refresh", "replace_materialized_view"}
+    assert ways | {"joined", "denormalised"} <= set(rows_of(table))
+    assert result["refreshes"].keys() == {"0.0%", "0.1%", "1.0%", "10.0%"}
+    for of_share in result["refreshes"].values():
+        assert of_share.keys() == ways
+        assert all(each["seconds"][0] > 0 and each["longest"][0] > 0 for each in of_share.values())
     assert leftovers(server) == []

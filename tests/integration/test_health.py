@@ -9,12 +9,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from alembic.operations import Operations
 from sqlalchemy.engine import make_url
 
 from pgopt import PgoptError, op
 from pgopt.cli import explain, health
 from pgopt.monitoring import checks
-from pgopt.operations import UninstallMonitoring, registry
+from pgopt.operations import InstallPgopt, UninstallMonitoring, registry
 from tests.integration.test_monitoring import WATCHER, busy, watched  # noqa: F401  -- a fixture
 
 if TYPE_CHECKING:
@@ -87,8 +88,6 @@ def test_each_fault_comes_with_what_mends_it(database: Database) -> None:
 def test_what_mends_is_what_it_says(database: Database) -> None:
     database.run(FAULTS)
     with database.migration() as context:
-        from alembic.operations import Operations
-
         operations = Operations(context)
         for finding in found(database).values():
             if finding.mend.startswith("op."):
@@ -251,3 +250,18 @@ def test_explain_as_a_command(numbers: Database, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     done = pgopt("explain", "select 1", cwd=tmp_path)
     assert "which database?" in done.stderr
+
+
+def test_a_view_whose_refresh_fails_is_told(database: Database) -> None:
+    database.run('create table t (n int); insert into t values (1); create schema "S x"')
+    database.run('create materialized view "S x"."V 1" as select 1 / n as n from t; update t set n = 0')
+    assert found(database) == {}
+    database.perform(InstallPgopt(1))
+    database.run("""select pgopt.refresh('"S x"."V 1"')""")
+    (finding,) = found(database).values()
+    assert finding.message == "has no rows that pgopt knows of; its last 1 refreshes have failed: division by zero"
+    assert finding.mend == 'op.refresh_materialized_view("V 1", schema="S x")'
+    database.run("update t set n = 2")
+    with database.migration() as context, context.begin_transaction(_per_migration=True):
+        eval(finding.mend, {"op": Operations(context)})
+    assert found(database) == {}

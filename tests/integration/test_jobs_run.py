@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import DBAPIError
 
 from pgopt import NotInstalled
 from pgopt.jobs.runner import LOST, Ran, Runner
@@ -20,6 +23,8 @@ from tests.databases import Database, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from sqlalchemy.engine import Connection
 
 LOG = (
     "create table log (id bigint generated always as identity primary key, said text, pid int default pg_backend_pid())"
@@ -235,6 +240,17 @@ def test_some_runners_at_once_run_each_job_once(jobs: Database, count: int) -> N
     assert jobs.value("select count(distinct pid) > 1 from log") is True
 
 
+def test_the_isolation_of_the_role_is_the_commands_alone(jobs: Database) -> None:
+    jobs.run(f"alter database {jobs.name} set default_transaction_isolation = 'repeatable read'")
+    schedule(jobs, "job", "insert into log (said) values (current_setting('transaction_isolation'))")
+    with runner(jobs) as found:
+        for _ in range(2):
+            make_due(jobs, "job")
+            assert [ran.error for ran in found.round()] == [None]
+            assert found.session.value("select current_setting('transaction_isolation')") == "read committed"
+    assert jobs.rows("select distinct said from log") == [("repeatable read",)]
+
+
 def test_a_job_that_is_at_work_is_left_to_its_runner(jobs: Database) -> None:
     jobs.run("create table gate ()")
     schedule(jobs, "job", f"select from gate; {say('job')}")
@@ -284,6 +300,48 @@ def test_what_a_killed_runner_had_claimed_is_free_once_the_server_is_done_with_i
     make_due(jobs, "job")
     assert [ran.error for ran in run_due(jobs)] == [None]
     assert jobs.value("select count(*) from log") == 1
+
+
+class Killed(Exception):
+    """The runner is no more."""
+
+
+def killed_before(jobs: Database, number: int) -> bool:
+    """Run what is due, and let the connection end before a statement of some number; say whether there was one."""
+    engine, sent = jobs.engine(isolation_level="AUTOCOMMIT"), list[str]()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def kill(connection: Connection, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+        if len(sent) == number:
+            connection.connection.dbapi_connection.close()  # type: ignore[union-attr]
+            raise Killed
+
+    with suppress(Killed, DBAPIError), engine.connect() as connection:
+        list(Runner(connection).round())
+    return len(sent) >= number
+
+
+def test_wherever_a_runner_ends_its_job_is_run_and_nothing_is_left(jobs: Database) -> None:
+    schedule(jobs, "job", say("job"))
+    for number in itertools.count(1):
+        jobs.run("truncate log; update pgopt.job set next_due = clock_timestamp() - interval '1 second'")
+        killed = killed_before(jobs, number)
+        wait_until(
+            "its session is gone", lambda: not jobs.value("select count(*) from pg_locks where locktype = 'advisory'")
+        )
+        had_run = jobs.value("select count(*) from log")
+        for _ in range(2):
+            run_due(jobs)
+            jobs.run("update pgopt.job set retry_at = clock_timestamp() where retry_at is not null")
+        assert jobs.value("select count(*) from pgopt.job_run where finished_at is null") == 0
+        assert jobs.rows("select attempts, failures, retry_at, next_due > now() from pgopt.job") == [(0, 0, None, True)]
+        again = jobs.value("select count(*) from log") - had_run
+        noted = jobs.value("select outcome = 'succeeded' and attempt = 1 from pgopt.job_run order by id desc limit 1")
+        assert again == (0 if had_run and noted else 1), f"statement {number}"
+        if not killed:
+            break
+    assert number > 10
 
 
 def test_a_job_that_loses_its_connection_is_tried_again(jobs: Database) -> None:

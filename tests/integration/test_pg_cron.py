@@ -6,19 +6,22 @@ Its minutes are real, so that one test of some minutes looks at all that they br
 from __future__ import annotations
 
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 from port_for import get_port
 
-from pgopt import InvalidOperation, NotInstalled
+from pgopt import InvalidOperation, NotInstalled, PgoptError
 from pgopt.operations import (
     InstallPgopt,
     LeavePgCron,
     ScheduleJob,
     UninstallPgopt,
+    UnscheduleJob,
     UsePgCron,
 )
+from pgopt.operations.pg_cron import _has_timezone
 from tests.components import DEBIAN, PG_CRON, needs
 from tests.databases import Database, wait_until
 from tests.integration.test_jobs_run import LOG, pgopt, run_due
@@ -93,6 +96,12 @@ def test_what_is_missing_is_said(cron: Database) -> None:
         cron.run("drop database elsewhere")
 
 
+def test_a_time_zone_of_its_own_came_with_a_version() -> None:
+    assert [_has_timezone(version) for version in ("1.3", "1.4-1", "1.5", "1.6", "1.10", "2.0")] == [False] * 2 + [
+        True
+    ] * 4
+
+
 def test_a_server_without_it_says_so(database: Database) -> None:
     database.perform(InstallPgopt(1))
     with pytest.raises(InvalidOperation, match="the server does not load it by shared_preload_libraries"):
@@ -116,6 +125,58 @@ def test_dispatching_is_safe_to_repeat_and_beside_other_runners(cron: Database) 
     assert cron.rows(ENTRIES) == []
     assert [ran.error for ran in run_due(cron)] == [None]
     assert cron.rows("select attempt, outcome from pgopt.job_run") == [(1, "succeeded")]
+
+
+@pytest.fixture
+def theirs(cron: Database) -> Iterator[Database]:
+    """The same for a role that is no superuser, and may not use pg_cron yet."""
+    cron.run('create role "Own er" login; grant create on database postgres to "Own er"')
+    yield Database(replace(cron.server, user="Own er"), cron.name)
+    cron.run('drop owned by "Own er"; drop role "Own er"')
+
+
+def test_a_role_that_may_not_use_it_runs_its_jobs_elsewhere(theirs: Database) -> None:
+    theirs.perform(InstallPgopt(1), ScheduleJob("job", "select 1", every="1 hour"))
+    theirs.run("update pgopt.job set next_due = clock_timestamp()")
+    assert [ran.error for ran in run_due(theirs)] == [None]
+    with pytest.raises(PgoptError, match="use_pg_cron: permission denied for schema cron"):
+        theirs.perform(UsePgCron())
+    theirs.perform(UnscheduleJob("job"), UninstallPgopt(1))
+
+
+def test_a_role_that_may_use_it_needs_no_more(cron: Database, theirs: Database) -> None:
+    cron.run('grant usage on schema cron to "Own er"')
+    theirs.perform(InstallPgopt(1), UsePgCron(), ScheduleJob("job", "select 1", every="1 hour"))
+    theirs.run("update pgopt.job set next_due = clock_timestamp(); select pgopt.dispatch_jobs()")
+    assert cron.rows("select jobname, username from cron.job order by jobname") == [
+        ("pgopt 1: job", "Own er"),
+        ("pgopt dispatch", "Own er"),
+    ]
+    # as pg_cron does when it has been run
+    cron.run(
+        "insert into cron.job_run_details (jobid, runid, job_pid, username, status, return_message, start_time, end_time)"
+        " select jobid, 1000, 1, username, 'succeeded', '1 row', now(), now() from cron.job where jobname ~ ':'"
+    )
+    theirs.run("select pgopt.dispatch_jobs()")
+    assert theirs.rows("select outcome, error from pgopt.job_run") == [("succeeded", None)]
+    assert cron.rows("select * from cron.job_run_details") == []
+    theirs.perform(LeavePgCron(), UnscheduleJob("job"), UninstallPgopt(1))
+    assert cron.rows("select * from cron.job") == []
+
+
+def test_what_pg_cron_has_not_begun_is_tried_again(cron: Database) -> None:
+    cron.perform(InstallPgopt(1), ScheduleJob("job", "select 1", every="1 hour"))
+    cron.run("update pgopt.job set next_due = clock_timestamp(); select pgopt.dispatch_jobs()")
+    cron.run("update pgopt.job_run set started_at = started_at - interval '7 minutes'; select pgopt.dispatch_jobs()")
+    assert cron.rows("select outcome, error from pgopt.job_run order by id") == [
+        ("failed", "pg_cron has not run it"),
+        (None, None),
+    ]
+    # nor one that somebody has taken away
+    cron.run("select cron.unschedule(jobid) from cron.job; select pgopt.settle_entries()")
+    assert cron.rows("select attempt, outcome, error from pgopt.job_run order by id desc limit 1") == [
+        (2, "failed", "pg_cron has not run it")
+    ]
 
 
 def test_what_a_runner_is_at_work_on_is_not_given_to_pg_cron(cron: Database) -> None:

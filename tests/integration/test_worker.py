@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
 from pgopt.operations import InstallPgopt, ScheduleJob
-from tests.databases import Database, wait_until
+from tests.databases import Database
+from tests.databases import wait_until as wait
 from tests.servers import binaries, of_binaries
 
 if TYPE_CHECKING:
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
 LOG = "create table log (said text, pid int default pg_backend_pid()); create table gate ()"
 WAITING = "select count(*) from pg_locks where relation = 'gate'::regclass and not granted"
+
+
+wait_until = partial(wait, seconds=120)
+"""A worker is a process of its own, which takes a while to begin on a machine that has much to do."""
 
 
 @pytest.fixture

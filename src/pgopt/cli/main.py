@@ -21,7 +21,7 @@ def main() -> None:
     except ImportError:
         sys.stderr.write("pgopt: the command line needs typer and rich: pip install 'pgopt[cli]'\n")
         raise SystemExit(USAGE) from None
-    from pgopt.cli import explain, health, jobs, partitions, plan, undo, worker
+    from pgopt.cli import explain, health, jobs, partitions, plan, restore, retention, undo, worker
 
     app = typer.Typer(
         help="What Alembic cannot do with online operations: look before, undo what was interrupted, and see how a database is.",
@@ -34,6 +34,8 @@ def main() -> None:
     app.command("health")(health.health)
     app.command("explain")(explain.explain)
     app.command("partitions")(partitions.partitions)
+    app.command("retention")(retention.retention)
+    app.command("restore")(restore.restore)
     app.command("jobs")(jobs.jobs)
     app.command("run-due")(worker.run_due)
     app.command("worker")(worker.worker)

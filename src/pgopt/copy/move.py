@@ -46,6 +46,10 @@ class Move:
     def give(self) -> Iterator[Composable]:
         """Give the target that name, and all that belongs to it."""
         yield sql("alter table {} rename to {}", self.target.ident, ident(self.source.name))
+        yield from self.give_belongings()
+
+    def give_belongings(self) -> Iterator[Composable]:
+        """Give the target, which has that name, all that belongs to it."""
         for _, give in self._belongings:
             if give is not None:
                 yield verbatim(give)

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.engine import Connection
 
+READ_COMMITTED = "set default_transaction_isolation = 'read committed'"
+"""So that a claim sees what another runner has just written, whatever is said for the role or the database."""
 LOST = "the connection was lost"
 
 
@@ -50,6 +52,7 @@ class Runner:
             # a command may be several statements, which cannot be prepared
             driver.prepare_threshold = None
         self.session = Session(connection)
+        self.session.run(READ_COMMITTED)
         self.name = f"{socket.gethostname()} {os.getpid()}"
         if self.session.value("select to_regclass('pgopt.job')") is None:
             raise NotInstalled(f"jobs are kept in the pgopt schema, which is not there: add `{INSTALL}` to a revision")
@@ -75,7 +78,7 @@ class Runner:
         if self.session.alive:
             self.session.value(sql("select pgopt.finish_job({}, {})", literal(run), literal(error)))
             # lets go of the claim, now that it is written down that the job is not due any more
-            self.session.run("discard all")
+            self.session.run("discard all", READ_COMMITTED)
         return Ran(job, time.monotonic() - begun, error)
 
     def pause(self, longest: float) -> float:
@@ -100,10 +103,11 @@ class Runner:
     def _own_settings(self, settings: dict[str, str]) -> Iterator[None]:
         """Undo for the session what a command does to it; its claim stays."""
         self.session.set(settings)
+        self.session.run("reset default_transaction_isolation")
         try:
             yield
         finally:
             if self.session.alive:
                 if not self.session.idle:
                     self.session.run("rollback")
-                self.session.run("set session authorization default", "reset all")
+                self.session.run("set session authorization default", "reset all", READ_COMMITTED)

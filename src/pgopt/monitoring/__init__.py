@@ -86,6 +86,11 @@ VIEWS = (
         owned="schema_name text, table_name text, kind text, premake integer, ends text, hours_left numeric,"
         " default_partition text, default_rows bigint",
     ),
+    View(
+        "failing_views",
+        "materialized views whose refresh has failed, and as of when their rows are",
+        owned="schema_name text, view_name text, failures integer, error text, fresh_at timestamptz, retry_at timestamptz",
+    ),
 )
 """All but the slow queries, which need an extension."""
 

@@ -62,6 +62,10 @@ class Health:
     notes: list[str] = field(default_factory=list)
 
 
+RESTING_ON = {"partition_headroom": "partitioned", "failing_views": "materialized"}
+"""What is asked of tables of the pgopt schema alone."""
+
+
 def look(session: Session) -> Health:
     """Make all checks, in a transaction that only reads; takes no lock but ACCESS SHARE."""
     health = Health()
@@ -95,7 +99,7 @@ def _question(session: Session, view: View) -> Composable | None:
     """Read a view whose owner may see more than we do, where it is installed; else run its query, where that can be run."""
     if view.owned and _readable(session, view.name):
         return sql("select * from {}", ident("pgopt", view.name))
-    if view.name == "partition_headroom" and not _readable(session, "partitioned"):
+    if view.name in RESTING_ON and not _readable(session, RESTING_ON[view.name]):
         return None
     return view.query()
 
@@ -176,6 +180,18 @@ def sequence_headroom(row: Row) -> Finding | None:
     mend = "make the column a bigint" if where and row["column_type"] != "bigint" else "raise the sequence's maxvalue"
     hurts = 95 if row["used_percent"] >= 98 else 85
     return Finding("sequence_headroom", hurts, _name(row["schema_name"], row["sequence_name"]), message, mend)
+
+
+def failing_view(row: Row) -> Finding:
+    """A materialized view whose rows grow old."""
+    since = (
+        "has no rows that pgopt knows of"
+        if row["fresh_at"] is None
+        else f"shows what was there on {row['fresh_at']:%Y-%m-%d %H:%M}"
+    )
+    message = f"{since}; its last {row['failures']} refreshes have failed: {_short(row['error'])}"
+    mend = _call("refresh_materialized_view", row["view_name"], **_schema(row))
+    return Finding("failing_views", 60, _name(row["schema_name"], row["view_name"]), message, mend)
 
 
 def partition_headroom(row: Row) -> Finding | None:
@@ -293,6 +309,7 @@ CHECKS: dict[str, Callable[[Row], Finding | None]] = {
     "vacuum_state": vacuum_state,
     "sequence_headroom": sequence_headroom,
     "partition_headroom": partition_headroom,
+    "failing_views": failing_view,
     "invalid_objects": invalid_objects,
     "missing_fk_indexes": missing_fk_index,
     "cache_hit": cache_hit,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pgopt.operations.archive import CreateArchiveTable, DropArchiveTable
 from pgopt.operations.base import Action, Operation, StateOperation, registry
 from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
 from pgopt.operations.columns import AddColumnOnline, Backfill, DropColumnOnline
@@ -23,11 +24,20 @@ from pgopt.operations.keys import (
     ReplacePrimaryKeyOnline,
 )
 from pgopt.operations.living import ManagePartitions, UnmanagePartitions
+from pgopt.operations.matviews import CreateMaterializedView, DropMaterializedView
 from pgopt.operations.monitoring import InstallMonitoring, UninstallMonitoring
 from pgopt.operations.new_tables import CreatePartitionedTable, DropPartitionedTable
 from pgopt.operations.not_null import DropNotNull, SetNotNullOnline
 from pgopt.operations.partitions import FinalizePartitioning, PartitionTable, UnpartitionTable
 from pgopt.operations.pg_cron import LeavePgCron, UsePgCron
+from pgopt.operations.refreshed_views import RefreshMaterializedView
+from pgopt.operations.replaced_views import ReplaceMaterializedView
+from pgopt.operations.retention import (
+    AlterRetentionPolicy,
+    CreateRetentionPolicy,
+    DropRetentionPolicy,
+    ResetRetentionPolicy,
+)
 from pgopt.operations.single_partitions import AttachPartition, DetachPartition
 from pgopt.operations.statistics import (
     Analyze,
@@ -42,26 +52,33 @@ from pgopt.operations.support import InstallPgopt, UninstallPgopt
 __all__ = [
     "Action",
     "AddColumnOnline",
+    "AlterRetentionPolicy",
     "Analyze",
     "AttachPartition",
     "Backfill",
+    "CreateArchiveTable",
     "CreateCheckConstraintOnline",
     "CreateExtension",
     "CreateForeignKeyOnline",
     "CreateIndexConcurrently",
+    "CreateMaterializedView",
     "CreatePartitionedTable",
     "CreatePrimaryKeyOnline",
+    "CreateRetentionPolicy",
     "CreateStatistics",
     "CreateUniqueConstraintOnline",
     "DetachPartition",
+    "DropArchiveTable",
     "DropCheckConstraintOnline",
     "DropColumnOnline",
     "DropExtension",
     "DropForeignKeyOnline",
     "DropIndexConcurrently",
+    "DropMaterializedView",
     "DropNotNull",
     "DropPartitionedTable",
     "DropPrimaryKeyOnline",
+    "DropRetentionPolicy",
     "DropStatistics",
     "DropUniqueConstraintOnline",
     "FinalizePartitioning",
@@ -71,11 +88,14 @@ __all__ = [
     "ManagePartitions",
     "Operation",
     "PartitionTable",
+    "RefreshMaterializedView",
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",
+    "ReplaceMaterializedView",
     "ReplacePrimaryKeyOnline",
     "ResetColumnStatistics",
+    "ResetRetentionPolicy",
     "ResetStorageParameters",
     "ScheduleJob",
     "SetColumnStatistics",

@@ -6,11 +6,12 @@ from typing import Any
 
 from sqlalchemy.dialects.postgresql.base import PGDialect
 from sqlalchemy.sql.elements import ClauseElement, ColumnClause, ColumnElement, UnaryExpression
+from sqlalchemy.sql.selectable import SelectBase
 from sqlalchemy.types import TypeEngine
 
 
 def text_of(value: Any) -> Any:
-    """Compile an expression, column, mapped attribute or type; give anything else back as it is."""
+    """Compile an expression, column, mapped attribute, query or type; give anything else back as it is."""
     if isinstance(value, type) and issubclass(value, TypeEngine):
         value = value()
     if isinstance(value, TypeEngine):
@@ -23,4 +24,9 @@ def text_of(value: Any) -> Any:
         value = value.self_group()
     # paramstyle named: the drivers' own would double each %
     dialect = PGDialect(paramstyle="named")  # type: ignore[no-untyped-call]
-    return str(value.compile(dialect=dialect, compile_kwargs={"literal_binds": True, "include_table": False}))
+    # of which table a column is only a query tells
+    return str(
+        value.compile(
+            dialect=dialect, compile_kwargs={"literal_binds": True, "include_table": isinstance(value, SelectBase)}
+        )
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from pgopt.errors import INSTALL, InvalidOperation, NotInstalled
@@ -10,7 +11,7 @@ from pgopt.plan.step import Step
 from pgopt.server.quoting import sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from pgopt.server.catalog import Catalog
 
@@ -66,19 +67,33 @@ class LeavePgCron(StateOperation):
 def _check(db: Catalog) -> None:
     if db.session.value("select to_regclass('pgopt.job')") is None:
         raise NotInstalled(f"jobs are kept in the pgopt schema: add `{INSTALL}` to a revision before")
-    if db.extension("pg_cron") is None:
-        where = _where(db)
-        raise InvalidOperation(f"pg_cron is not in this database{where}: op.create_extension('pg_cron') first")
-    if db.session.value("select current_setting('cron.log_run', true)") == "off":
+    # of what is hidden from a role, pg_settings has no rows
+    seen = dict(db.session.rows("select name, setting from pg_settings where name like 'cron.%'"))
+    if (extension := db.extension("pg_cron")) is None:
+        raise InvalidOperation(
+            f"pg_cron is not in this database{_why_not(db, seen)}: op.create_extension('pg_cron') first"
+        )
+    if seen.get("cron.log_run") == "off":
         raise InvalidOperation("cron.log_run is off, so nobody would learn what became of a job: turn it on first")
+    if "cron.timezone" not in seen and _has_timezone(extension.version):
+        raise InvalidOperation(
+            "this role may not see cron.timezone, by which pg_cron reads when a job is due: grant pg_read_all_settings to it first"
+        )
 
 
-def _where(db: Catalog) -> str:
+def _has_timezone(version: str) -> bool:
+    """Whether pg_cron has a time zone of its own, as from 1.5 on; GMT before."""
+    return tuple(map(int, re.findall(r"\d+", version)[:2])) >= (1, 5)
+
+
+def _why_not(db: Catalog, seen: Mapping[str, str]) -> str:
     """Say what of the server's settings stands against it, where that is known."""
-    name, here = db.session.row("select current_setting('cron.database_name', true), current_database()")
-    if name is None:
-        return ", and the server does not load it by shared_preload_libraries"
-    return "" if name == here else f", and cron.database_name is {name}"
+    if not seen:
+        return ", and the server does not load it by shared_preload_libraries, or hides that from this role"
+    name = seen.get("cron.database_name")
+    return (
+        "" if name in (None, db.session.value("select current_database()")) else f", and cron.database_name is {name}"
+    )
 
 
 def _is_used(db: Catalog) -> bool:

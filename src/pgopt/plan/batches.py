@@ -174,10 +174,6 @@ class BatchRun:
             self.memory.forget()
 
 
-ENOUGH = 100
-"""So little may be left to be drained under a lock."""
-
-
 class DrainRun:
     """One run of a drain step."""
 
@@ -192,7 +188,7 @@ class DrainRun:
         while True:
             last = self.turns.repeat(self._turn)
             taken += last
-            if last <= ENOUGH:
+            if last <= self.step.enough:
                 return
             self.turns.rest(taken, taken)
 

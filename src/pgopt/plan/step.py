@@ -87,6 +87,8 @@ class DrainStep:
     """Where the work is done."""
     locks: Sequence[Lock] = ()
     done: Question | None = None
+    enough: int = 100
+    """So little may be left, to be taken under a lock; where none may be, it goes on until nothing comes."""
 
 
 AnyStep = Step | BatchStep | DrainStep

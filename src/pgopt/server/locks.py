@@ -12,10 +12,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import RunnerBusy
-from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
+from pgopt.server.quoting import dollars, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from psycopg.sql import Composable
 
@@ -177,19 +177,28 @@ def lock_tables(locks: Sequence[Lock]) -> Iterator[Composable]:
     tables = [lock for lock in locks if not lock.is_index and not lock.is_foreign]
     for (mode, is_view), group in groupby(tables, key=lambda lock: (lock.mode, lock.is_view)):
         if is_view:
-            yield from map(_lock_view, group)
+            yield _lock_views(group)
             continue
         names = joined(sql("only {}", lock.ident) for lock in group)
         yield sql("lock table {} in {} mode", names, verbatim(mode.words.lower()))
 
 
-def _lock_view(lock: Lock) -> Composable:
-    """Lock a view alone: LOCK TABLE would lock all that it reads, too; giving it to its owner takes ACCESS EXCLUSIVE."""
-    return sql(
-        "do $pgopt$ begin execute (select format('alter view %s owner to %I', c.oid::regclass, pg_get_userbyid(c.relowner))"
-        " from pg_class c where c.oid = {}::regclass); end $pgopt$",
-        literal(render(lock.ident)),
-    )
+def _lock_views(locks: Iterable[Lock]) -> Composable:
+    """Lock views alone: LOCK TABLE would lock all that they read, too, and refuses materialized ones.
+
+    Giving one to its owner takes ACCESS EXCLUSIVE. All are locked by one statement: who reads some of them one after the other
+    would come in between.
+    """
+    views = joined(literal(render(lock.ident)) for lock in locks)
+    return dollars(lambda tag: sql(_LOCK_VIEWS, tag=tag, views=views))
+
+
+_LOCK_VIEWS = """do {tag} declare it regclass; begin
+    foreach it in array array[{views}]::regclass[] loop
+        execute (select format('alter %s view %s owner to %I', case c.relkind when 'm' then 'materialized' end, it,
+                               pg_get_userbyid(c.relowner)) from pg_class c where c.oid = it);
+    end loop;
+end {tag}"""
 
 
 def waits(attempts: int, first: float, longest: float) -> Iterator[float]:

@@ -1,7 +1,8 @@
 -- What belongs to a table beside its rows, columns and indexes: the statements that take it from the table once that is called
 -- {aside}, and those that give it to the one that then has the name. To be read with an empty search path.
 with it as (
-    select c.*, format('%I.%I', n.nspname, c.relname) as called, {aside}::text as aside
+    select c.*, format('%I.%I', n.nspname, c.relname) as called, {aside}::text as aside,
+           case c.relkind when 'm' then 'materialized view' else 'table' end as kind
     from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = {table}
 ),
 privilege as (
@@ -22,7 +23,7 @@ granted as (
 own_trigger as (
     select t.* from pg_trigger t join it on t.tgrelid = it.oid
     join pg_proc f on f.oid = t.tgfoid
-    where not t.tgisinternal and t.tgparentid = 0 and f.pronamespace <> 'pgopt'::regnamespace
+    where not t.tgisinternal and t.tgparentid = 0 and f.pronamespace is distinct from to_regnamespace('pgopt')
 ),
 owned as (
     select s.oid, format('%I.%I', n.nspname, s.relname) as called, s.relacl, d.deptype, a.attname, a.attidentity, q.*
@@ -48,7 +49,7 @@ select take, give from (
            format('alter table %s %s row level security, %s row level security', called,
                   case when relrowsecurity then 'enable' else 'disable' end,
                   case when relforcerowsecurity then 'force' else 'no force' end) as give
-    from it
+    from it where relkind <> 'm'
     union all
     select 20, p.polname, 0, format('drop policy %I on %s', p.polname, aside),
            format('create policy %I on %s as %s for %s to %s', p.polname, called,
@@ -62,12 +63,12 @@ select take, give from (
     from it join pg_policy p on p.polrelid = it.oid
     union all
     -- a comment that is gone by the time of the way back must not come back
-    select 30, '', 0, format('comment on table %s is null', aside), null from it where obj_description(oid, 'pg_class') is not null
+    select 30, '', 0, format('comment on %s %s is null', kind, aside), null from it where obj_description(oid, 'pg_class') is not null
     union all
     select 30, a.attname, a.attnum, format('comment on column %s.%I is null', aside, a.attname), null
     from it join pg_attribute a on a.attrelid = it.oid and not a.attisdropped and col_description(it.oid, a.attnum) is not null
     union all
-    select 31, '', 0, null, format('comment on table %s is %L', called, obj_description(oid, 'pg_class'))
+    select 31, '', 0, null, format('comment on %s %s is %L', kind, called, obj_description(oid, 'pg_class'))
     from it where obj_description(oid, 'pg_class') is not null
     union all
     select 31, a.attname, a.attnum, null, format('comment on column %s.%I is %L', called, a.attname, col_description(it.oid, a.attnum))
@@ -102,6 +103,21 @@ select take, give from (
          (values (1), (2), (3)) x (place)
     where x.place = 1 or (x.place = 2 and s.stxstattarget >= 0)
        or (x.place = 3 and obj_description(s.oid, 'pg_statistic_ext') is not null)
+    union all
+    -- another table is made with LIKE, which brings these along
+    select 44, a.attname, a.attnum, null, format('alter table %s alter column %I set storage %s', called, a.attname,
+                                                 case a.attstorage when 'p' then 'plain' when 'e' then 'external' when 'm' then 'main'
+                                                     else 'extended' end)
+    from it join pg_attribute a on a.attrelid = it.oid and a.attnum > 0 and not a.attisdropped
+    join pg_type t on t.oid = a.atttypid where it.relkind = 'm' and a.attstorage <> t.typstorage
+    union all
+    select 45, a.attname, a.attnum, null, format('alter table %s alter column %I set compression %s', called, a.attname,
+                                                 case a.attcompression when 'p' then 'pglz' else 'lz4' end)
+    from it join pg_attribute a on a.attrelid = it.oid and a.attnum > 0 and not a.attisdropped
+    where it.relkind = 'm' and a.attcompression in ('p', 'l')
+    union all
+    select 46, '', 0, null, format('alter table %s cluster on %I', called, c.relname)
+    from it join pg_index i on i.indrelid = it.oid and i.indisclustered join pg_class c on c.oid = i.indexrelid where it.relkind = 'm'
     union all
     select 50, o.called, 0, format('alter sequence %s owned by none', o.called),
            format('alter sequence %s owned by %s.%I', o.called, it.called, o.attname)

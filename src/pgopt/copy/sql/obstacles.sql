@@ -10,7 +10,7 @@ select said from (
     union all
     select 3, 'it is made of a type: ALTER TABLE ... NOT OF first' from it where reloftype <> 0
     union all
-    select 4, format('it has the rule %I: a trigger does the same', r.rulename) from it join pg_rewrite r on r.ev_class = it.oid
+    select 4, format('it has the rule %I: a trigger does the same', r.rulename) from it join pg_rewrite r on r.ev_class = it.oid where it.relkind <> 'm'
     union all
     select 5, format('the exclusion constraint %I cannot be on a partitioned table: drop it', o.conname)
     from it join pg_constraint o on o.conrelid = it.oid where o.contype = 'x'
@@ -31,7 +31,7 @@ select said from (
     union all
     select 10, format('it is clustered on %s, which a partitioned table cannot be: ALTER TABLE ... SET WITHOUT CLUSTER first',
                       i.indexrelid::regclass)
-    from it join pg_index i on i.indrelid = it.oid where i.indisclustered
+    from it join pg_index i on i.indrelid = it.oid where i.indisclustered and it.relkind <> 'm'
     union all
     select 11, format('index %s has statistics targets: ALTER INDEX ... SET STATISTICS -1 first', i.indexrelid::regclass)
     from it join pg_index i on i.indrelid = it.oid
@@ -41,12 +41,16 @@ select said from (
     from it join pg_constraint o on o.conrelid = it.oid join pg_class i on i.oid = o.conindid
     where o.contype in ('p', 'u') and (i.reloptions is not null or i.reltablespace <> 0)
     union all
+    select 12, format('index %s has a tablespace of its own: ALTER INDEX ... SET TABLESPACE pg_default first', c.oid::regclass)
+    from it join pg_index i on i.indrelid = it.oid join pg_class c on c.oid = i.indexrelid
+    where it.relkind = 'm' and c.reltablespace <> 0
+    union all
     select 13, format('it is published by %I: ALTER PUBLICATION %1$I DROP TABLE %s first', p.pubname, called)
     from it join pg_publication_rel r on r.prrelid = it.oid join pg_publication p on p.oid = r.prpubid
     union all
     select 13, format('it is published by %I, which is for all tables of its schema or database, and so would be the copy', p.pubname)
-    from it join pg_publication p on p.puballtables
-        or exists (select from pg_publication_namespace n where n.pnpubid = p.oid and n.pnnspid = it.relnamespace)
+    from it join pg_publication p on it.relkind <> 'm' and (p.puballtables
+        or exists (select from pg_publication_namespace n where n.pnpubid = p.oid and n.pnnspid = it.relnamespace))
     union all
     select 14, 'a subscription writes to it, whose changes statement triggers do not see: drop it from the publication'
     from it where exists (select from pg_subscription_rel where srrelid = it.oid)
@@ -62,6 +66,7 @@ select said from (
           join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = it.oid and d.classid = 'pg_rewrite'::regclass
           join pg_rewrite r on r.oid = d.objid) x
     join pg_class v on v.oid = x.ev_class and v.relkind = 'm'
+    join it on it.relkind <> 'm'
     union all
     -- functions with BEGIN ATOMIC bodies, policies of other tables, rules of other relations …
     select distinct 21, format('%s is bound to the table itself, not to its name: drop it before and create it after',

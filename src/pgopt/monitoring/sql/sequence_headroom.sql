@@ -30,4 +30,5 @@ select l.schemaname::text as schema_name, l.sequencename::text as sequence_name,
        trunc(100 * (l.last_value::numeric / nullif(l.ends_at, 0)), 1) as used_percent,
        div(l.ends_at::numeric - l.last_value, l.increment_by) as numbers_left
 from limits l
+where l.schemaname <> 'pgopt'
 order by used_percent desc nulls last, 1, 2, 3, 4

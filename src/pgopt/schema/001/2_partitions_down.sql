@@ -2,6 +2,7 @@ drop function pgopt.apply_rule(pgopt.partitioned);
 drop function pgopt.create_ahead(pgopt.partitioned);
 drop function pgopt.has_rows(regclass);
 drop function pgopt.maintain_partitions(regclass, boolean);
+drop function pgopt.retire(regclass, regclass, text, text);
 drop function pgopt.attempt(text);
 drop function pgopt.take_out(regclass, regclass, text, text);
 drop function pgopt.make_partition(regclass, text, text, text);

@@ -423,6 +423,18 @@ end
 $$;
 comment on function pgopt.attempt is 'runs a statement with little patience for locks, and says why it was not done';
 
+create function pgopt.retire(parent regclass, part regclass, on_expiry text, archive_schema text) returns text
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if not exists (select from pgopt.partitions_of(parent) p where p.low is not null and p.partition <> part) then
+        return 'it is the last partition';
+    end if;
+    return pgopt.attempt(format('select pgopt.take_out(%L, %L, %L, %L)', parent::oid, part::oid, on_expiry, archive_schema));
+end
+$$;
+comment on function pgopt.retire is 'takes a partition out unless it is the last, with little patience, and says why it was not done';
+
 create function pgopt.maintain_partitions(relation regclass default null, with_analyze boolean default false)
 returns table (parent regclass, action text, partition text, detail text)
 language plpgsql set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO'
@@ -520,7 +532,6 @@ as $$
 declare
     it record;
     refused text;
-    others bigint;
 begin
     if rule.keep is null then
         return;
@@ -530,12 +541,7 @@ begin
         where p.high <= pgopt.place(rule."by", pgopt.kept_from(rule, pgopt.reached(rule.relation)))
         order by p.high
     loop
-        select count(*) into others from pgopt.partitions_of(rule.relation) p where p.low is not null and p.partition <> it.partition;
-        refused := case
-            when others = 0 then 'it is the last partition'
-            else pgopt.attempt(format('select pgopt.take_out(%L, %L, %L, %L)',
-                                      rule.relation::oid, it.partition::oid, rule.on_expiry, rule.archive_schema))
-        end;
+        refused := pgopt.retire(rule.relation, it.partition, rule.on_expiry, rule.archive_schema);
         if refused is not null then
             raise notice 'partition % of % stays: %', it.partition, rule.relation, refused;
         end if;

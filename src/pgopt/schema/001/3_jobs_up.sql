@@ -42,6 +42,8 @@ create table pgopt.job_run (
 comment on table pgopt.job_run is 'the runs of jobs; one without an end is at work, or its runner was killed';
 comment on column pgopt.job_run.entry is 'the one-shot entry of pg_cron that runs it';
 create index job_run_job on pgopt.job_run (job, id);
+create index job_run_open on pgopt.job_run (job) where finished_at is null;
+create index job_run_ended on pgopt.job_run (job, finished_at);
 
 create function pgopt.cron_field(cron text, field text, kind text, low integer, high integer, names text[] default '{}') returns integer[]
 language plpgsql immutable set search_path = pg_catalog, pg_temp
@@ -313,7 +315,7 @@ comment on function pgopt.claim_job is 'gives one job that is due, or was at a m
 create function pgopt.is_with_pg_cron(name text) returns boolean
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
-select to_regclass('cron.job') is not null
+select exists (select from pg_extension where extname = 'pg_cron')
     and exists (select from pgopt.job_run r where r.job = name and r.finished_at is null and r.entry is not null)
 $$;
 comment on function pgopt.is_with_pg_cron is 'whether pg_cron has an entry that runs a job now, or soon';
@@ -324,7 +326,7 @@ as $$
 declare
     it boolean := false;
 begin
-    if to_regclass('cron.job') is not null then
+    if exists (select from pg_extension where extname = 'pg_cron') and has_schema_privilege('cron', 'usage') then
         execute 'select exists (select from cron.job where jobname = ''pgopt dispatch'' and username = current_user'
             ' and database = current_database())' into it;
     end if;
@@ -373,7 +375,7 @@ as $$
 declare
     -- a minute that begins only after pg_cron has heard of the entry
     minute constant timestamptz := date_trunc('minute', clock_timestamp() + interval '65 seconds');
-    zone constant text := coalesce(nullif(current_setting('cron.timezone', true), ''), 'GMT');
+    zone constant text := coalesce((select s.setting from pg_settings s where s.name = 'cron.timezone'), 'GMT');
     it pgopt.job;
     run bigint;
 begin

@@ -1,0 +1,234 @@
+"""A materialized view after some of its source's rows have changed: refreshed plainly, concurrently, skipped, and replaced.
+
+`python benchmarks/matviews.py` prints tables; `--json FILE` writes the same with every single run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import time
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import common
+import harm
+import psycopg
+
+from pgopt.operations import CreateMaterializedView, InstallPgopt, ReplaceMaterializedView
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from multiprocessing.queues import Queue
+    from multiprocessing.synchronize import Event
+
+# a reader that imported everything anew would take longer than what is measured
+FORK = multiprocessing.get_context("fork")
+EVERY = 0.005  # a read of the view is due so often, in seconds
+SHARES = (0.0, 0.001, 0.01, 0.1)
+QUERY = "select customer, count(*) as number, sum(amount) as amount from sales group by customer"
+# each means the same as the other, and each replaces the other
+QUERIES = (QUERY, f"{QUERY} having count(*) > 0")
+
+JOINED = """select u.id, u.xp, rank() over (order by u.xp desc) as place, p.country from users u
+    join user_profile_extended p on p.user_id = u.id where not p.ghost_mode and p.leaderboard_opt_in"""
+DENORMALISED = """select id, xp, rank() over (order by xp desc) as place, country from users
+    where not ghost_mode and leaderboard_opt_in"""
+
+Found = dict[str, list[float]]
+
+
+# -- readers -------------------------------------------------------------------------------------------------------------
+
+
+def read(address: str, customers: int, ready: Event, stop: Event, results: Queue[Any]) -> None:
+    """Read the view again and again, in a process of its own, and give the waits."""
+    waits: list[float] = []
+    try:
+        with psycopg.connect(address, autocommit=True) as connection:
+            ready.set()
+            due = time.perf_counter()
+            while not stop.is_set():
+                time.sleep(max(0.0, due - time.perf_counter()))
+                connection.execute("select * from per_customer where customer = %s", [len(waits) % customers])
+                waits.append(time.perf_counter() - due)
+                due += EVERY
+        results.put(waits)
+    except Exception as error:  # noqa: BLE001  -- whatever it was, it is told to who waits for the results
+        results.put(RuntimeError(f"the reader saw an error: {error}"))
+        ready.set()
+
+
+def measured(database: common.Database, customers: int, work: Callable[[], object]) -> dict[str, float]:
+    """Do some work beside a reader: how long it took, how much log it wrote, and how long the reader waited at most."""
+    ready, stop, results = FORK.Event(), FORK.Event(), FORK.Queue()
+    process = FORK.Process(target=read, args=(database.address, customers, ready, stop, results), daemon=True)
+    process.start()
+    ready.wait()
+    with database.connect() as connection:
+        before = value(connection, "select pg_current_wal_insert_lsn()")
+        started = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - started
+        wal = value(connection, f"select pg_current_wal_insert_lsn() - '{before}'")
+    stop.set()
+    waits = results.get()
+    process.join()
+    if not isinstance(waits, list):
+        raise waits
+    return {"seconds": seconds, "wal": float(wal), "longest": max(waits), "p99": harm.p99(waits)}
+
+
+def value(connection: psycopg.Connection[Any], query: str) -> Any:
+    """Give the first value of a query."""
+    row = connection.execute(query.encode()).fetchone()
+    return row[0] if row else None
+
+
+# -- refreshing ----------------------------------------------------------------------------------------------------------
+
+
+def fill(database: common.Database, rows: int) -> None:
+    """Make the source, and the view, whose changes are noted."""
+    database.run(
+        "create table sales (id bigint primary key, customer int not null, amount int not null)",
+        f"insert into sales select g, g % {customers_of(rows)}, g % 1000 from generate_series(1, {rows}) g",
+        "vacuum analyze sales",
+    )
+    harm.by_pgopt(database, InstallPgopt(1))
+    view = CreateMaterializedView("per_customer", QUERIES[0], unique=["customer"], depends_on=["sales"])
+    harm.by_pgopt(database, view)
+
+
+def customers_of(rows: int) -> int:
+    """How many rows the view has."""
+    return max(rows // 5, 1)
+
+
+def change(database: common.Database, rows: int, share: float) -> None:
+    """Change a share of the rows, all over the table, each of another customer as far as that goes."""
+    if changed := int(rows * share):
+        every = max(rows // changed, 1)
+        database.run(f"update sales set amount = amount + 1 where id % {every} = 0", "vacuum sales")
+    database.run("checkpoint")
+
+
+def replace(database: common.Database) -> None:
+    """Give the view the other query."""
+    with database.connect() as connection:
+        definition = str(value(connection, "select pg_get_viewdef('per_customer'::regclass)"))
+    harm.by_pgopt(database, ReplaceMaterializedView("per_customer", QUERIES["having" not in definition.lower()]))
+
+
+WAYS: dict[str, Callable[[common.Database], object]] = {
+    "REFRESH": lambda database: database.run("refresh materialized view per_customer"),
+    "REFRESH CONCURRENTLY": lambda database: database.run("refresh materialized view concurrently per_customer"),
+    "pgopt.refresh": lambda database: database.run("select pgopt.refresh('per_customer')"),
+    "replace_materialized_view": replace,
+}
+
+
+def refreshes(database: common.Database, rows: int, runs: int) -> dict[str, dict[str, dict[str, list[float]]]]:
+    """Measure all ways after each share of changes; the ways take turns."""
+    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    for share in SHARES:
+        of_share: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in WAYS}
+        for run in range(runs):
+            for name, work in WAYS.items():
+                common.progress(f"{share:.1%} changed, run {run + 1}: {name}")
+                # what the way before has left undone
+                database.run("select pgopt.refresh('per_customer', force => true)", "vacuum analyze per_customer")
+                change(database, rows, share)
+                for what, number in measured(database, customers_of(rows), lambda work=work: work(database)).items():  # type: ignore[misc]
+                    of_share[name][what].append(number)
+        found[f"{share:.1%}"] = of_share
+    return found
+
+
+def print_refreshes(rows: int, runs: int, found: dict[str, dict[str, dict[str, list[float]]]]) -> None:
+    """Print what was measured."""
+    table = []
+    for share, ways in found.items():
+        for name, of in ways.items():
+            median = {what: common.Measure(what, values).median for what, values in of.items()}
+            ratio = common.Measure(
+                name, [one / other for one, other in zip(of["seconds"], ways["REFRESH"]["seconds"], strict=True)]
+            ).median
+            cells = (f"{median['seconds'] * 1000:,.0f} ms", f"{ratio:.2f}", f"{median['wal'] / 1e6:,.1f} MB")
+            waits = (f"{median['longest'] * 1000:,.0f} ms", f"{max(of['longest']) * 1000:,.0f} ms")
+            table.append((name, share, *cells, *waits))
+    head = ("", "changed", "takes", "of REFRESH", "WAL", "reader's longest wait", "the worst of all runs")
+    common.print_table(f"A view of {customers_of(rows):,} rows over {rows:,} (medians of {runs} runs)", head, table)
+
+
+# -- the leaderboard -----------------------------------------------------------------------------------------------------
+
+
+def leaderboard(database: common.Database, users: int, runs: int) -> dict[str, Found]:
+    """Refresh a ranking that joins the profiles, and one of users who have the columns themselves."""
+    database.run(
+        "create table users (id int primary key, xp int not null, country text, ghost_mode bool, leaderboard_opt_in bool)",
+        "create table user_profile_extended (user_id int primary key, country text, ghost_mode bool, leaderboard_opt_in bool)",
+        f"insert into users select g, g * 7919 % 100003, 'c' || g % 90, g % 20 = 0, g % 3 > 0 from generate_series(1, {users}) g",
+        "insert into user_profile_extended select id, country, ghost_mode, leaderboard_opt_in from users order by xp",
+        "vacuum analyze users",
+        "vacuum analyze user_profile_extended",
+        f"create materialized view joined as {JOINED}",
+        f"create materialized view denormalised as {DENORMALISED}",
+    )
+    found: dict[str, Found] = {name: defaultdict(list) for name in ("joined", "denormalised")}
+    for run in range(runs):
+        for name, of in found.items():
+            common.progress(f"leaderboard, run {run + 1}: {name}")
+            with database.connect() as connection:
+                before = value(connection, "select pg_current_wal_insert_lsn()")
+                started = time.perf_counter()
+                connection.execute(f"refresh materialized view {name}".encode())
+                of["seconds"].append(time.perf_counter() - started)
+                of["wal"].append(float(value(connection, f"select pg_current_wal_insert_lsn() - '{before}'")))
+    return found
+
+
+def print_leaderboard(users: int, found: dict[str, Found]) -> None:
+    """Print what was measured."""
+    ratios = [one / other for one, other in zip(*(of["seconds"] for of in found.values()), strict=True)]
+    rows = [
+        (
+            name,
+            f"{common.Measure(name, of['seconds']).median * 1000:,.0f} ms",
+            f"{common.Measure(name, of['wal']).median / 1e6:,.1f} MB",
+            "" if name == "joined" else f"{common.Measure(name, ratios).median:.2f}",
+        )
+        for name, of in found.items()
+    ]
+    common.print_table(f"The ranking of {users:,} users", ("", "refresh takes", "WAL", "times faster"), rows)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=5_000_000)
+    parser.add_argument("--users", type=int, default=500_000)
+    parser.add_argument("--runs", type=int, default=3)
+    common.add_json_option(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    said = arguments()
+    with common.server() as server, server.database() as database:
+        common.progress("filling the table")
+        fill(database, said.rows)
+        found = refreshes(database, said.rows, said.runs)
+        ranking = leaderboard(database, said.users, said.runs)
+        settings = server.settings()
+    print_refreshes(said.rows, said.runs, found)
+    print_leaderboard(said.users, ranking)
+    surroundings = common.surroundings(settings)
+    print()
+    common.print_surroundings(surroundings)
+    result = {"rows": said.rows, "refreshes": found, "leaderboard": ranking, "surroundings": surroundings}
+    common.write_json(said.json, result)
+
+
+if __name__ == "__main__":
+    main()

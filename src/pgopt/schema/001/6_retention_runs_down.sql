@@ -1,0 +1,16 @@
+drop function pgopt.restore_rows(regclass, regclass, regclass, text, text, integer);
+drop function pgopt.written_path();
+drop function pgopt.rows_expired(pgopt.retention_policy, text, text[]);
+drop function pgopt.preview_retention(regclass, timestamptz);
+drop procedure pgopt.apply_retention(regclass, timestamptz);
+drop function pgopt.retention_order(regclass);
+drop function pgopt.lost_policies();
+drop function pgopt.retention_error(bigint);
+drop function pgopt.retention_attempt(bigint, integer);
+drop function pgopt.retention_batch(bigint, integer);
+drop function pgopt.retention_rows(pgopt.retention_run, pgopt.retention_policy, integer);
+drop function pgopt.retention_partition(pgopt.retention_run, pgopt.retention_policy);
+drop function pgopt.retention_begin(regclass, timestamptz);
+drop function pgopt.retention_end(bigint, text, text);
+drop function pgopt.move_rows(regclass, regclass, regclass, text, text);
+drop table pgopt.retention_run;
