@@ -15,6 +15,8 @@ PIP := python -m pip --disable-pip-version-check --no-input
 demo: .venv/.installed
 	$(BIN)/alembic upgrade head
 	@$(BIN)/alembic current 2>/dev/null
+	$(BIN)/python benchmarks/headline.py --rows 20000
+	@echo "\n$(BIN)/alembic downgrade base takes all of it back; benchmarks/README.md has the figures of larger tables"
 
 test: .venv/.installed
 	$(PYTEST) $(PYTEST_ARGS)

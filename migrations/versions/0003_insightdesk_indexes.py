@@ -23,6 +23,9 @@ upgrade, downgrade = reversible(
     index("idx_tickets_status", "tickets", ["status"]),
     index("idx_tickets_created_at", "tickets", ["created_at desc"]),
     index("idx_tickets_updated_at", "tickets", ["updated_at desc"]),
+    index("idx_tickets_status_priority", "tickets", ["status", "priority"]),
+    index("idx_articles_category_status", "articles", ["category_id", "status"]),
+    index("idx_articles_status_updated", "articles", ["status", "updated_at desc"]),
     index("idx_tickets_org_status_created", "tickets", ["organization_id", "status", "created_at desc"]),
     # the rows that a list shows, and no others
     index("idx_tickets_assignee_status", "tickets", ["assignee_id", "status"], where="assignee_id is not null"),

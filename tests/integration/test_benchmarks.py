@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
+
+from benchmarks.queries import QUERIES
 
 if TYPE_CHECKING:
     from tests.servers import Server
@@ -87,6 +90,20 @@ def test_partition(server: Server, tmp_path: Path) -> None:
     assert all(result["copy"][way]["fill and indexes"]["median"] > 0 for way in ("limit", "textbook", "pgopt"))
     assert result["load"]["pgopt"]["writer statements"]["median"] > 0
     assert leftovers(server) == []
+
+
+def test_headline(server: Server, tmp_path: Path) -> None:
+    chart = tmp_path / "chart.svg"
+    systems = ["saas", "vibing2"]
+    table, result = run(server, tmp_path, "headline.py", "--rows=3000", f"--svg={chart}", "--systems", *systems)
+    measured = {(each["system"], each["name"]): each for each in result["queries"]}
+    wanted = {(query.system, query.name): query for query in QUERIES if query.system in systems}
+    assert measured.keys() == wanted.keys()
+    assert {name for _, name in wanted} <= set(rows_of(table))
+    assert all(each["before"]["warm"] > 0 and each["after"]["warm"] > 0 for each in measured.values())
+    assert measured["vibing2", "message pagination"]["after"]["plan"]["Plan"]["Node Type"] == "Limit"
+    names = [each.text for each in ET.parse(chart).iter("{http://www.w3.org/2000/svg}text")]
+    assert {f"{system}: {name}" for system, name in wanted} <= set(names)
 
 
 def test_retention(server: Server, tmp_path: Path) -> None:

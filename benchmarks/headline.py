@@ -1,0 +1,284 @@
+"""The slow queries of the reference chain's five systems, before and after, beside what their plans claim.
+
+`python benchmarks/headline.py` prints a table; `--json FILE` writes the same with every plan, and `--svg FILE` draws it. `--rows`
+says how many rows each system has in all. Before is the schema of the system's first revision, with the indexes that it had;
+after is head.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import logging
+import statistics
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import common
+import psycopg
+from alembic import command
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+import chart  # noqa: E402
+from queries import QUERIES, Query, RoundTrips  # noqa: E402
+from sqlalchemy import create_engine, pool  # noqa: E402
+
+from tools.data import SYSTEMS, fill  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    Connection = psycopg.Connection[Any]
+
+LEAST, MOST, SECONDS = 3, 200, 1.0
+# psycopg prepares a statement at its sixth run
+BEFOREHAND = 6
+COLD = 3
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was measured of a query once: milliseconds with all in memory, and with nothing in the server's."""
+
+    warm: float
+    cold: float | None
+    buffers: int | None
+    shape: str
+    plan: Any
+
+
+# -- measuring -----------------------------------------------------------------------------------------------------------
+
+
+def milliseconds(work: Callable[[], object]) -> float:
+    """Say how long it takes."""
+    begun = time.perf_counter()
+    work()
+    return (time.perf_counter() - begun) * 1000
+
+
+def warm(work: Callable[[], object]) -> float:
+    """Give the median of some runs after some others; of more where they are short."""
+    beforehand = [milliseconds(work)]
+    while len(beforehand) < BEFOREHAND and sum(beforehand) < SECONDS * 1000:
+        beforehand.append(milliseconds(work))
+    found: list[float] = []
+    while len(found) < LEAST or (len(found) < MOST and sum(found) < SECONDS * 1000):
+        found.append(milliseconds(work))
+    return statistics.median(found)
+
+
+def cold(connection: Connection, work: Callable[[], object]) -> float | None:
+    """Give the median of runs for which the server has nothing in its memory; the system below may have."""
+    row = connection.execute("select to_regprocedure('pg_buffercache_evict_all()')").fetchone()
+    if row is None or row[0] is None:
+        return None
+    found = []
+    for _ in range(COLD):
+        connection.execute("checkpoint")
+        connection.execute("select pg_buffercache_evict_all()")
+        found.append(milliseconds(work))
+    return statistics.median(found)
+
+
+def explained(connection: Connection, query: Query, *, after: bool) -> tuple[int | None, str, Any]:
+    """Give the buffers, the shape and the plan of a statement."""
+    if isinstance(query, RoundTrips):
+        return None, query.text, None
+    statement = b"explain (analyze, buffers, format json) " + query.statement(after=after)
+    row = connection.execute(statement, query.given(connection)).fetchone()
+    plan = row[0][0] if row else {}
+    root = plan["Plan"]
+    return root["Shared Hit Blocks"] + root["Shared Read Blocks"], shape(root), plan
+
+
+def shape(node: dict[str, Any]) -> str:
+    """Tell a plan in a line: its nodes and their indexes from the top, and the first of several alike."""
+    name = node["Node Type"]
+    if "Index Name" in node:
+        name += f" {node['Index Name']}"
+    elif name == "Seq Scan":
+        name += f" {node['Relation Name']}"
+    below = [shape(each) for each in node.get("Plans", []) if "Subplan Name" not in each]
+    more = f" x {len(below)}" if len(below) > 1 else ""
+    return " < ".join([name, *below[:1]]) + more
+
+
+def see(connection: Connection, query: Query, *, after: bool) -> Seen:
+    """Measure a query."""
+    work = query.work(connection, after=after)
+    buffers, how, plan = explained(connection, query, after=after)
+    return Seen(warm(work), cold(connection, work), buffers, how, plan)
+
+
+def measure(database: common.Database, systems: Sequence[str], rows: int) -> dict[str, dict[str, dict[str, Seen]]]:
+    """Fill each system when its tables are made, measure, go to head, and measure again."""
+    found: dict[str, dict[str, dict[str, Seen]]] = {"before": {}, "after": {}}
+    for system in (each for each in SYSTEMS if each in systems):
+        upgrade(database, baseline(system))
+        common.progress(f"{system}: filling")
+        with database.connect() as connection:
+            fill(connection, system, rows)
+        found["before"][system] = measured(database, system, after=False)
+    common.progress("upgrading to head")
+    upgrade(database, "head")
+    for system in found["before"]:
+        found["after"][system] = measured(database, system, after=True)
+    return found
+
+
+def measured(database: common.Database, system: str, *, after: bool) -> dict[str, Seen]:
+    """Measure the queries of a system."""
+    with database.connect() as connection:
+        with contextlib.suppress(psycopg.Error):
+            # not on every server, and not for everybody
+            connection.execute("create extension if not exists pg_buffercache")
+        connection.execute(f"vacuum (analyze) {tables(connection, system)}".encode())
+        connection.execute("checkpoint")
+        found = {}
+        for query in (each for each in QUERIES if each.system == system):
+            common.progress(f"{system}: {query.name}, {'after' if after else 'before'}")
+            found[query.name] = see(connection, query, after=after)
+    return found
+
+
+def tables(connection: Connection, system: str) -> str:
+    """List all that has rows of a system."""
+    query = "select string_agg(oid::regclass::text, ', ') from pg_class where relnamespace = %s::regnamespace and relkind in ('r', 'p', 'm')"
+    row = connection.execute(query, [system]).fetchone()
+    return row[0] if row else ""
+
+
+def upgrade(database: common.Database, revision: str) -> None:
+    """Run `alembic upgrade` in this process."""
+    config = Config(str(ROOT / "alembic.ini"), stdout=io.StringIO())
+    engine = create_engine(database.sqlalchemy_url, poolclass=pool.NullPool)
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def baseline(system: str) -> str:
+    """Give the revision that makes the tables of a system."""
+    scripts = ScriptDirectory(str(ROOT / "migrations")).walk_revisions()
+    return next(each.revision for each in scripts if Path(each.path).stem == f"{each.revision}_{system}")
+
+
+# -- telling -------------------------------------------------------------------------------------------------------------
+
+
+def ratio(before: Seen, after: Seen) -> float:
+    """Say how many times faster it became."""
+    return before.warm / after.warm
+
+
+def verdict(query: Query, times: float, took: float) -> str:
+    """Say whether what the plan claims holds."""
+    if query.limit is not None and took > query.limit:
+        return f"no: {query.limit:g} ms was claimed"
+    if query.goal is not None and times < query.goal:
+        return f"no: {query.goal:g}x was claimed"
+    return "yes" if query.goal is not None or query.limit is not None else ""
+
+
+def number(value: float | None) -> str:
+    """Write milliseconds or buffers."""
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.2f}"
+
+
+def show(rows: int, found: dict[str, dict[str, dict[str, Seen]]]) -> None:
+    """Print a table for each system."""
+    for system, before in found["before"].items():
+        lines = []
+        for query in (each for each in QUERIES if each.system == system):
+            old, new = before[query.name], found["after"][system][query.name]
+            times = ratio(old, new)
+            told = (number(old.warm), number(new.warm), f"{times:,.1f}", number(old.cold), number(new.cold))
+            lines.append(
+                (query.name, query.claim, *told, old.buffers or "", new.buffers or "", verdict(query, times, new.warm))
+            )
+        head = (
+            "query",
+            "claimed",
+            "before ms",
+            "after ms",
+            "x",
+            "cold before",
+            "cold after",
+            "buffers",
+            "after",
+            "holds",
+        )
+        common.print_table(f"{system}, {rows:,} rows in all, medians", head, lines)
+        plans = [
+            (query.name, found[when][system][query.name].shape, when)
+            for query in QUERIES
+            if query.system == system and not isinstance(query, RoundTrips)
+            for when in ("before", "after")
+        ]
+        common.print_table(f"{system}, plans", ("query", "plan", "when"), plans)
+
+
+def bars(found: dict[str, dict[str, dict[str, Seen]]]) -> list[chart.Pair]:
+    """Give what is drawn."""
+    return [
+        chart.Pair(f"{query.system}: {query.name}", before[query.name].warm, after[query.name].warm, query.goal)
+        for system, before in found["before"].items()
+        for after in [found["after"][system]]
+        for query in QUERIES
+        if query.system == system
+    ]
+
+
+def result(rows: int, found: dict[str, dict[str, dict[str, Seen]]], where: dict[str, Any]) -> dict[str, Any]:
+    """Put all together for JSON."""
+    queries = [
+        {
+            "system": query.system,
+            "name": query.name,
+            "text": query.text,
+            "claim": query.claim,
+            "goal": query.goal,
+            "ratio": ratio(found["before"][query.system][query.name], found["after"][query.system][query.name]),
+            **{when: asdict(found[when][query.system][query.name]) for when in ("before", "after")},
+        }
+        for query in QUERIES
+        if query.system in found["before"]
+    ]
+    return {"rows": rows, "queries": queries, "surroundings": where}
+
+
+def main() -> None:
+    """Measure, print, and write."""
+    # env.py leaves logging to a program that has set it up
+    logging.getLogger().addHandler(logging.NullHandler())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=2_000_000, help="of each system, in all of its tables")
+    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), default=list(SYSTEMS))
+    parser.add_argument("--svg", metavar="FILE", help="draw a bar chart to a file")
+    common.add_json_option(parser)
+    options = parser.parse_args()
+    with common.server() as server:
+        with server.database() as database:
+            found = measure(database, options.systems, options.rows)
+        where = common.surroundings(server.settings())
+    common.progress("")
+    show(options.rows, found)
+    common.print_surroundings(where)
+    if options.svg:
+        Path(options.svg).write_text(chart.draw(bars(found), f"{options.rows:,} rows a system, in memory, medians"))
+    common.write_json(options.json, result(options.rows, found, where))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,336 @@
+"""The slow queries that the plans of the reference chain name, with what each plan claims."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from tools.data import insightdesk, musclemap, proposals, vibing2
+from tools.data.chance import cuid, uuid
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+
+    Connection = psycopg.Connection[Any]
+
+AGENT = cuid(insightdesk.USER, 3)
+ORGANIZATION = cuid(insightdesk.ORGANIZATION, 0)
+ATHLETE = uuid(musclemap.USER, 1)
+CUSTOMER = cuid(proposals.CUSTOMER, 3)
+ANALYST = cuid(proposals.USER, 3)
+OWNER = cuid(vibing2.USER, 3)
+SPENDER = cuid(vibing2.USER, 3)
+LONG_PROJECT = cuid(vibing2.PROJECT, 0)
+FILES = 100
+PAGE_OF_USERS = 166
+
+
+@dataclass(frozen=True)
+class Query:
+    """A statement, and what it is given: values, and a row that another query finds beforehand."""
+
+    system: str
+    name: str
+    text: str
+    claim: str = ""
+    goal: float | None = None
+    values: dict[str, Any] = field(default_factory=dict)
+    cursor: str = ""
+    index: str = ""
+    """The index that it is meant to use, at head."""
+    limit: float | None = None
+    """The milliseconds that it may take at head."""
+    instead: str = ""
+    """What is asked at head, where that is another statement."""
+
+    def statement(self, *, after: bool) -> bytes:
+        """Give what is asked."""
+        return (self.instead if after and self.instead else self.text).encode()
+
+    def given(self, connection: Connection) -> dict[str, Any]:
+        """Find what the statement is given."""
+        found = connection.execute(self.cursor.encode(), self.values) if self.cursor else None
+        row = found.fetchone() if found else None
+        names = [each.name for each in found.description or ()] if found else []
+        return {**self.values, **dict(zip(names, row or [None] * len(names), strict=True))}
+
+    def work(self, connection: Connection, *, after: bool) -> Callable[[], object]:
+        """Give what is measured."""
+        given = self.given(connection)
+        return lambda: connection.execute(self.statement(after=after), given).fetchall()
+
+
+@dataclass(frozen=True)
+class RoundTrips(Query):
+    """Many statements of an application before, and few of them after; they are in the code."""
+
+    before: Callable[[Connection], object] = print
+    then: Callable[[Connection], object] = print
+
+    def work(self, connection: Connection, *, after: bool) -> Callable[[], object]:
+        """Give what is measured."""
+        return lambda: (self.then if after else self.before)(connection)
+
+
+# -- what applications do in many statements -----------------------------------------------------------------------------
+
+
+def dashboard_by_user(connection: Connection) -> None:
+    """Ask for the projects, tasks and settings of each user of a page: 1 + 3 n statements."""
+    users = connection.execute(
+        "select id from saas.users order by created_at desc limit %s", [PAGE_OF_USERS]
+    ).fetchall()
+    for user in users:
+        connection.execute("select * from saas.projects where user_id = %s", user).fetchall()
+        connection.execute("select * from saas.tasks where user_id = %s and status <> 'archived'", user).fetchall()
+        connection.execute("select * from saas.user_settings where user_id = %s", user).fetchall()
+
+
+def dashboard_at_once(connection: Connection) -> None:
+    """Ask for them by a list of users: 4 statements, as an ORM's loading in advance does."""
+    users = connection.execute(
+        "select id from saas.users order by created_at desc limit %s", [PAGE_OF_USERS]
+    ).fetchall()
+    ids = [[user for (user,) in users]]
+    connection.execute("select * from saas.projects where user_id = any(%s)", ids).fetchall()
+    connection.execute("select * from saas.tasks where user_id = any(%s) and status <> 'archived'", ids).fetchall()
+    connection.execute("select * from saas.user_settings where user_id = any(%s)", ids).fetchall()
+
+
+FILE = 'insert into vibing2."ProjectFile" (id, "projectId", path, language, content) values (%s, %s, %s, %s, %s)'
+NUMBERS = itertools.count()
+
+
+def written() -> list[tuple[str, ...]]:
+    """Give files that were never there."""
+    numbers = itertools.islice(NUMBERS, FILES)
+    return [(f"bench {n}", LONG_PROJECT, f"src/bench{n}.ts", "typescript", "let it = be;" * 50) for n in numbers]
+
+
+def files_one_by_one(connection: Connection) -> None:
+    """Write each file in a transaction of its own."""
+    for each in written():
+        connection.execute(FILE, each)
+
+
+def files_at_once(connection: Connection) -> None:
+    """Write all of them in one transaction."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.executemany(FILE, written())
+
+
+# -- the queries ---------------------------------------------------------------------------------------------------------
+
+TICKETS = "select id, title, status, priority, assignee_id, created_at from insightdesk.tickets"
+NEWEST = "order by created_at desc, id desc limit 20"
+
+QUERIES: tuple[Query, ...] = (
+    Query(
+        "insightdesk",
+        "ticket list",
+        "select t.*, u.name from insightdesk.tickets t left join insightdesk.users u on t.assignee_id = u.id"
+        " where t.organization_id = %(organization)s and t.status in ('OPEN', 'IN_PROGRESS')"
+        " order by t.created_at desc limit 20",
+        values={"organization": ORGANIZATION},
+    ),
+    Query(
+        "insightdesk",
+        "page of all tickets",
+        f"{TICKETS} where (created_at, id) < (%(created_at)s, %(id)s) {NEWEST}",
+        cursor="select created_at, id from insightdesk.tickets order by created_at desc, id desc"
+        " offset (select count(*) / 2 from insightdesk.tickets) limit 1",
+        index="idx_tickets_keyset",
+    ),
+    Query(
+        "insightdesk",
+        "page of an organization's",
+        f"{TICKETS} where organization_id = %(organization)s and (created_at, id) < (%(created_at)s, %(id)s) {NEWEST}",
+        values={"organization": ORGANIZATION},
+        cursor="select created_at, id from insightdesk.tickets where organization_id = %(organization)s"
+        " order by created_at desc, id desc offset 1000 limit 1",
+        index="idx_tickets_org_keyset",
+    ),
+    Query(
+        "insightdesk",
+        "unassigned tickets",
+        f"{TICKETS} where organization_id = %(organization)s and assignee_id is null and status = 'OPEN'"
+        " order by priority desc, created_at desc limit 20",
+        values={"organization": ORGANIZATION},
+        index="idx_unassigned_tickets",
+    ),
+    Query(
+        "insightdesk",
+        "full-text search",
+        "select id, title from insightdesk.tickets where to_tsvector('english', title || ' ' || coalesce(description, ''))"
+        " @@ websearch_to_tsquery('english', 'billing crash dashboard export') limit 20",
+        index="idx_tickets_search",
+    ),
+    Query(
+        "insightdesk",
+        "audit log of a month",
+        "select action, count(*) from insightdesk.audit_logs where created_at >= date_trunc('month', now()) - interval '2 months'"
+        " and created_at < date_trunc('month', now()) - interval '1 month' group by action",
+    ),
+    RoundTrips(
+        "saas",
+        "dashboard, N+1",
+        f"{1 + 3 * PAGE_OF_USERS} statements, then 4",
+        "15,000 → 200 ms",
+        75,
+        before=dashboard_by_user,
+        then=dashboard_at_once,
+    ),
+    Query(
+        "saas",
+        "365 days by day",
+        "select date_trunc('day', created_at) as day, count(*), sum(amount), avg(amount) from saas.transactions"
+        " where created_at > now() - interval '365 days' group by 1 order by day desc",
+        "35,000 ms → ?",
+    ),
+    Query(
+        "musclemap",
+        "activity feed",
+        "select id, payload, created_at from musclemap.activity_events where user_id = %(user)s"
+        # the column alone, by which partitions are left out: a row comparison does not do that
+        " and event_type = 'workout.logged' and created_at <= %(created_at)s"
+        f" and (created_at, id) < (%(created_at)s, %(id)s) {NEWEST}",
+        "150 → 30 ms",
+        5,
+        values={"user": ATHLETE},
+        cursor="select created_at, id from musclemap.activity_events where user_id = %(user)s"
+        " and event_type = 'workout.logged' order by created_at desc, id desc offset 20 limit 1",
+        index="idx_activity_events_user_type_keyset",
+    ),
+    Query(
+        "musclemap",
+        "workout history",
+        "select id, title, minutes, created_at from musclemap.workouts where user_id = %(user)s"
+        f" and (created_at, id) < (%(created_at)s, %(id)s) {NEWEST}",
+        "80 → 20 ms",
+        4,
+        values={"user": ATHLETE},
+        cursor="select created_at, id from musclemap.workouts where user_id = %(user)s"
+        " order by created_at desc, id desc offset 20 limit 1",
+        index="idx_workouts_user_keyset",
+    ),
+    Query(
+        "musclemap",
+        "inbox",
+        "select conversation_id, muted, last_read_at from musclemap.conversation_participants where user_id = %(user)s"
+        " order by last_read_at limit 50",
+        "120 → 40 ms",
+        3,
+        values={"user": ATHLETE},
+        index="idx_conversation_participants_user_unread",
+    ),
+    Query(
+        "musclemap",
+        "friends",
+        "select user_b_id from musclemap.friendships where user_a_id = %(user)s and status = 'accepted'"
+        " union all select user_a_id from musclemap.friendships where user_b_id = %(user)s and status = 'accepted'",
+        "3 to 10 times faster",
+        3,
+        values={"user": ATHLETE},
+    ),
+    Query(
+        "musclemap",
+        "exercises of a muscle",
+        "select exercise_id, activation from musclemap.exercise_activations where muscle_id = 7"
+        " order by activation desc limit 20",
+        "“instant”",
+        index="idx_exercise_activations_muscle",
+    ),
+    Query(
+        "proposals",
+        "list by status",
+        "select id, title, value, created_at from proposals.proposals where status = 'SUBMITTED'"
+        " and customer_id = %(customer)s order by created_at desc limit 20",
+        "50 to 70 % off; < 50 ms",
+        2,
+        limit=50,
+        values={"customer": CUSTOMER},
+        index="idx_proposal_status_customer_created",
+    ),
+    Query(
+        "proposals",
+        "hypotheses measured",
+        "select count(*), avg(actual_value - target_value) from proposals.hypothesis_validation_events"
+        " where hypothesis = 'H5' and user_id = %(user)s and actual_value is not null",
+        "50 to 70 % off; < 50 ms",
+        2,
+        limit=50,
+        values={"user": ANALYST},
+        index="idx_hypothesis_validation_compound",
+    ),
+    Query(
+        "proposals",
+        "content search",
+        "select id, title from proposals.content where type = 'TEMPLATE' and is_active and category = 'category 3'"
+        " order by created_at desc limit 20",
+        "50 to 70 % off; < 50 ms",
+        2,
+        limit=50,
+        index="idx_content_search_optimization",
+    ),
+    Query(
+        "proposals",
+        "open issues",
+        "select id, message from proposals.validation_issues where entity_type = 'proposal' and severity = 'CRITICAL'"
+        " and status = 'OPEN' order by detected_at desc limit 20",
+        "50 to 70 % off; < 50 ms",
+        2,
+        limit=50,
+        index="idx_validation_issues_entity_severity_status",
+    ),
+    Query(
+        "vibing2",
+        "project list",
+        'select id, name, "updatedAt" from vibing2."Project" where "userId" = %(user)s order by "updatedAt" desc limit 20',
+        "450 → 25 ms",
+        18,
+        values={"user": OWNER},
+        index="idx_project_user_updated",
+    ),
+    RoundTrips(
+        "vibing2",
+        "file operations, batched",
+        f"{FILES} transactions, then one",
+        "2,000 → 150 ms",
+        13,
+        before=files_one_by_one,
+        then=files_at_once,
+    ),
+    Query(
+        "vibing2",
+        "message pagination",
+        'select id, role, content, "createdAt" from vibing2."Message" where "projectId" = %(project)s'
+        ' and ("createdAt", id) < (%(created)s, %(id)s) order by "createdAt" desc, id desc limit 50',
+        "350 → 45 ms",
+        8,
+        values={"project": LONG_PROJECT},
+        cursor='select "createdAt" as created, id from vibing2."Message" where "projectId" = %(project)s'
+        ' order by "createdAt" desc, id desc offset 100 limit 1',
+        index="idx_message_project_cursor",
+    ),
+    Query(
+        "vibing2",
+        "public discovery",
+        """select id, name, likes from vibing2."Project" where visibility = 'public' order by likes desc limit 20""",
+        "800 → 120 ms",
+        6,
+        index="idx_project_visibility_likes",
+    ),
+    Query(
+        "vibing2",
+        "token analytics",
+        "select date_trunc('day', timestamp) as day, endpoint, sum(tokens) from vibing2.\"TokenUsage\""
+        " where \"userId\" = %(user)s and timestamp > now() - interval '30 days' group by 1, 2 order by 1 desc",
+        "1,200 → 200 ms",
+        6,
+        values={"user": SPENDER},
+        index="idx_token_usage_user_timestamp_desc",
+    ),
+)
