@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+import psycopg
 
 from tools.data import insightdesk, musclemap, proposals, vibing2
 from tools.data.chance import cuid, uuid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    import psycopg
 
     Connection = psycopg.Connection[Any]
 
@@ -122,9 +124,55 @@ def files_at_once(connection: Connection) -> None:
         cursor.executemany(FILE, written())
 
 
+REFRESH = b"refresh materialized view concurrently musclemap.mv_xp_rankings"
+WON = "update musclemap.users set xp = xp + 10 where id = %s"
+A_SECOND = 100
+
+
+def refresh(connection: Connection) -> None:
+    """Refresh the leaderboard, which the job at head does every 20 seconds."""
+    connection.execute(REFRESH)
+
+
+def refresh_beside_writes(connection: Connection) -> None:
+    """The same, while 100 workouts a second come in."""
+    stop, ready = threading.Event(), threading.Event()
+
+    def win() -> None:
+        with psycopg.connect(connection.info.dsn, autocommit=True) as writer:
+            for number in itertools.count():
+                writer.execute(WON, [uuid(musclemap.USER, number % 20)])
+                ready.set()
+                if stop.wait(1 / A_SECOND):
+                    return
+
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(win)
+        ready.wait()
+        try:
+            refresh(connection)
+        finally:
+            stop.set()
+    working.result()
+
+
 # -- the queries ---------------------------------------------------------------------------------------------------------
 
 TICKETS = "select id, title, status, priority, assignee_id, created_at from insightdesk.tickets"
+BY_DAY = (
+    "select date_trunc('day', created_at) as day, count(*), sum(amount), avg(amount) from saas.transactions"
+    " where created_at > now() - interval '365 days' group by 1 order by day desc"
+)
+ANALYTICS = (
+    "select date_trunc('day', created_at, 'UTC') as date, status, count(*), avg(value), sum(value),"
+    " avg(extract(epoch from coalesce(approved_at, now()) - created_at) / 3600)"
+    " from proposals.proposals group by 1, 2 order by 1 desc, 2"
+)
+STATS = (
+    "select (created_at at time zone 'UTC')::date as date, status, priority, count(*), avg(extract(epoch from resolved_at - created_at))"
+    " from insightdesk.tickets where organization_id = %(organization)s and created_at >= current_date - 90"
+    " group by 1, 2, 3 order by 1 desc"
+)
 NEWEST = "order by created_at desc, id desc limit 20"
 
 QUERIES: tuple[Query, ...] = (
@@ -170,6 +218,14 @@ QUERIES: tuple[Query, ...] = (
     ),
     Query(
         "insightdesk",
+        "dashboard of 90 days",
+        STATS,
+        values={"organization": ORGANIZATION},
+        instead="select date, status, priority, ticket_count, avg_resolution_seconds from insightdesk.mv_dashboard_stats"
+        " where organization_id = %(organization)s order by date desc",
+    ),
+    Query(
+        "insightdesk",
         "audit log of a month",
         "select action, count(*) from insightdesk.audit_logs where created_at >= date_trunc('month', now()) - interval '2 months'"
         " and created_at < date_trunc('month', now()) - interval '1 month' group by action",
@@ -186,9 +242,16 @@ QUERIES: tuple[Query, ...] = (
     Query(
         "saas",
         "365 days by day",
-        "select date_trunc('day', created_at) as day, count(*), sum(amount), avg(amount) from saas.transactions"
-        " where created_at > now() - interval '365 days' group by 1 order by day desc",
+        BY_DAY,
         "35,000 ms → ?",
+    ),
+    Query(
+        "saas",
+        "365 days by day, summed up",
+        BY_DAY,
+        "35,000 ms → ?",
+        instead="select day, transactions, total, average from saas.transactions_daily_mv where day > current_date - 365"
+        " order by day desc",
     ),
     Query(
         "musclemap",
@@ -243,6 +306,25 @@ QUERIES: tuple[Query, ...] = (
         "“instant”",
         index="idx_exercise_activations_muscle",
     ),
+    RoundTrips(
+        "musclemap",
+        "leaderboard refresh",
+        "REFRESH MATERIALIZED VIEW CONCURRENTLY",
+        "2 times faster",
+        2,
+        before=refresh,
+        then=refresh,
+    ),
+    RoundTrips(
+        "musclemap",
+        "leaderboard refresh beside writes",
+        f"the same, beside {A_SECOND} writes a second",
+        "5 min → < 30 s stale: every 20 s",
+        # with what is between two
+        limit=10_000,
+        before=refresh_beside_writes,
+        then=refresh_beside_writes,
+    ),
     Query(
         "proposals",
         "list by status",
@@ -264,6 +346,15 @@ QUERIES: tuple[Query, ...] = (
         limit=50,
         values={"user": ANALYST},
         index="idx_hypothesis_validation_compound",
+    ),
+    Query(
+        "proposals",
+        "analytics by day and status",
+        ANALYTICS,
+        "50 to 70 % off; < 50 ms",
+        2,
+        limit=50,
+        instead="select * from proposals.proposal_analytics_summary order by date desc, status",
     ),
     Query(
         "proposals",

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from queries import CACHE_HIT, CONNECTIONS, PAGE, SIZES, Cursor, ticket_page
+from queries import CACHE_HIT, CONNECTIONS, FRESHNESS, PAGE, SIZES, STATS, Cursor, ticket_page
 from sqlalchemy import create_engine
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -32,23 +32,36 @@ def application(url: str | URL) -> Starlette:
         yield {"engine": engine}
         engine.dispose()
 
-    routes = [Route("/tickets", tickets), Route("/health/database", health)]
+    routes = [
+        Route("/tickets", tickets),
+        Route("/dashboard", dashboard),
+        Route("/health/database", health),
+    ]
     return Starlette(routes=routes, lifespan=lifespan)
 
 
 def tickets(request: Request) -> JSONResponse:
     """Give a page of an organization's tickets: `/tickets?organization=1`, then with what `next` says as `after`."""
-    asked = request.query_params
+    organization, asked = organization_of(request), request.query_params
     try:
-        organization = int(asked["organization"])
         after = cursor_of(asked["after"]) if "after" in asked else None
-    except (KeyError, ValueError):
-        raise HTTPException(400, "say organization=1, and after= as a page's next said") from None
+    except ValueError:
+        raise HTTPException(400, "say after= as a page's next said") from None
     with request.state.engine.connect() as connection:
         found = connection.execute(ticket_page(organization, after)).mappings().all()
     page = [{**row, "created_at": row["created_at"].isoformat()} for row in found[:PAGE]]
     last = found[PAGE - 1] if len(found) > PAGE else None
     return JSONResponse({"tickets": page, "next": text_of((last["created_at"], last["id"])) if last else None})
+
+
+def dashboard(request: Request) -> JSONResponse:
+    """Give how many tickets an organization has, as of when that is, and a warning where that was long ago."""
+    with request.state.engine.connect() as connection:
+        found = connection.execute(STATS, {"organization": organization_of(request)})
+        tickets = {row.status: row.tickets for row in found}
+        as_of = connection.execute(FRESHNESS).one()
+    warning = None if as_of.is_fresh else "these figures may be outdated"
+    return JSONResponse({"tickets": tickets, "as_of": as_of.fresh_at.isoformat(), "warning": warning})
 
 
 def health(request: Request) -> JSONResponse:
@@ -61,6 +74,14 @@ def health(request: Request) -> JSONResponse:
         if request.query_params.get("detailed") == "true":
             said["tables"] = {row.table_name: [row.rows, row.total_bytes] for row in connection.execute(SIZES)}
     return JSONResponse({"status": "ok", **said})
+
+
+def organization_of(request: Request) -> int:
+    """Read whose tickets are asked for."""
+    try:
+        return int(request.query_params["organization"])
+    except (KeyError, ValueError):
+        raise HTTPException(400, "say organization=1") from None
 
 
 def text_of(cursor: Cursor) -> str:

@@ -23,6 +23,12 @@ def ticket_page(organization: int, after: Cursor | None) -> Select[tuple[int, st
     return page.order_by(Ticket.created_at.desc(), Ticket.id.desc()).limit(PAGE + 1)
 
 
+STATS = text("select status, tickets from ticket_stats where organization_id = :organization order by status")
+FRESHNESS = text(
+    "select fresh_at, pgopt.is_fresh('public.ticket_stats', '5 minutes') as is_fresh"
+    " from pgopt.freshness where view_name = 'ticket_stats'"
+)
+
 CONNECTIONS = text(
     "select coalesce(state, '') as state, sum(connections)::int as number from pgopt.connections group by 1"
 )

@@ -35,6 +35,7 @@ def prepare(url: URL) -> None:
     with engine.begin() as connection:
         for statement in DEMO.split(";"):
             connection.execute(text(statement))
+        connection.execute(text("select * from pgopt.refresh('public.ticket_stats')"))
     engine.dispose()
 
 
@@ -43,7 +44,7 @@ def main() -> None:
     given = os.environ.get("DATABASE_URL")
     with nullcontext(make_url(given)) if given else server(HERE / ".pgdata") as url:
         prepare(url)
-        print("http://127.0.0.1:8000/tickets?organization=1  http://127.0.0.1:8000/health/database?detailed=true")  # noqa: T201
+        print("http://127.0.0.1:8000: /tickets?organization=1, /dashboard?organization=1, /health/database")  # noqa: T201
         uvicorn.run(application(url), log_level="warning")
 
 

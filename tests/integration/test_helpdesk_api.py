@@ -46,6 +46,16 @@ def test_helpdesk_api(database: Database, helpdesk: ModuleType) -> None:
             after, pages = said["next"], pages + 1
         assert titles == [f"Ticket {5 * number}" for number in range(1, 1001)], "newest first, each once"
         assert pages == 50
+        said = client.get("/dashboard?organization=1").json()
+        assert sum(said["tickets"].values()) == 1000
+        assert said["warning"] is None
+        database.run("update pgopt.materialized set fresh_at = now() - interval '6 minutes'")
+        assert client.get("/dashboard?organization=1").json()["warning"] == "these figures may be outdated"
+        database.run("insert into tickets (organization_id, title) values (1, 'new')")
+        for (command,) in database.rows("select command from pgopt.job"):
+            database.run(command)
+        said = client.get("/dashboard?organization=1").json()
+        assert (sum(said["tickets"].values()), said["warning"]) == (1001, None)
         for wrong in ("", "?organization=one", "?organization=1&after=there"):
             assert client.get(f"/tickets{wrong}").status_code == 400
         said = client.get("/health/database?detailed=true").json()
