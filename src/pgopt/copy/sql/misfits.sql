@@ -67,5 +67,8 @@ select said from (
     union all
     select 12, format('changes of %s are noted for its copy or for its way back: op.finalize_partitioning(%L) first', parent.called, parent.relname)
     from parent where exists (select from pg_trigger t where t.tgrelid = parent.oid and t.tgname = 'pgopt_insert')
+    union all
+    select distinct 13, 'triggers keep columns by it, which see nothing of what is written through ' || parent.called || ': drop those columns first'
+    from parent, pg_trigger t where t.tgrelid = {part} and t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_'
 ) misfits
 order by place, said
