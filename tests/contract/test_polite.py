@@ -163,13 +163,17 @@ def _let_go(
     onlooker: psycopg.Connection,
     ended: threading.Event,
 ) -> None:
+    waits = "select unnest(pg_blocking_pids(pid)) from pg_stat_activity where wait_event = 'virtualxid'"
+    # DETACH CONCURRENTLY waits for the end of transactions without a lock, and comes back for its locks
+    since: dict[tuple[str | None, str], int] = {}
     while users and not ended.wait(0.01):
         seen = {(lock.schema, lock.name) for lock in tracer.locks if lock.mode >= SUX}
-        # DETACH CONCURRENTLY waits for the end of transactions without a lock, and comes back for its locks
-        waits = "select unnest(pg_blocking_pids(pid)) from pg_stat_activity where wait_event = 'virtualxid'"
         pids = {pid for (pid,) in onlooker.execute(waits)}
         for name, connection in list(users.items()):
-            if name in seen or connection.info.backend_pid in pids:
+            if connection.info.backend_pid in pids:
+                since.setdefault(name, tracer.looks)
+            # a lock that is held while it waits has been looked at by then
+            if name in seen or tracer.looks > since.get(name, tracer.looks) + 3:
                 users.pop(name).close()
 
 

@@ -99,6 +99,9 @@ class Tracer:
         self._modes: dict[int, Mode] = {}
         self._outside = False
 
+        self.looks = 0
+        """How often it has looked."""
+
     @property
     def locks(self) -> frozenset[Lock]:
         """The strongest locks seen so far; another thread may ask while the statement is at work."""
@@ -154,6 +157,7 @@ class Tracer:
             if oid in self._before:
                 mode = Mode.from_server(name)
                 self._modes[oid] = max(mode, self._modes.get(oid, mode))
+        self.looks += 1
 
     def _rewritten(self, after: Mapping[int, _Relation]) -> Iterator[_Relation]:
         for oid, before in self._before.items():
