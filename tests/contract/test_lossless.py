@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from tests.databases import Database
 
 # as patient as in production: writers that are slow must not make an operation fail
-PATIENT = {"lock_attempts": 30, "lock_timeout": 2.0, "lock_wait": 1.0}
+PATIENT = {"lock_attempts": 100, "lock_timeout": 2.0, "lock_wait": 1.0}
 
 
 # not a write: it wants the materialized view for itself, and PostgreSQL finds a deadlock between it and any CREATE INDEX

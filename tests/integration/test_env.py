@@ -253,7 +253,7 @@ def waiting(database: Database) -> Any:
     """Whether a runner has asked for a lock that another one has, and asks again."""
     return database.value(
         "select count(*) from pg_stat_activity where datname = current_database() and query ~ 'pg_try_advisory_lock|l.objsubid = 1'"
-        " and pid not in (select pid from pg_locks where locktype = 'advisory') and pid <> pg_backend_pid()"
+        " and pid not in (select pid from pg_locks where locktype = 'advisory') and pid <> pg_backend_pid() and state <> 'active'"
     )
 
 
