@@ -19,7 +19,7 @@ SEED = os.environ.setdefault("PGOPT_KILL_SEED", str(random.randrange(100_000)))
 IN_TURN = bool(os.environ.get("PGOPT_KILLS_IN_TURN"))
 """Whether each statement of the named examples sees one of the failures, as in `.ci/run`, instead of all."""
 
-LEAST = 10_000 // (4 if IN_TURN else 1)
+LEAST = 16_000 // (4 if IN_TURN else 1)
 """What the named examples had when this was last looked at; it may grow, and not fall."""
 
 
