@@ -91,7 +91,7 @@ def attach_partition(
     What has to be there first (equal columns, keys, indexes, constraints) is refused with the operation that makes it, so that
     nothing is built or checked under a lock. The rows are checked against the bounds under SHARE UPDATE EXCLUSIVE of the
     partition; then it is attached in an instant (SHARE UPDATE EXCLUSIVE of the table, ACCESS EXCLUSIVE of the partition and
-    of a default partition, which must have none of these rows)::
+    of a default partition, which must have none of these rows, and is read then; one of more than 64 MB is refused)::
 
         op.attach_partition("audit_logs", "audit_logs_2019", lower="2019-01-01 00:00+00", upper="2020-01-01 00:00+00")
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from pgopt import InvalidOperation, NotReversible, PgoptError, StatementFailed
-from pgopt.operations import AttachPartition, DetachPartition
+from pgopt.operations import AttachPartition, DenormalizeAggregate, DetachPartition, InstallPgopt
 from tests.contract.examples.single_partitions import ATTACHED, LISTED, LOGS, OF_2025, OLD
 
 if TYPE_CHECKING:
@@ -97,6 +97,17 @@ def test_refusal_is_one_clear_error(database: Database, setup: str, operation: O
 def test_rows_outside_of_the_bounds_are_counted_and_nothing_is_left(database: Database) -> None:
     database.run(LOGS + OLD + "insert into logs_old values ('n', 1, 77, '2024-12-31 23:59+00')")
     assert "1 rows of public.logs_old violate it (id, at: (77, " in refused(database, ATTACH, StatementFailed)
+
+
+def test_a_table_with_kept_columns_is_no_partition(database: Database) -> None:
+    database.run(LOGS + OLD + "create index on logs_old (author)")
+    database.perform(
+        InstallPgopt(1),
+        DenormalizeAggregate("people", source="logs_old", on={"id": "author"}, columns={"entries": "count(*)"}),
+    )
+    assert "triggers keep columns by it, which see nothing of what is written through public.logs" in refused(
+        database, ATTACH
+    )
 
 
 def test_a_bound_must_be_said() -> None:

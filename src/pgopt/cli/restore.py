@@ -15,12 +15,14 @@ from pgopt.operations.archive import differences
 from pgopt.plan.batches import Turns
 from pgopt.plan.progress import reporter
 from pgopt.plan.settings import Settings
-from pgopt.server.catalog import Catalog, Relation
+from pgopt.server.catalog import Catalog
 from pgopt.server.quoting import literal, sql, verbatim
 from pgopt.server.session import Session, server_error
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
+
+    from pgopt.server.objects import Relation
 
 
 def restore(  # noqa: PLR0913, PLR0917  -- they are options

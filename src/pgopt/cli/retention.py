@@ -18,7 +18,7 @@ from pgopt.errors import LockNotAcquired, PgoptError
 from pgopt.plan.batches import Turns
 from pgopt.plan.progress import duration, reporter
 from pgopt.plan.settings import Settings
-from pgopt.server.catalog import Catalog, Relation
+from pgopt.server.catalog import Catalog
 from pgopt.server.quoting import literal, sql
 from pgopt.server.session import Session, server_error
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL
 
     from pgopt.plan.events import Report
+    from pgopt.server.objects import Relation
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 _TEXT = r"(?:'(?:[^']|'')*'|[^'])*"
 _RANGE = re.compile(rf"FOR VALUES FROM \(({_TEXT}?)\) TO \(({_TEXT})\)")

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 TRIGGERS = {
     "pgopt_insert": "insert on {} referencing new table as new_rows",

@@ -24,8 +24,8 @@ from pgopt.copy.shape import (
 )
 from pgopt.errors import InvalidOperation
 from pgopt.plan.step import BatchStep, DrainStep, Step
-from pgopt.server.catalog import above
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import above
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.plan.step import AnyStep
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 _COMPARE = """
 do {tag}

@@ -18,8 +18,8 @@ from pgopt.copy.shape import (
 )
 from pgopt.errors import InvalidOperation
 from pgopt.plan.step import Step
-from pgopt.server.catalog import Relation
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import Relation
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.copy.memory import Memory
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 
 def obstacles(db: Catalog, table: Relation, column: str) -> Iterator[str]:

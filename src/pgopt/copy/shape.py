@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 PACKAGE = __package__
 PLAIN, PARTED, PART, GONE = "plain", "parted", "part", "gone"

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 PREFIX = "zz_pgopt"
 """Triggers of a table fire in the order of their names: these see what the others have made of a row."""

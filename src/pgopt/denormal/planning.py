@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.denormal.definition import Known
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 
 @dataclass(frozen=True)

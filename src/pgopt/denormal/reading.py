@@ -14,7 +14,8 @@ from pgopt.server.quoting import literal, sql, verbatim
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 PACKAGE = __package__
 _STRINGS = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"")

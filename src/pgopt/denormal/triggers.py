@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Relation
+    from pgopt.server.objects import Relation
 
 PACKAGE = __package__
 ON_SOURCE = {
@@ -120,18 +120,20 @@ class Triggers:
         change = Change(self.of, event)
         variables = [(ident(f"pgopt_{name}"), full_type) for name, full_type in change.fields]
         keys = [ident(f"pgopt_k{number}") for number, _ in enumerate(self.of.on, 1)]
-        pieces = {
-            "variables": joined((sql("{} {}[]", name, verbatim(kind)) for name, kind in variables), "; "),
-            "gathered": joined(sql("array_agg(d.{}::{})", ident(name), verbatim(kind)) for name, kind in change.fields),
-            "arrays": joined(name for name, _ in variables),
-            "changed": change.query,
-            "nothing": sql("{} is null", keys[0]),
-            "keys": joined(keys),
-            "hold": self._hold_source(event, keys),
-            "recount": self.of.function("recount"),
-        }
-        if not self.of.incremental:
-            return query("read_again", PACKAGE, **pieces)
+        read_again = sql("perform {}({});", self.of.function("recount"), joined(keys))
+        return query(
+            "on_change",
+            PACKAGE,
+            variables=joined((sql("{} {}[]", name, verbatim(kind)) for name, kind in variables), "; "),
+            gathered=joined(sql("array_agg(d.{}::{})", ident(name), verbatim(kind)) for name, kind in change.fields),
+            arrays=joined(name for name, _ in variables),
+            changed=change.query,
+            nothing=sql("{} is null", keys[0]),
+            hold=self._hold_source(event, keys),
+            then=self._add_up(event, change, keys, read_again) if self.of.incremental else read_again,
+        )
+
+    def _add_up(self, event: str, change: Change, keys: Sequence[Composable], read_again: Composable) -> Composable:
         match_one = equal(self.of.target_keys("t"), [sql("{}[1]", key) for key in keys])
         lock_one = sql(
             "perform from {} t where {} order by {} for no key update;",
@@ -142,23 +144,23 @@ class Triggers:
         return query(
             "add_up",
             PACKAGE,
+            recounted=sql(
+                "pg_catalog.current_setting('pgopt.recounted', true) operator(pg_catalog.=) {}", verbatim(MOMENT)
+            ),
+            read_again=read_again,
             one=_is_one(keys[0]),
             # what is only added needs no look at the source
             lock_one=verbatim("") if event == "insert" else lock_one,
             match_one=match_one,
             merges_one=joined(merged(self.of, number, event, one=True) for number, _ in enumerate(self.of.columns, 1)),
-            recounted=sql(
-                "pg_catalog.current_setting('pgopt.recounted', true) operator(pg_catalog.=) {}", verbatim(MOMENT)
-            ),
             match=equal(self.of.target_keys("t"), [sql("d.{}", name) for name in self._numbered]),
             merges=joined(merged(self.of, number, event) for number, _ in enumerate(self.of.columns, 1)),
             names=joined(self._numbered),
             key_rows=unnested(keys),
-            rows=unnested([name for name, _ in variables]),
+            rows=unnested([ident(f"pgopt_{name}") for name, _ in change.fields]),
             fields=joined(ident(name) for name, _ in change.fields),
             target=self.of.target.ident,
             order=self.of.row_order,
-            **pieces,
         )
 
     def _hold_source(self, event: str, keys: Sequence[Composable]) -> Composable:

@@ -10,8 +10,8 @@ from pgopt.errors import InvalidOperation
 from pgopt.operations.base import StateOperation, operation, other
 from pgopt.operations.retention import regclass
 from pgopt.plan.step import DrainStep, Step
-from pgopt.server.catalog import Relation
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import Relation
 from pgopt.server.quoting import check_name, ident, joined, literal, name_of, options, sql
 
 if TYPE_CHECKING:

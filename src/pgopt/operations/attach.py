@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from pgopt.copy.layout import Layout
     from pgopt.copy.memory import Memory
     from pgopt.plan.step import AnyStep
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 AHEAD = 2
 """So many whole periods lie between now and the bound of the first partition."""

@@ -12,8 +12,9 @@ from pgopt.errors import InvalidOperation
 from pgopt.operations.base import Action, StateOperation, operation
 from pgopt.operations.not_null import SetNotNullOnline, proof_name
 from pgopt.plan.step import BatchStep, Step
-from pgopt.server.catalog import Catalog, Column, above
+from pgopt.server.catalog import Catalog
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import Column, above
 from pgopt.server.quoting import check_name, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import ColumnShape, Relation
+    from pgopt.server.objects import ColumnShape, Relation
 
 
 @operation("backfill")

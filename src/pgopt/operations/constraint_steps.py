@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from pgopt.operations.foreign_keys import ForeignKeyOperation
     from pgopt.operations.keys import KeyOperation
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 EXAMPLES = 5
 

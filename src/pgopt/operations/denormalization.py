@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from pgopt.denormal.definition import Definition
     from pgopt.plan.step import AnyStep
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 
 @dataclass(frozen=True, repr=False)

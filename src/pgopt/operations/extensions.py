@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Extension
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Extension
     from pgopt.server.undo import Kept
 
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Constraint, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Constraint, Relation
 
 
 ACTIONS = {"NO ACTION": "a", "RESTRICT": "r", "CASCADE": "c", "SET NULL": "n", "SET DEFAULT": "d"}

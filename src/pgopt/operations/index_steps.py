@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.operations.indexes import IndexOperation
-    from pgopt.server.catalog import Catalog, IndexInfo, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import IndexInfo, Relation
 
 
 def create_statement(

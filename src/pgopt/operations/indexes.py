@@ -10,14 +10,15 @@ from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations import index_steps as steps
 from pgopt.operations.base import Action, StateOperation, operation, other
 from pgopt.plan.step import Step
-from pgopt.server.catalog import Relation
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import Relation
 from pgopt.server.quoting import check_name, ident, name_of, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgopt.server.catalog import Catalog, IndexInfo
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import IndexInfo
 
 
 @dataclass(frozen=True, repr=False)

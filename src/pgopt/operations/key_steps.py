@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.operations.keys import KeyOperation
-    from pgopt.server.catalog import Catalog, Constraint, IndexInfo, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Constraint, IndexInfo, Relation
 
 
 def create(db: Catalog, of: KeyOperation, table: Relation) -> Iterator[Step]:

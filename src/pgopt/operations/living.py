@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
     from pgopt.server.undo import Kept
 
 WAYS = ("detach", "drop", "archive")

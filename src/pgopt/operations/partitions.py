@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.plan.step import AnyStep, Step
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 
 @dataclass(frozen=True, repr=False)

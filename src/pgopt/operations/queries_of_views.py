@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from pgopt.copy.shape import QUALIFIED
 from pgopt.errors import InvalidOperation
-from pgopt.server.catalog import KINDS
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import KINDS
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Column, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Column, Relation
 
 PACKAGE = __package__
 PROBE = "pg_temp.pgopt_probe"

@@ -15,7 +15,8 @@ from pgopt.server.quoting import check_name, dollars, literal, render, sql
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 
 @operation("refresh_materialized_view")

@@ -12,16 +12,17 @@ from pgopt.operations import queries_of_views as views
 from pgopt.operations.base import StateOperation, operation
 from pgopt.operations.view_exchange import NEW, SHADOW, Exchange
 from pgopt.plan.step import Step
-from pgopt.server.catalog import UNSEEN
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
 from pgopt.server.quoting import check_name, ident, joined, literal, render, sql
+from pgopt.server.unseen import UNSEEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from pgopt.operations.queries_of_views import Wanted
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 
 @operation("replace_materialized_view")

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation, Statistics
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation, Statistics
     from pgopt.server.undo import Kept
 
 MOST = 10_000

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations.base import StateOperation, operation
 from pgopt.plan.step import Step
-from pgopt.server.catalog import KINDS
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import KINDS
 from pgopt.server.queries import query
 from pgopt.server.quoting import dollars, joined, literal, option_text, options, parameter, render, sql
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation, Storage
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation, Storage
     from pgopt.server.undo import Kept
 
 # PostgreSQL takes ACCESS EXCLUSIVE for all others

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 
 def begin(db: Catalog, name: str, view: Composable, tables: Sequence[Relation]) -> Step:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pgopt.plan.journal import Journal
     from pgopt.plan.settings import Settings
     from pgopt.plan.step import BatchStep, DrainStep
-    from pgopt.server.catalog import Relation
+    from pgopt.server.objects import Relation
     from pgopt.server.session import Session
 
 T = TypeVar("T")

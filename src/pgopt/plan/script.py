@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from pgopt.errors import NeedsDatabase, PgoptError
 from pgopt.plan.journal import current_revision, memory_of
 from pgopt.plan.step import BatchStep, DrainStep, Step
-from pgopt.server.catalog import UNSEEN, Unseen
 from pgopt.server.locks import lock_tables
 from pgopt.server.quoting import dollars, ident, joined, literal, render, sql, verbatim
+from pgopt.server.unseen import UNSEEN, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pgopt.plan.run import Plannable
     from pgopt.plan.settings import Settings
     from pgopt.plan.step import AnyStep
-    from pgopt.server.catalog import Relation
+    from pgopt.server.objects import Relation
 
 STOP = "\\set ON_ERROR_STOP on"
 

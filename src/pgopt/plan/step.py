@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Catalog, Relation
+    from pgopt.server.catalog import Catalog
     from pgopt.server.locks import Lock
+    from pgopt.server.objects import Relation
 
     Composing = Callable[[Catalog], Iterable[Composable]]
     Question = Callable[[Catalog], bool]

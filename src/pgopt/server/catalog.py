@@ -3,184 +3,33 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pgopt.errors import INSTALL, InvalidOperation, NeedsDatabase, NotInstalled
+from pgopt.errors import INSTALL, InvalidOperation, NotInstalled
+from pgopt.server.objects import (
+    KINDS,
+    Column,
+    ColumnShape,
+    Constraint,
+    Extension,
+    IndexInfo,
+    Relation,
+    Statistics,
+    Storage,
+)
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, render, sql
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from psycopg.sql import Composable
 
     from pgopt.server.session import Session
     from pgopt.server.undo import Kept
-
-KINDS = {
-    "r": "table",
-    "p": "partitioned table",
-    "i": "index",
-    "I": "partitioned index",
-    "v": "view",
-    "m": "materialized view",
-    "f": "foreign table",
-    "S": "sequence",
-    "t": "TOAST table",
-    "c": "type",
-}
-
-
-@dataclass(frozen=True)
-class Relation:
-    """A table, an index or another thing in pg_class."""
-
-    oid: int
-    schema: str | None
-    name: str
-    kind: str
-    parent: int | None = None
-
-    @property
-    def ident(self) -> Composable:
-        """The quoted, qualified name."""
-        return ident(self.schema, self.name)
-
-    @property
-    def partitioned(self) -> bool:
-        """Whether this is a partitioned table or index."""
-        return self.kind in "pI"
-
-    def __str__(self) -> str:
-        return f"{self.schema}.{self.name}" if self.schema else self.name
-
-
-def above(part: Relation, tree: Sequence[Relation]) -> Iterator[Relation]:
-    """Give the parents of a partition up to the root."""
-    known = {each.oid: each for each in tree}
-    while part.parent is not None and (parent := known.get(part.parent)) is not None:
-        yield parent
-        part = parent
-
-
-@dataclass(frozen=True)
-class IndexInfo(Relation):
-    """An index, with what decides whether it may go."""
-
-    table: int = 0
-    valid: bool = True
-    comment: str | None = None
-    constraint: str | None = None
-    replica_identity: bool = False
-    clustered: bool = False
-    definition: str = ""
-    built_by: int | None = None
-    referenced_by: str | None = None
-    statistics: bool = False
-    unique: bool = False
-    storage: str | None = None
-    tablespace: str | None = None
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table."""
-
-    name: str
-    type: str
-    not_null: bool
-    generated: str
-    identity: str
-
-
-@dataclass(frozen=True)
-class ColumnShape:
-    """What a column is, or would be."""
-
-    type: str
-    collation: str
-    default: str | None
-    generated: str
-    identity: str
-    not_null: bool
-    serial: bool
-    rewrites: bool = False
-    """Whether adding it with its default makes all rows anew."""
-    rewrites_bare: bool = False
-    """Whether adding it without a default does."""
-
-    @property
-    def definition(self) -> tuple[str | None, ...]:
-        """What makes two columns equal, whether they may be NULL or not."""
-        return self.type, self.collation, self.default, self.generated, self.identity
-
-    def __str__(self) -> str:
-        default = f" default {self.default}" if self.default is not None and not self.generated else ""
-        generated = f" generated always as ({self.default})" if self.generated else ""
-        identity = " generated as identity" if self.identity else ""
-        return f"{self.type}{default}{generated}{identity}{' not null' if self.not_null else ''}, collation {self.collation}"
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """A constraint of a table."""
-
-    oid: int
-    name: str
-    kind: str
-    valid: bool
-    definition: str
-    deferrable: bool
-    deferred: bool
-    inherited: bool
-    local: bool
-    columns: Sequence[str] | None
-    referent: int | None
-    referent_columns: Sequence[str] | None
-    on_delete: str
-    on_update: str
-    match: str
-    comment: str | None
-    special: bool
-    """Whether it has what no operation can say: SET NULL of some columns, PERIOD, NOT ENFORCED."""
-
-
-@dataclass(frozen=True)
-class Storage:
-    """What is set of a table, an index or a materialized view; of its TOAST table by names with ``toast.``."""
-
-    relation: Relation
-    parameters: Mapping[str, str]
-    has_toast: bool
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """Extended statistics."""
-
-    table: int
-    shape: str
-    """What they are about, as the server understands it, without the names of statistics and table."""
-    definition: str
-    comment: str | None
-    target: int | None
-
-
-@dataclass(frozen=True)
-class Extension:
-    """An extension."""
-
-    name: str
-    schema: str
-    version: str
-    comment: str | None
-    relations: Sequence[int]
-    """Its own tables and views."""
-    with_rows: Sequence[int]
-    """Those whose rows are the application's."""
 
 
 class Catalog:
@@ -498,60 +347,6 @@ class Catalog:
         if text not in self._answers:
             self._answers[text] = self.session.row(text)
         return self._answers[text]
-
-
-@dataclass(frozen=True)
-class _UnseenTable(Relation):
-    """A table behind a script; it keeps the answer that a plan rests on."""
-
-    assumed: list[Relation] = field(default_factory=list, compare=False, repr=False)
-
-    @property
-    def partitioned(self) -> bool:
-        if self not in self.assumed:
-            self.assumed.append(self)
-        return False
-
-
-UNSEEN = "it must see the database, so it cannot be written by --sql: run it online"
-
-
-class Unseen(Catalog):
-    """The catalog behind a script, which nobody can see: it answers as for a fresh run on ordinary tables."""
-
-    online = False
-    version = 0
-
-    def __init__(self, memory: Memory | None = None) -> None:
-        self.memory = memory or Memory()
-        self.assumed: list[Relation] = []
-        """The tables of which it was said unseen that they are not partitioned: the script must look."""
-
-    def relation(self, name: str, schema: str | None = None) -> Relation | None:  # noqa: D102
-        return _UnseenTable(0, schema, name, "r", assumed=self.assumed)
-
-    def index(self, name: str, schema: str | None = None) -> IndexInfo | None:  # noqa: ARG002, D102
-        return None
-
-    def partitions(self, table: Relation) -> Sequence[Relation]:  # noqa: ARG002, D102
-        return []
-
-    def constraint(self, table: Relation, name: str) -> Constraint | None:  # noqa: ARG002, D102
-        return None
-
-    def not_null(self, table: Relation, column: str) -> Constraint | None:  # noqa: ARG002, D102
-        return None
-
-    def descendants(self, table: Relation) -> Sequence[Relation]:  # noqa: ARG002, D102
-        return []
-
-    def storage(self, relation: Relation) -> Sequence[Storage]:  # noqa: D102
-        return [Storage(relation, {}, has_toast=True)]
-
-    @property
-    def session(self) -> Session:  # type: ignore[override]
-        """Refuse: there is no server."""
-        raise NeedsDatabase(UNSEEN)
 
 
 def _oid(name: str, schema: str | None) -> Composable:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.catalog import Relation
+    from pgopt.server.objects import Relation
     from pgopt.server.session import Session
 
 

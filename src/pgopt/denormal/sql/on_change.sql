@@ -11,6 +11,6 @@ begin
         return null;
     end if;
     {hold}
-    perform {recount}({keys});
+    {then}
     return null;
 end
