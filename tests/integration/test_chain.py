@@ -15,6 +15,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 from pgopt import NeedsDatabase
 from tests.contract.ledger import Writer, at_work
@@ -66,6 +67,7 @@ def test_each_revision_down_gives_back_what_was_there_and_its_script_does_the_sa
         stops[revision] = database.dump()
     assert len(set(stops.values())) == len(stops) - len(HIDDEN), "a revision changes nothing"
     check_vibing2(database)
+    check_models(database)
     check_jobs(database)
     starts = {last: first for first, last in parts()}
     for before, revision in reversed(list(pairwise(stops))):
@@ -95,6 +97,15 @@ def check_vibing2(database: Database) -> None:
         " where schemaname = 'vibing2' and indexname !~ '_(pkey|key)$'"
     )
     assert database.value(query) == 41
+
+
+def check_models(database: Database) -> None:
+    """The models of the applications say what there is, and it would be seen if they did not."""
+    alembic("check", database=database)
+    database.run("create table saas.surplus ()")
+    with pytest.raises(CommandError, match=r"remove_table.*surplus"):
+        alembic("check", database=database)
+    database.run("drop table saas.surplus")
 
 
 def check_jobs(database: Database) -> None:
