@@ -3,6 +3,7 @@ drop function pgopt.written_path();
 drop function pgopt.rows_expired(pgopt.retention_policy, text, text[]);
 drop function pgopt.preview_retention(regclass, timestamptz);
 drop procedure pgopt.apply_retention(regclass, timestamptz);
+drop function pgopt.late_standbys(jsonb);
 drop function pgopt.retention_order(regclass);
 drop function pgopt.lost_policies();
 drop function pgopt.retention_error(bigint);

@@ -372,6 +372,27 @@ order by (select max(depth) from after a where a.of = policy.of), schema_name, t
 $$;
 comment on function pgopt.retention_order is 'the tables that have policies, those that refer to others before them';
 
+create function pgopt.late_standbys(inout marks jsonb, out late boolean)
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    moment constant timestamptz := clock_timestamp();
+    longest constant interval := coalesce(nullif(current_setting('pgopt.replication_lag', true), ''), '10 s');
+    replayed pg_lsn;
+    lag interval;
+begin
+    select min(r.replay_lsn), max(r.replay_lag) into replayed, lag from pg_stat_replication r;
+    -- how long ago the server had written what is not replayed yet: replay_lag stands still when replay does
+    select coalesce(jsonb_agg(m order by n), '[]') into marks
+    from jsonb_array_elements(marks) with ordinality a (m, n) where (m ->> 'position')::pg_lsn > replayed;
+    late := longest > '0' and marks <> '[]' and greatest(moment - (marks -> 0 ->> 'at')::timestamptz, lag) > longest;
+    if replayed is not null and coalesce((marks -> -1 ->> 'at')::timestamptz < moment - least(longest / 2, interval '1 s'), true) then
+        marks := marks || jsonb_build_object('at', moment, 'position', pg_current_wal_lsn());
+    end if;
+end
+$$;
+comment on function pgopt.late_standbys is 'whether a standby is further behind than the setting pgopt.replication_lag allows, by what was noted of the log before';
+
 create procedure pgopt.apply_retention(relation pg_catalog.regclass default null, clock pg_catalog.timestamptz default pg_catalog.now())
 language plpgsql
 as $$
@@ -381,6 +402,8 @@ declare
     size pg_catalog.int4;
     finished pg_catalog.bool;
     failed pg_catalog.text;
+    marks pg_catalog.jsonb := '[]';
+    late pg_catalog.bool;
 begin
     -- it commits, so it has no settings of its own: all in it is qualified, or has no name
     if pg_catalog.pg_is_in_recovery() then
@@ -395,6 +418,12 @@ begin
             perform pg_catalog.set_config('lock_timeout', '500ms', true);
             select a.size, a.finished into size, finished from pgopt.retention_attempt(run, size) a;
             commit;
+            loop
+                select l.marks, l.late into marks, late from pgopt.late_standbys(marks) l;
+                exit when finished or not late;
+                perform pg_catalog.pg_sleep(1);
+                commit;
+            end loop;
         end loop;
         failed := pg_catalog.concat_ws('; ', failed, pgopt.retention_error(run));
     end loop;
