@@ -6,7 +6,7 @@ BIN = $(realpath .venv)/bin
 BIN20 = $(realpath .venv20)/bin
 REAL = "$$(cd $* && pwd -P)"
 # tests often wait for a server, so that more of them run at once than there are cores; `make test WORKERS=0` runs one
-WORKERS ?= auto
+WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PIP := python -m pip --disable-pip-version-check --no-input
 
