@@ -914,7 +914,7 @@ def replace_index_concurrently(
     """Give an index another definition under its name, with never a moment without one of the two.
 
     The new one is built beside the old one, then both are renamed in one short transaction that takes SHARE UPDATE
-    EXCLUSIVE on the indexes, then the old one is dropped. ``old`` is what was there, as an operation; with it the
+    EXCLUSIVE on the indexes, those of partitions, too; then the old one is dropped. ``old`` is what was there, as an operation; with it the
     replacement can be undone::
 
         op.replace_index_concurrently(
