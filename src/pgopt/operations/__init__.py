@@ -46,6 +46,7 @@ from pgopt.operations.retention import (
     ResetRetentionPolicy,
 )
 from pgopt.operations.single_partitions import AttachPartition, DetachPartition
+from pgopt.operations.split_partitions import MergePartitions, SplitPartition
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -97,6 +98,7 @@ __all__ = [
     "InstallPgopt",
     "LeavePgCron",
     "ManagePartitions",
+    "MergePartitions",
     "Operation",
     "PartitionTable",
     "RefreshMaterializedView",
@@ -112,6 +114,7 @@ __all__ = [
     "SetColumnStatistics",
     "SetNotNullOnline",
     "SetStorageParameters",
+    "SplitPartition",
     "StateOperation",
     "UninstallMonitoring",
     "UninstallPgopt",
