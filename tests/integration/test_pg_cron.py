@@ -33,7 +33,7 @@ from tools.server import server
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = [needs(DEBIAN, PG_CRON), pytest.mark.timeout(600)]
+pytestmark = [needs(DEBIAN, PG_CRON), pytest.mark.timeout(900)]
 
 ENTRIES = "select jobname, schedule, command from cron.job order by jobid"
 DISPATCH = ("pgopt dispatch", "* * * * *", "select pgopt.dispatch_jobs()")
@@ -250,13 +250,13 @@ def test_jobs_that_are_due_are_run_by_pg_cron(cron: Database) -> None:
     wait_until(
         "the long one is at work",
         lambda: cron.value("select count(*) from cron.job_run_details where command ~ '1000' and status = 'running'"),
-        seconds=200,
+        seconds=400,
     )
     with pytest.raises(Exception, match=r"job [a-z]+ is being run by pg_cron: wait until it has ended, or cancel it"):
         cron.perform(LeavePgCron())
     assert "at work for" in pgopt("jobs", jobs=cron).stdout
     done = "select count(distinct job) from pgopt.job_run where finished_at is not null"
-    wait_until("all have been run", lambda: cron.value(done) == 5, seconds=250)
+    wait_until("all have been run", lambda: cron.value(done) == 5, seconds=400)
     first = "select distinct on (job) job, outcome, error, runner from pgopt.job_run order by job, id"
     assert cron.rows(first) == [
         ("bad", "failed", "division by zero", "pg_cron"),

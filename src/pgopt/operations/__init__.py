@@ -46,6 +46,8 @@ from pgopt.operations.retention import (
     ResetRetentionPolicy,
 )
 from pgopt.operations.single_partitions import AttachPartition, DetachPartition
+from pgopt.operations.snapshots import InstallSnapshots, UninstallSnapshots
+from pgopt.operations.split_partitions import MergePartitions, SplitPartition
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -95,8 +97,10 @@ __all__ = [
     "FinalizePartitioning",
     "InstallMonitoring",
     "InstallPgopt",
+    "InstallSnapshots",
     "LeavePgCron",
     "ManagePartitions",
+    "MergePartitions",
     "Operation",
     "PartitionTable",
     "RefreshMaterializedView",
@@ -112,9 +116,11 @@ __all__ = [
     "SetColumnStatistics",
     "SetNotNullOnline",
     "SetStorageParameters",
+    "SplitPartition",
     "StateOperation",
     "UninstallMonitoring",
     "UninstallPgopt",
+    "UninstallSnapshots",
     "UnmanagePartitions",
     "UnpartitionTable",
     "UnscheduleJob",
