@@ -121,6 +121,14 @@ EXAMPLES = [
         scriptable=False,
     ),
     Example(
+        "split a partition beside a filled default",
+        FULL,
+        SplitPartition("tiny", "tiny_0", at=[5], into=["tiny 0 %", "tiny:5"]),
+        before=INSTALLED,
+        writes=FULL_WRITES,
+        scriptable=False,
+    ),
+    Example(
         "split a partition with everything",
         RICH,
         SplitPartition(
