@@ -18,7 +18,7 @@ from pgopt.operations import (
     SplitPartition,
     UninstallPgopt,
 )
-from tests.contract.examples.split_partitions import FULL, THREE, TINY
+from tests.contract.examples.single_partitions import FULL, THREE, TINY
 from tests.contract.ledger import Writer, at_work, expected, owners
 from tests.contract.test_lossless import PATIENT, in_table
 from tests.databases import wait_until

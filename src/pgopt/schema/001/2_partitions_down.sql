@@ -1,6 +1,7 @@
 drop function pgopt.apply_rule(pgopt.partitioned);
 drop function pgopt.create_ahead(pgopt.partitioned);
 drop function pgopt.has_rows(regclass);
+drop procedure pgopt.maintain(regclass, boolean);
 drop function pgopt.maintain_partitions(regclass, boolean);
 drop function pgopt.retire(regclass, regclass, text, text);
 drop function pgopt.attempt(text);
