@@ -788,6 +788,23 @@ def install_pgopt(
         op.install_pgopt(version=1)
     """
 
+def install_snapshots(
+    *,
+    every: str = '15 minutes',
+    keep: str = '30 days',
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Have a job write down how the database is: sizes, bloat, connections, dead rows, and what tables and statements did.
+
+    Locks nothing that is there before; a snapshot takes ACCESS SHARE. They are in `pgopt.snapshot`, `pgopt.snapshot_table` and
+    `pgopt.snapshot_statement`, and what happened between two of them is told by `pgopt.work_between(first, last)`,
+    `pgopt.tables_between` and `pgopt.statements_between`. Bloat is in them where `install_monitoring` has made its views, and statements where
+    pg_stat_statements is there. A retention policy takes away what is older than ``keep``. Needs `install_pgopt`, and
+    somebody who runs jobs: `pgopt worker`, `pgopt run-due` or pg_cron::
+
+        op.install_snapshots(every="15 minutes", keep="30 days")
+    """
+
 def leave_pg_cron(
     *,
     settings: Mapping[str, Any] | None = None,
@@ -936,7 +953,7 @@ def replace_index_concurrently(
     """Give an index another definition under its name, with never a moment without one of the two.
 
     The new one is built beside the old one, then both are renamed in one short transaction that takes SHARE UPDATE
-    EXCLUSIVE on the indexes, then the old one is dropped. ``old`` is what was there, as an operation; with it the
+    EXCLUSIVE on the indexes, those of partitions, too; then the old one is dropped. ``old`` is what was there, as an operation; with it the
     replacement can be undone::
 
         op.replace_index_concurrently(
@@ -1163,6 +1180,19 @@ def uninstall_pgopt(
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Take the `pgopt` schema back to what it was before `install_pgopt` with this version.
+    """
+
+def uninstall_snapshots(
+    *,
+    every: str = '15 minutes',
+    keep: str = '30 days',
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Have no more snapshots taken, and none taken away; those that are there stay. Locks nothing.
+
+    With the arguments of `install_snapshots` it can be undone::
+
+        op.uninstall_snapshots()
     """
 
 def unmanage_partitions(

@@ -46,6 +46,7 @@ from pgopt.operations.retention import (
     ResetRetentionPolicy,
 )
 from pgopt.operations.single_partitions import AttachPartition, DetachPartition
+from pgopt.operations.snapshots import InstallSnapshots, UninstallSnapshots
 from pgopt.operations.split_partitions import MergePartitions, SplitPartition
 from pgopt.operations.statistics import (
     Analyze,
@@ -96,6 +97,7 @@ __all__ = [
     "FinalizePartitioning",
     "InstallMonitoring",
     "InstallPgopt",
+    "InstallSnapshots",
     "LeavePgCron",
     "ManagePartitions",
     "MergePartitions",
@@ -118,6 +120,7 @@ __all__ = [
     "StateOperation",
     "UninstallMonitoring",
     "UninstallPgopt",
+    "UninstallSnapshots",
     "UnmanagePartitions",
     "UnpartitionTable",
     "UnscheduleJob",

@@ -52,7 +52,7 @@ end
 $$;
 comment on function pgopt.key_at is 'the least value of the partition key at a local time';
 
-create function pgopt.periods(by jsonb, first text, last text)
+create function pgopt.periods(by jsonb, first text, last text, most integer default 2147483647)
 returns table (suffix text, lower text, upper text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -66,7 +66,8 @@ begin
     if by ->> 'kind' = 'int' then
         size := (by ->> 'step')::numeric;
         number := floor(first::numeric / size) * size;
-        while number <= last::numeric loop
+        for i in 1 .. most loop
+            exit when number > last::numeric;
             return query select replace(trim_scale(number)::text, '-', 'm'), trim_scale(number)::text, trim_scale(number + size)::text;
             number := number + size;
         end loop;
@@ -74,13 +75,14 @@ begin
     end if;
     step := (by ->> 'step')::interval;
     start := date_trunc(by ->> 'unit', pgopt.moment_of(by, first) + shift) - shift;
-    while start <= pgopt.moment_of(by, last) loop
+    for i in 1 .. most loop
+        exit when start > pgopt.moment_of(by, last);
         return query select to_char(start, by ->> 'suffix'), pgopt.key_at(by, start), pgopt.key_at(by, start + step);
         start := start + step;
     end loop;
 end
 $$;
-comment on function pgopt.periods is 'the partitions that hold the keys from the first to the last, with their bounds';
+comment on function pgopt.periods is 'the partitions that hold the keys from the first to the last, with their bounds; no more than said';
 
 create function pgopt.later(by jsonb, value text, periods integer) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
