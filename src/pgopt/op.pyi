@@ -837,6 +837,28 @@ def manage_partitions(
         op.manage_partitions("audit_logs", premake=3, keep="12 months", on_expiry="drop")
     """
 
+def merge_partitions(
+    table: str,
+    partition: str,
+    *,
+    by: Partitioning | None = None,
+    start: str | None = None,
+    at: Sequence[str | int] = (),
+    into: Sequence[str] = (),
+    schema: str | None = None,
+    partition_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Put one partition in the place of those that `split_partition` has made of it, with the rows that they have by now.
+
+    Also weeks later, when some of them are gone or others have come: what is within the bounds is merged. The rows are copied
+    to the table that was the partition, whose indexes it has kept, while triggers note what changes meanwhile, compared, and
+    swapped in one short transaction (ACCESS EXCLUSIVE on the table, the partitions and a default). Needs `install_pgopt`. With
+    the arguments of `split_partition` it can be undone::
+
+        op.merge_partitions("audit_logs", "audit_logs_phistory")
+    """
+
 def partition_table(
     table: str,
     by: Partitioning,
@@ -1133,6 +1155,31 @@ def set_storage_parameters(
         op.set_storage_parameters(
             "tickets", {"fillfactor": 85, "autovacuum_vacuum_scale_factor": 0.02, "toast.autovacuum_enabled": True}
         )
+    """
+
+def split_partition(
+    table: str,
+    partition: str,
+    *,
+    by: Partitioning | None = None,
+    start: str | None = None,
+    at: Sequence[str | int] = (),
+    into: Sequence[str] = (),
+    schema: str | None = None,
+    partition_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Cut a partition into several while the table is read and written: a big first one, or a default that has filled up.
+
+    Its rows are copied to pieces while triggers note what changes meanwhile, compared, and swapped in one short transaction
+    (ACCESS EXCLUSIVE on the table, the partition and a default). The partition's table stays, empty, for the way back. Needs
+    `install_pgopt`::
+
+        op.split_partition("audit_logs", "audit_logs_phistory")
+
+    The pieces are periods as ``by`` says, or as the table's own partitions are; rows before ``start`` share one. Or say where it
+    is cut: ``at=["2025-01-01 00:00+00"], into=["logs_old", "logs_2025"]``. Of a default only the rows that are in it get
+    partitions, or those between the ends in ``at``; what is left, and what comes, goes to a default of the same name.
     """
 
 def uninstall_monitoring(

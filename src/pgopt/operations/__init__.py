@@ -48,6 +48,7 @@ from pgopt.operations.retention import (
 )
 from pgopt.operations.single_partitions import AttachPartition, DetachPartition
 from pgopt.operations.snapshots import InstallSnapshots, UninstallSnapshots
+from pgopt.operations.split_partitions import MergePartitions, SplitPartition
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -100,6 +101,7 @@ __all__ = [
     "InstallSnapshots",
     "LeavePgCron",
     "ManagePartitions",
+    "MergePartitions",
     "Operation",
     "PartitionTable",
     "RefreshMaterializedView",
@@ -116,6 +118,7 @@ __all__ = [
     "SetColumnStatistics",
     "SetNotNullOnline",
     "SetStorageParameters",
+    "SplitPartition",
     "StateOperation",
     "UninstallMonitoring",
     "UninstallPgopt",

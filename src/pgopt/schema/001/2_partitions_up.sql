@@ -281,48 +281,55 @@ union all
 $$;
 comment on function pgopt.likeness is 'the statements that make a new table what a sibling is';
 
-create function pgopt.likeness_of_indexes(sibling regclass, made regclass) returns setof text
+create function pgopt.likeness_of_index(sibling regclass, made regclass) returns setof text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
 with pair as (
-    select x.indexrelid, x.indisreplident, x.indisclustered, c.reloptions, c.reltablespace, n.oid::regclass as made_index, n.relname,
-           n.reltablespace as made_space, obj_description(x.indexrelid, 'pg_class') as comment
+    select x.indisreplident, x.indisclustered, c.reloptions, c.reltablespace, n.relname, n.reltablespace as made_space,
+           y.indrelid::regclass as made_table, obj_description(sibling, 'pg_class') as comment
     from pg_index x
     join pg_class c on c.oid = x.indexrelid
-    join pg_inherits h on h.inhrelid = x.indexrelid
-    join pg_inherits o on o.inhparent = h.inhparent
-    join pg_index y on y.indexrelid = o.inhrelid and y.indrelid = made
-    join pg_class n on n.oid = y.indexrelid
-    where x.indrelid = sibling
+    join pg_index y on y.indexrelid = made
+    join pg_class n on n.oid = made
+    where x.indexrelid = sibling
 )
-select format('alter index %s set (%s)', made_index, array_to_string(reloptions, ', ')) from pair where reloptions is not null
+select format('alter index %s set (%s)', made, array_to_string(reloptions, ', ')) from pair where reloptions is not null
 union all
-select format('alter index %s set tablespace %I', made_index, coalesce(t.spcname, 'pg_default'))
+select format('alter index %s set tablespace %I', made, coalesce(t.spcname, 'pg_default'))
 from pair left join pg_tablespace t on t.oid = reltablespace where reltablespace <> made_space
 union all
-select format('alter index %s alter column %s set statistics %s', made_index, a.attnum, a.attstattarget)
-from pair join pg_attribute a on a.attrelid = indexrelid where a.attstattarget >= 0
+select format('alter index %s alter column %s set statistics %s', made, a.attnum, a.attstattarget)
+from pair join pg_attribute a on a.attrelid = sibling and a.attstattarget >= 0
 union all
-select format('alter table %s replica identity using index %I', made, relname) from pair where indisreplident
+select format('alter table %s replica identity using index %I', made_table, relname) from pair where indisreplident
 union all
-select format('alter table %s cluster on %I', made, relname) from pair where indisclustered
+select format('alter table %s cluster on %I', made_table, relname) from pair where indisclustered
 union all
-select format('comment on index %s is %L', made_index, comment) from pair where comment is not null
+select format('comment on index %s is %L', made, comment) from pair where comment is not null
+$$;
+comment on function pgopt.likeness_of_index is 'the statements that make the index of a new partition what that of a sibling is';
+
+create function pgopt.likeness_of_indexes(sibling regclass, made regclass) returns setof text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+select pgopt.likeness_of_index(x.indexrelid, y.indexrelid)
+from pg_index x
+join pg_inherits h on h.inhrelid = x.indexrelid
+join pg_inherits o on o.inhparent = h.inhparent
+join pg_index y on y.indexrelid = o.inhrelid and y.indrelid = made
+where x.indrelid = sibling
 $$;
 comment on function pgopt.likeness_of_indexes is 'the statements that make the indexes of a new partition what those of a sibling are';
 
-create function pgopt.make_partition(parent regclass, name text, lower text, upper text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp set default_tablespace = '' set timezone = 'UTC' set datestyle = 'ISO'
+create function pgopt.make_like(parent regclass, sibling regclass, name text) returns regclass
+language plpgsql set search_path = pg_catalog, pg_temp set default_tablespace = ''
 as $$
 declare
-    sibling regclass;
     it pg_class;
     made text;
     storage text[];
     statement text;
 begin
-    select p.partition into sibling from pgopt.partitions_of(parent) p join pg_class c on c.oid = p.partition
-    where c.relkind = 'r' and p.high is not null order by p.high desc limit 1;
     select * into it from pg_class where oid = coalesce(sibling, parent);
     storage := coalesce(it.reloptions, '{}')
         || array(select 'toast.' || o from pg_class t, unnest(t.reloptions) o where t.oid = it.reltoastrelid);
@@ -341,6 +348,22 @@ begin
     loop
         execute statement;
     end loop;
+    return made::regclass;
+end
+$$;
+comment on function pgopt.make_like is 'makes an empty table, to be a partition, like one that is there';
+
+create function pgopt.make_partition(parent regclass, name text, lower text, upper text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set default_tablespace = '' set timezone = 'UTC' set datestyle = 'ISO'
+as $$
+declare
+    sibling regclass;
+    made regclass;
+    statement text;
+begin
+    select p.partition into sibling from pgopt.partitions_of(parent) p join pg_class c on c.oid = p.partition
+    where c.relkind = 'r' and p.high is not null order by p.high desc limit 1;
+    made := pgopt.make_like(parent, sibling, name);
     -- what notes the changes for a table that is kept up
     for statement in
         select s from pg_trigger t, pg_get_triggerdef(t.oid) d, strpos(d, ' ON ' || parent || ' ') at,
@@ -351,7 +374,7 @@ begin
         execute statement;
     end loop;
     execute format('alter table %s attach partition %s for values from (%L) to (%L)', parent, made, lower, upper);
-    for statement in select pgopt.likeness_of_indexes(sibling, made::regclass) where sibling is not null loop
+    for statement in select pgopt.likeness_of_indexes(sibling, made) where sibling is not null loop
         execute statement;
     end loop;
 end
@@ -461,8 +484,9 @@ begin
         where c.relkind = 'p' and p.by ->> 'kind' in ('time', 'int') and p.relation = coalesce(maintain_partitions.relation, p.relation)
         order by c.oid
     loop
-        if exists (select from pgopt.copy c where c.source = rule.relation and not c.ready) then
-            return query select rule.relation, 'skipped', null::text, 'it is being copied';
+        if exists (select from pgopt.copy c left join pg_inherits h on h.inhrelid = c.source
+                   where rule.relation in (c.source, h.inhparent) and not c.ready) then
+            return query select rule.relation, 'skipped', null::text, 'it is being copied, or a partition of it is';
         elsif not pg_try_advisory_xact_lock(hashtextextended('pgopt.maintain_partitions', rule.relation::oid::bigint)) then
             return query select rule.relation, 'skipped', null::text, 'another session maintains it';
         else
