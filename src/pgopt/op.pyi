@@ -905,6 +905,23 @@ def refresh_materialized_view(
         op.refresh_materialized_view("user_tokens", concurrently=True)
     """
 
+def reindex_bloated(
+    *,
+    above: str = '100 MB',
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Rebuild the B-tree indexes that are larger than they need be by ``above``, one by one, those with most to give back first.
+
+    By an estimate from the statistics of ANALYZE, where that can be relied on; where the extension pgstattuple is there, it
+    reads each of these indexes and decides. Takes SHARE UPDATE EXCLUSIVE on one table at a time, as `reindex_concurrently`. What was
+    gained is in `pgopt.reindex`. ``schema`` leaves out all others. By a job: ``select pgopt.reindex_bloated('100 MB')``,
+    which has one index rebuilt at a time. Needs `install_pgopt` and `install_monitoring`::
+
+        op.reindex_bloated(above="100 MB")
+        op.schedule_job("bloat", "select pgopt.reindex_bloated('100 MB')", cron="*/5 2-4 * * sun")
+    """
+
 def reindex_concurrently(
     name: str | None = None,
     *,
