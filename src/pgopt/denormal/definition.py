@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 PREFIX = "zz_pgopt"
 """Triggers of a table fire in the order of their names: these see what the others have made of a row."""
+MOMENT = "extract(epoch from pg_catalog.statement_timestamp())::pg_catalog.text"
+RECOUNTED = f"pg_catalog.set_config('pgopt.recounted', {MOMENT}, true)"
+"""Says that rows of the source were read in the client's statement: what else it has done to them is not to be added, but read, too."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Kept:
     """How a change is added to the value that is there: as a count, sum, min or max; else the rows are read again."""
     comparable: bool = True
     """Whether its values can be compared as they are, and not as text only."""
+    empty: str | None = None
+    """Of an aggregate, what it is where the source has no rows."""
 
     def same(self, one: Composable, other: Composable) -> Composable:
         """Give the condition that two values of it are the same."""

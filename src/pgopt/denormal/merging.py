@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgopt.denormal.definition import Definition, equal
+from pgopt.denormal.definition import RECOUNTED, Definition, equal
 from pgopt.server.quoting import ident, joined, sql, verbatim
 
 if TYPE_CHECKING:
@@ -86,7 +86,8 @@ class Change:
 def merged(of: Definition, number: int, event: str, *, one: bool = False) -> Composable:
     """Set a column to what is there, with what a statement has added and taken away.
 
-    What cannot be known without them is read from the rows again: the next of extremes, and whether a sum of nothing is left.
+    What cannot be known without them is read from the rows again: the next of extremes, whether a sum of nothing is left, and what a sum
+    is without a NaN; only the last would count twice what a command does by several triggers (MERGE, ON CONFLICT).
     """
     column = of.columns[number - 1]
     none = sql("null::{}", verbatim(column.full_type))
@@ -98,6 +99,12 @@ def merged(of: Definition, number: int, event: str, *, one: bool = False) -> Com
         "added": none if event == "delete" else added,
         "taken": none if event == "insert" else taken,
         "again": sql("(select v.c from {}({}) v)", of.function(f"value{number}"), joined(of.target_keys("t"))),
+        "recounted": sql(
+            "(select v.c from {}({}) v where {} is not null)",
+            of.function(f"value{number}"),
+            joined(of.target_keys("t")),
+            verbatim(RECOUNTED),
+        ),
         "plus": verbatim("operator(pg_catalog.+)"),
         "minus": verbatim("operator(pg_catalog.-)"),
         "best": verbatim("least" if column.merge == "min" else "greatest"),
@@ -116,7 +123,7 @@ _FURTHER = "{} = {best}({there}, {added})"
 _SUM = """{} = case
     when {taken} is null then coalesce({there} {plus} {added}, {there}, {added})
     when {added} is null and {left} operator(pg_catalog.=) 0 then case when {again} is not null then {left} end
-    when {left}::pg_catalog.text operator(pg_catalog.=) 'NaN' then {again}
+    when {left}::pg_catalog.text operator(pg_catalog.=) 'NaN' then {recounted}
     else {left}
 end"""
 _EXTREME = """{} = case

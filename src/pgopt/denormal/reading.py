@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pgopt.copy.shape import QUALIFIED
@@ -46,6 +46,8 @@ class Read:
     inputs: Sequence[str]
     others: Sequence[str]
     """Relations and volatile functions that it uses beside the source."""
+    empty: str | None = None
+    """What an aggregate is of no rows, as text."""
 
     @property
     def merge(self) -> str | None:
@@ -73,8 +75,10 @@ def read(db: Catalog, source: Relation, name: str, expression: str, *, aggregate
             QUALIFIED,
         )
         definition, *rest = db.session.row(query("probe", PACKAGE, source=literal(source.oid)))
+        none = sql("select ({}\n)::text from {} r where false", verbatim(expression), source.ident)
+        empty = db.session.value(none) if aggregate else None
     text = definition[definition.index("SELECT ") + 7 : definition.rindex(" AS pgopt_it,")].strip()
-    found = Read(text, *rest)
+    found = replace(Read(text, *rest), empty=empty)
     _refuse(found, f"column {name!r} is kept as {text}, which", source)
     return found
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pgopt.denormal.definition import Definition, equal, unnested
+from pgopt.denormal.definition import MOMENT, RECOUNTED, Definition, equal, unnested
 from pgopt.denormal.merging import Change, merged
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
@@ -30,10 +30,9 @@ ON_SOURCE = {
     "delete": "delete on {} referencing old table as old_rows",
     "truncate": "truncate on {}",
 }
-ON_TARGET = ("set", "moved", "guard")
+ON_TARGET = ("set", "came", "moved", "guard")
 SAFE = " set search_path = pg_catalog, pg_temp set row_security = off set plan_cache_mode = force_generic_plan"
 """Of functions that only read. Those that write to the target leave the search path to its triggers, and name all in full."""
-MOMENT = "extract(epoch from pg_catalog.statement_timestamp())::pg_catalog.text"
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,8 @@ class Triggers:
             )
         yield from self._on_target("set", "before insert on {}", None, self._query("set"))
         yield from self._on_target("moved", "after update on {}", self._has_moved(), self._query("moved"))
+        if self.of.aggregate and self.of.guaranteed:
+            yield self._trigger("came", "after insert on {}", self._has_some(), "moved")
         if self.of.read_only:
             yield from self._on_target("guard", "before update on {}", self._is_written(), self._guard())
         yield sql(
@@ -180,12 +181,15 @@ class Triggers:
 
     def _on_target(self, what: str, when: str, condition: Composable | None, body: Composable) -> Iterator[Composable]:
         yield from self._function(what, "returns trigger", body)
-        yield sql(
+        yield self._trigger(what, when, condition, what)
+
+    def _trigger(self, what: str, when: str, condition: Composable | None, function: str) -> Composable:
+        return sql(
             "create trigger {} {} for each row {} execute function {}()",
             self.of.trigger(what),
             sql(when, self.of.target.ident),
             sql("when ({})", condition) if condition is not None else verbatim(""),
-            self.of.function(what),
+            self.of.function(function),
         )
 
     def _query(self, name: str) -> Composable:
@@ -195,7 +199,7 @@ class Triggers:
             "value": self.of.function("value"),
             "keys": joined(self.of.target_keys("new")),
             "hold": self._hold_target(),
-            "moment": verbatim(MOMENT),
+            "recounted": verbatim(RECOUNTED),
         }
         if name == "set":
             pieces["values"] = joined(sql("v.{}", ident(f"c{number}")) for number in numbers)
@@ -222,6 +226,16 @@ class Triggers:
     def _has_moved(self) -> Composable:
         columns = dict.fromkeys([*(key.target for key in self.of.on), *self.of.order])
         return joined((sql("old.{} is distinct from new.{}", ident(name), ident(name)) for name in columns), " or ")
+
+    def _has_some(self) -> Composable:
+        """Give the condition that rows of the source were there before the row: those of one that was just about to go."""
+        empty = (
+            column.same(
+                sql("new.{}", ident(column.name)), sql("{}::{}", literal(column.empty), verbatim(column.full_type))
+            )
+            for column in self.of.columns
+        )
+        return sql("not ({})", joined(empty, " and "))
 
     def _is_written(self) -> Composable:
         same = (

@@ -162,6 +162,7 @@ class Places:
             *(
                 Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema, is_index=True)
                 for each in db.indexes_on(self.table)
+                if on_table < Mode.ACCESS_EXCLUSIVE
             ),
             *(
                 Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True)
