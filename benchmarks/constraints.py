@@ -20,6 +20,8 @@ from pgopt.operations import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pgopt.operations import Operation
 
 # each as a migration says it by hand, and by pgopt
@@ -48,10 +50,11 @@ RESET = (
 )
 
 
-def ways(idle: float) -> harm.Ways:
+def ways(idle: float, only: Sequence[str]) -> harm.Ways:
     """Give the ways to add each constraint."""
     found: harm.Ways = {"nothing": lambda _: harm.wait(idle)}
-    for name, (statement, operation) in CONSTRAINTS.items():
+    for name in only:
+        statement, operation = CONSTRAINTS[name]
         found[f"{name}, ALTER TABLE"] = lambda database, statement=statement: by_sql(database, statement)  # type: ignore[misc]
         found[f"{name}, pgopt"] = lambda database, operation=operation: harm.by_pgopt(database, operation)  # type: ignore[misc]
     return found
@@ -80,6 +83,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=2_000_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--idle", type=float, default=5.0, help="seconds of the measurement without any work")
+    parser.add_argument("--only", nargs="+", choices=CONSTRAINTS, default=list(CONSTRAINTS), help="these constraints")
     common.add_json_option(parser)
     return parser.parse_args()
 
@@ -89,7 +93,7 @@ def main() -> None:
     with common.server() as server, server.database() as database:
         common.progress("filling the tables")
         fill(database, said.rows)
-        found = harm.measure(database, said.rows, ways(said.idle), said.runs, reset=RESET)
+        found = harm.measure(database, said.rows, ways(said.idle, said.only), said.runs, reset=RESET)
         settings = server.settings()
     harm.print_harm(f"Constraints on {said.rows:,} rows (medians of {said.runs} runs)", found)
     surroundings = common.surroundings(settings)

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Connection = psycopg.Connection[Any]
 
-LEAST, MOST, SECONDS = 3, 200, 1.0
+LEAST, MOST, SECONDS, QUICK = 3, 200, 1.0, 0.1
 # psycopg prepares a statement at its sixth run
 BEFOREHAND = 6
 COLD = 3
@@ -65,13 +65,13 @@ def milliseconds(work: Callable[[], object]) -> float:
     return (time.perf_counter() - begun) * 1000
 
 
-def warm(work: Callable[[], object]) -> float:
+def warm(work: Callable[[], object], seconds: float) -> float:
     """Give the median of some runs after some others; of more where they are short."""
     beforehand = [milliseconds(work)]
-    while len(beforehand) < BEFOREHAND and sum(beforehand) < SECONDS * 1000:
+    while len(beforehand) < BEFOREHAND and sum(beforehand) < seconds * 1000:
         beforehand.append(milliseconds(work))
     found: list[float] = []
-    while len(found) < LEAST or (len(found) < MOST and sum(found) < SECONDS * 1000):
+    while len(found) < LEAST or (len(found) < MOST and sum(found) < seconds * 1000):
         found.append(milliseconds(work))
     return statistics.median(found)
 
@@ -112,14 +112,17 @@ def shape(node: dict[str, Any]) -> str:
     return " < ".join([name, *below[:1]]) + more
 
 
-def see(connection: Connection, query: Query, *, after: bool) -> Seen:
-    """Measure a query."""
+def see(connection: Connection, query: Query, *, after: bool, quick: bool) -> Seen:
+    """Measure a query; quickly is with all in memory alone, and for a short time."""
     work = query.work(connection, after=after)
     buffers, how, plan = explained(connection, query, after=after)
-    return Seen(warm(work), cold(connection, work), buffers, how, plan)
+    took = warm(work, QUICK if quick else SECONDS)
+    return Seen(took, None if quick else cold(connection, work), buffers, how, plan)
 
 
-def measure(database: common.Database, systems: Sequence[str], rows: int) -> dict[str, dict[str, dict[str, Seen]]]:
+def measure(
+    database: common.Database, systems: Sequence[str], rows: int, *, quick: bool = False
+) -> dict[str, dict[str, dict[str, Seen]]]:
     """Fill each system when its tables are made, measure, go to head, and measure again."""
     found: dict[str, dict[str, dict[str, Seen]]] = {"before": {}, "after": {}}
     for system in (each for each in SYSTEMS if each in systems):
@@ -127,26 +130,27 @@ def measure(database: common.Database, systems: Sequence[str], rows: int) -> dic
         common.progress(f"{system}: filling")
         with database.connect() as connection:
             fill(connection, system, rows)
-        found["before"][system] = measured(database, system, after=False)
+        found["before"][system] = measured(database, system, after=False, quick=quick)
     common.progress("upgrading to head")
     upgrade(database, "head")
     for system in found["before"]:
-        found["after"][system] = measured(database, system, after=True)
+        found["after"][system] = measured(database, system, after=True, quick=quick)
     return found
 
 
-def measured(database: common.Database, system: str, *, after: bool) -> dict[str, Seen]:
+def measured(database: common.Database, system: str, *, after: bool, quick: bool) -> dict[str, Seen]:
     """Measure the queries of a system."""
     with database.connect() as connection:
-        with contextlib.suppress(psycopg.Error):
-            # not on every server, and not for everybody
-            connection.execute("create extension if not exists pg_buffercache")
+        if not quick:
+            with contextlib.suppress(psycopg.Error):
+                # not on every server, and not for everybody
+                connection.execute("create extension if not exists pg_buffercache")
         connection.execute(f"vacuum (analyze) {tables(connection, system)}".encode())
         connection.execute("checkpoint")
         found = {}
         for query in (each for each in QUERIES if each.system == system):
             common.progress(f"{system}: {query.name}, {'after' if after else 'before'}")
-            found[query.name] = see(connection, query, after=after)
+            found[query.name] = see(connection, query, after=after, quick=quick)
     return found
 
 
@@ -157,13 +161,13 @@ def tables(connection: Connection, system: str) -> str:
     return row[0] if row else ""
 
 
-def upgrade(database: common.Database, revision: str) -> None:
-    """Run `alembic upgrade` in this process."""
+def upgrade(database: common.Database, revision: str, way: Callable[[Config, str], None] = command.upgrade) -> None:
+    """Run `alembic upgrade`, or `alembic downgrade`, in this process."""
     config = Config(str(ROOT / "alembic.ini"), stdout=io.StringIO())
     engine = create_engine(database.sqlalchemy_url, poolclass=pool.NullPool)
     with engine.connect() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        way(config, revision)
 
 
 def baseline(system: str) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from alembic import context
 
 import pgopt.env
+from migrations.metadata import METADATA
 from pgopt.embedded import server
 
-pgopt.env.run(context, include_schemas=True, otherwise=server(Path(__file__).parents[1] / ".pgdata"))
+pgopt.env.run(context, METADATA, include_schemas=True, otherwise=server(Path(__file__).parents[1] / ".pgdata"))

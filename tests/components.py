@@ -10,6 +10,7 @@ import pytest
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 PG_CRON = Path("/usr/share/postgresql/15/extension/pg_cron.control")
 PGBOUNCER = Path("/usr/sbin/pgbouncer")
+CHROMIUM = Path("/usr/bin/chromium-headless-shell")
 
 
 def needs(*paths: Path) -> pytest.MarkDecorator:

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, pool
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 
+from pgopt.copy.shape import GONE, PART, PARTED, PLAIN, beside
 from pgopt.errors import PgoptError, UnsafeTransaction
 from pgopt.plan.events import WaitingForRunner
 from pgopt.plan.journal import DOWN, UNDOING, UP, Journal, chain_of, revision_of
@@ -93,34 +94,37 @@ def run(
 def hidden_from_autogenerate(
     connection: Connection, include_name: Callable[..., bool] | None = None
 ) -> Callable[[str | None, str, Any], bool]:
-    """Give an ``include_name`` that hides partitions and the `pgopt` schema, which Alembic would propose to drop.
+    """Give an ``include_name`` that hides partitions, the `pgopt` schema and what is beside a table, which Alembic would propose to drop.
 
     For an env.py that does not use `run`::
 
         context.configure(connection=connection, include_name=pgopt.env.hidden_from_autogenerate(connection))
     """
-    partitions: set[tuple[str, str]] | None = None
+    ours: set[tuple[str, str]] | None = None
 
     def include(name: str | None, kind: str, parents: Any) -> bool:
-        nonlocal partitions
+        nonlocal ours
         if kind == "schema" and name == SCHEMA:
             return False
         if kind == "table":
-            if partitions is None:
-                partitions = _partitions(connection)
+            if ours is None:
+                ours = _ours(connection)
             schema = parents.get("schema_name") or connection.dialect.default_schema_name
-            if (schema, name) in partitions:
+            if (schema, name) in ours:
                 return False
         return include_name is None or include_name(name, kind, parents)
 
     return include
 
 
-def _partitions(connection: Connection) -> set[tuple[str, str]]:
+def _ours(connection: Connection) -> set[tuple[str, str]]:
+    """Find partitions, and the other form of a table that is beside it: the way back, or what is being filled."""
     rows = Session(connection).rows(
-        "select n.nspname, c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.relispartition"
+        "select n.nspname, c.relname, c.relispartition from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+        " where c.relkind in ('r', 'p')"
     )
-    return {(schema, name) for schema, name in rows}
+    beside_others = {(schema, beside(name, form)) for schema, name, _ in rows for form in (PLAIN, PARTED, PART, GONE)}
+    return {(schema, name) for schema, name, is_partition in rows if is_partition or (schema, name) in beside_others}
 
 
 def url_of(context: EnvironmentContext, url: str | URL | None = None) -> URL | None:

@@ -319,7 +319,7 @@ def create_retention_policy(
     archive_to: str | None = None,
     archive_schema: str | None = None,
     timezone: str = 'UTC',
-    batch: int = 10000,
+    batch: int = 50000,
     cascade: bool = False,
     partly: Literal['keep', 'delete'] = 'keep',
     schema: str | None = None,
@@ -702,7 +702,7 @@ def drop_retention_policy(
     archive_to: str | None = None,
     archive_schema: str | None = None,
     timezone: str = 'UTC',
-    batch: int = 10000,
+    batch: int = 50000,
     cascade: bool = False,
     partly: Literal['keep', 'delete'] = 'keep',
     schema: str | None = None,
@@ -788,6 +788,23 @@ def install_pgopt(
         op.install_pgopt(version=1)
     """
 
+def install_snapshots(
+    *,
+    every: str = '15 minutes',
+    keep: str = '30 days',
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Have a job write down how the database is: sizes, bloat, connections, dead rows, and what tables and statements did.
+
+    Locks nothing that is there before; a snapshot takes ACCESS SHARE. They are in `pgopt.snapshot`, `pgopt.snapshot_table` and
+    `pgopt.snapshot_statement`, and what happened between two of them is told by `pgopt.work_between(first, last)`,
+    `pgopt.tables_between` and `pgopt.statements_between`. Bloat is in them where `install_monitoring` has made its views, and statements where
+    pg_stat_statements is there. A retention policy takes away what is older than ``keep``. Needs `install_pgopt`, and
+    somebody who runs jobs: `pgopt worker`, `pgopt run-due` or pg_cron::
+
+        op.install_snapshots(every="15 minutes", keep="30 days")
+    """
+
 def leave_pg_cron(
     *,
     settings: Mapping[str, Any] | None = None,
@@ -818,6 +835,28 @@ def manage_partitions(
     `unmanage_partitions`. Needs `install_pgopt`::
 
         op.manage_partitions("audit_logs", premake=3, keep="12 months", on_expiry="drop")
+    """
+
+def merge_partitions(
+    table: str,
+    partition: str,
+    *,
+    by: Partitioning | None = None,
+    start: str | None = None,
+    at: Sequence[str | int] = (),
+    into: Sequence[str] = (),
+    schema: str | None = None,
+    partition_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Put one partition in the place of those that `split_partition` has made of it, with the rows that they have by now.
+
+    Also weeks later, when some of them are gone or others have come: what is within the bounds is merged. The rows are copied
+    to the table that was the partition, whose indexes it has kept, while triggers note what changes meanwhile, compared, and
+    swapped in one short transaction (ACCESS EXCLUSIVE on the table, the partitions and a default). Needs `install_pgopt`. With
+    the arguments of `split_partition` it can be undone::
+
+        op.merge_partitions("audit_logs", "audit_logs_phistory")
     """
 
 def partition_table(
@@ -864,6 +903,23 @@ def refresh_materialized_view(
     always. Needs `install_pgopt`::
 
         op.refresh_materialized_view("user_tokens", concurrently=True)
+    """
+
+def reindex_bloated(
+    *,
+    above: str = '100 MB',
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Rebuild the B-tree indexes that are larger than they need be by ``above``, one by one, those with most to give back first.
+
+    By an estimate from the statistics of ANALYZE, where that can be relied on; where the extension pgstattuple is there, it
+    reads each of these indexes and decides. Takes SHARE UPDATE EXCLUSIVE on one table at a time, as `reindex_concurrently`. What was
+    gained is in `pgopt.reindex`. ``schema`` leaves out all others. By a job: ``select pgopt.reindex_bloated('100 MB')``,
+    which has one index rebuilt at a time. Needs `install_pgopt` and `install_monitoring`::
+
+        op.reindex_bloated(above="100 MB")
+        op.schedule_job("bloat", "select pgopt.reindex_bloated('100 MB')", cron="*/5 2-4 * * sun")
     """
 
 def reindex_concurrently(
@@ -914,7 +970,7 @@ def replace_index_concurrently(
     """Give an index another definition under its name, with never a moment without one of the two.
 
     The new one is built beside the old one, then both are renamed in one short transaction that takes SHARE UPDATE
-    EXCLUSIVE on the indexes, then the old one is dropped. ``old`` is what was there, as an operation; with it the
+    EXCLUSIVE on the indexes, those of partitions, too; then the old one is dropped. ``old`` is what was there, as an operation; with it the
     replacement can be undone::
 
         op.replace_index_concurrently(
@@ -1101,6 +1157,31 @@ def set_storage_parameters(
         )
     """
 
+def split_partition(
+    table: str,
+    partition: str,
+    *,
+    by: Partitioning | None = None,
+    start: str | None = None,
+    at: Sequence[str | int] = (),
+    into: Sequence[str] = (),
+    schema: str | None = None,
+    partition_schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Cut a partition into several while the table is read and written: a big first one, or a default that has filled up.
+
+    Its rows are copied to pieces while triggers note what changes meanwhile, compared, and swapped in one short transaction
+    (ACCESS EXCLUSIVE on the table, the partition and a default). The partition's table stays, empty, for the way back. Needs
+    `install_pgopt`::
+
+        op.split_partition("audit_logs", "audit_logs_phistory")
+
+    The pieces are periods as ``by`` says, or as the table's own partitions are; rows before ``start`` share one. Or say where it
+    is cut: ``at=["2025-01-01 00:00+00"], into=["logs_old", "logs_2025"]``. Of a default only the rows that are in it get
+    partitions, or those between the ends in ``at``; what is left, and what comes, goes to a default of the same name.
+    """
+
 def uninstall_monitoring(
     *,
     settings: Mapping[str, Any] | None = None,
@@ -1116,6 +1197,19 @@ def uninstall_pgopt(
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Take the `pgopt` schema back to what it was before `install_pgopt` with this version.
+    """
+
+def uninstall_snapshots(
+    *,
+    every: str = '15 minutes',
+    keep: str = '30 days',
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Have no more snapshots taken, and none taken away; those that are there stay. Locks nothing.
+
+    With the arguments of `install_snapshots` it can be undone::
+
+        op.uninstall_snapshots()
     """
 
 def unmanage_partitions(

@@ -54,6 +54,12 @@ class Fuse:
         event.listen(self.engine, "after_cursor_execute", self._after)
         event.listen(self.engine, "commit", self._commit)
 
+    def remove(self) -> None:
+        """Listen no longer."""
+        event.remove(self.engine, "before_cursor_execute", self._before)
+        event.remove(self.engine, "after_cursor_execute", self._after)
+        event.remove(self.engine, "commit", self._commit)
+
     def set(self, at: int | None = None, failure: Failure | None = None) -> None:
         """Count from one again, and fail at that statement, or never."""
         self.sent.clear()

@@ -6,26 +6,32 @@ import os
 import random
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+Ending = TypeVar("Ending")
 
 # set for the processes of pytest-xdist, too, which draw the same
 SEED = os.environ.setdefault("PGOPT_KILL_SEED", str(random.randrange(100_000)))
 """Draws the statements at which all examples are interrupted; printed at the end of the run, to be set again."""
 
 IN_TURN = bool(os.environ.get("PGOPT_KILLS_IN_TURN"))
-"""Whether each statement of the named examples sees one of the failures, as in `.ci/run`, instead of all."""
+"""Whether each statement of the named examples sees one failure and one of its endings, as in `.ci/run`, instead of all."""
 
-LEAST = 16_000 // (4 if IN_TURN else 1)
+LEAST = 16_000 // (8 if IN_TURN else 1)
 """What the named examples had when this was last looked at; it may grow, and not fall."""
 
 
 def in_turn(points: Sequence[int], which: int, count: int) -> list[int]:
     """Give the points at which one of so many failures has its turn; the seed says who begins."""
     return [at for at in points if (at + int(SEED)) % count == which]
+
+
+def ending_in_turn(endings: Sequence[Ending], at: int, count: int) -> Sequence[Ending]:
+    """Give the ending whose turn it is at a point, where each failure has every so-many-th point; or all of them."""
+    return [endings[(at + int(SEED)) // count % len(endings)]] if IN_TURN else endings
 
 
 @dataclass

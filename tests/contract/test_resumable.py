@@ -18,7 +18,7 @@ from pgopt.errors import RunnerBusy
 from tests.contract.conftest import jobs_of, rules_of, schema_of
 from tests.contract.examples import EXAMPLES
 from tests.contract.failures import MOST, Failure, Fuse, ending, fail, obstacles, spawn
-from tests.contract.killpoints import IN_TURN, SEED, TALLY, in_turn
+from tests.contract.killpoints import IN_TURN, SEED, TALLY, ending_in_turn, in_turn
 from tests.databases import wait_until
 from tests.integration.alembic_project import Project
 
@@ -194,7 +194,7 @@ class Case:
     def interrupt(self, failure: Failure, points: Sequence[int]) -> None:
         """Fail at each of these statements, and run again; fail there again, and undo."""
         for at in points:
-            for finish, end in self.endings():
+            for finish, end in ending_in_turn(self.endings(), at, len(MOST)):
                 expected = end
                 self.restore()
                 assert fail(self.fuse, at, failure, self.run), (

@@ -15,6 +15,7 @@ import pytest
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 
 from pgopt import NeedsDatabase
 from tests.contract.ledger import Writer, at_work
@@ -66,6 +67,7 @@ def test_each_revision_down_gives_back_what_was_there_and_its_script_does_the_sa
         stops[revision] = database.dump()
     assert len(set(stops.values())) == len(stops) - len(HIDDEN), "a revision changes nothing"
     check_vibing2(database)
+    check_models(database)
     check_jobs(database)
     starts = {last: first for first, last in parts()}
     for before, revision in reversed(list(pairwise(stops))):
@@ -97,6 +99,15 @@ def check_vibing2(database: Database) -> None:
     assert database.value(query) == 41
 
 
+def check_models(database: Database) -> None:
+    """The models of the applications say what there is, and it would be seen if they did not."""
+    alembic("check", database=database)
+    database.run("create table saas.surplus ()")
+    with pytest.raises(CommandError, match=r"remove_table.*surplus"):
+        alembic("check", database=database)
+    database.run("drop table saas.surplus")
+
+
 def check_jobs(database: Database) -> None:
     """What is to be done by the clock can be done, and changes nothing where there is nothing to do."""
     before = database.dump()
@@ -126,7 +137,7 @@ def parts() -> Sequence[tuple[str, str]]:
 
 
 # they change the pgopt schema alone
-HIDDEN = {"0001", "0026", "0027", "0028"}
+HIDDEN = {"0001", "0026", "0027", "0028", "0037", "0038"}
 
 WRITTEN = "ledger"
 """What a writer's rows have in them, and no generated one."""

@@ -373,6 +373,19 @@ def test_check_stays_clean_in_all_schemas(tickets: Database, tmp_path: Path) -> 
     project.run("check")
 
 
+def test_the_way_back_of_a_partitioned_table_is_hidden(tickets: Database, tmp_path: Path) -> None:
+    long = "l" * 63
+    tickets.run(f"{PARTITIONS}; create table {long} (id int, at date not null, primary key (id, at))")
+    project = compared(tickets, tmp_path)
+    more = f'\nsa.Table("{long}", metadata, *(sa.Column(name, kind, primary_key=True) for name, kind in (("id", sa.Integer), ("at", sa.Date))))'
+    project.replace(project.env, METADATA, METADATA + more)
+    project.revision("b", f'op.partition_table("{long}", by=pgopt.Monthly("at"))\n'.join(["import pgopt\n", ""]))
+    project.upgrade()
+    beside = "select count(*) from pg_class where relname like 'lll%' and relkind = 'r' and not relispartition"
+    assert tickets.value(beside) == 1, "the old table is kept up"
+    project.run("check")
+
+
 def test_a_table_beside_a_partition_of_the_same_name_is_not_hidden(tickets: Database, tmp_path: Path) -> None:
     tickets.run(PARTITIONS)
     tickets.run("create schema other; create table other.logs_2026 (at date)")

@@ -265,3 +265,18 @@ def test_a_view_whose_refresh_fails_is_told(database: Database) -> None:
     with database.migration() as context, context.begin_transaction(_per_migration=True):
         eval(finding.mend, {"op": Operations(context)})
     assert found(database) == {}
+
+
+def test_a_view_that_has_grown_old_is_told(database: Database) -> None:
+    database.run('create table t (n int); create materialized view "V %s" as select n from t with no data')
+    database.perform(InstallPgopt(1))
+    (finding,) = found(database).values()
+    assert (finding.check, finding.message) == ("stale_views", "was never filled: reading it is an error")
+    with database.migration() as context, context.begin_transaction(_per_migration=True):
+        eval(finding.mend, {"op": Operations(context)})
+    assert found(database) == {}
+    database.run("""insert into pgopt.refresh (view, outcome, started_at, finished_at)
+        select view, 'refreshed', t, t from pgopt.materialized, generate_series(now(), now() + '5 hours', '1 hour') t;
+        update pgopt.materialized set fresh_at = now() - interval '7 hours'""")
+    (finding,) = found(database).values()
+    assert "7 hours ago; it is usually refreshed every 60 minutes" in finding.message

@@ -16,6 +16,7 @@ from pgopt import InvalidOperation, NotInstalled, PgoptError
 from pgopt.operations import (
     InstallPgopt,
     LeavePgCron,
+    Operation,
     ScheduleJob,
     UninstallPgopt,
     UnscheduleJob,
@@ -23,15 +24,16 @@ from pgopt.operations import (
 )
 from pgopt.operations.pg_cron import _has_timezone
 from tests.components import DEBIAN, PG_CRON, needs
+from tests.contract.failures import MOST, Fuse, fail
 from tests.databases import Database, wait_until
 from tests.integration.test_jobs_run import LOG, pgopt, run_due
 from tests.servers import Server
 from tools.server import server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
-pytestmark = [needs(DEBIAN, PG_CRON), pytest.mark.timeout(600)]
+pytestmark = [needs(DEBIAN, PG_CRON), pytest.mark.timeout(900)]
 
 ENTRIES = "select jobname, schedule, command from cron.job order by jobid"
 DISPATCH = ("pgopt dispatch", "* * * * *", "select pgopt.dispatch_jobs()")
@@ -77,6 +79,48 @@ def test_up_and_down_leave_what_was_there(cron: Database) -> None:
     assert cron.rows(ENTRIES) == [*before, DISPATCH]
     cron.psql(cron.script(LeavePgCron()))
     assert cron.rows(ENTRIES) == before
+
+
+BOTH_WAYS = [(UsePgCron(), LeavePgCron()), (LeavePgCron(), UsePgCron())]
+
+
+@pytest.mark.parametrize(("operation", "inverse"), BOTH_WAYS, ids=["use", "leave"])
+def test_interrupted_at_any_statement_it_is_run_again_or_taken_back(
+    cron: Database, operation: Operation, inverse: Operation
+) -> None:
+    cron.perform(InstallPgopt(1), ScheduleJob("job", "select 1", every="1 hour"))
+    fuse = Fuse(cron.engine())
+
+    def perform(which: Operation) -> None:
+        # what was terminated may still hold the runner's lock for a moment
+        cron.perform(which, engine=fuse.engine, settings={"runner_timeout": 60})
+
+    def prepare() -> None:
+        perform(inverse)
+        if isinstance(operation, LeavePgCron):
+            # an entry that pg_cron has not begun, which leaving takes away
+            cron.run("update pgopt.job set next_due = clock_timestamp(); select pgopt.dispatch_jobs()")
+            assert len(cron.rows(ENTRIES)) == 2
+
+    points = 0
+    while fail_at(points + 1, fuse, prepare, lambda: perform(operation)):
+        points += 1
+        last = operation if points % 2 else inverse
+        perform(last)
+        if isinstance(last, UsePgCron):
+            assert cron.rows(ENTRIES).count(DISPATCH) == 1
+        else:
+            assert (cron.rows(ENTRIES), cron.rows("select * from pgopt.job_run")) == ([], [])
+    assert points > 5
+
+
+def fail_at(number: int, fuse: Fuse, prepare: Callable[[], object], work: Callable[[], object]) -> bool:
+    """Interrupt some work at a statement, by the ways in turn."""
+    fuse.set()
+    prepare()
+    failed = fail(fuse, number, MOST[number % len(MOST)], work)
+    fuse.set()
+    return failed
 
 
 def test_what_is_missing_is_said(cron: Database) -> None:
@@ -206,13 +250,13 @@ def test_jobs_that_are_due_are_run_by_pg_cron(cron: Database) -> None:
     wait_until(
         "the long one is at work",
         lambda: cron.value("select count(*) from cron.job_run_details where command ~ '1000' and status = 'running'"),
-        seconds=200,
+        seconds=400,
     )
     with pytest.raises(Exception, match=r"job [a-z]+ is being run by pg_cron: wait until it has ended, or cancel it"):
         cron.perform(LeavePgCron())
     assert "at work for" in pgopt("jobs", jobs=cron).stdout
     done = "select count(distinct job) from pgopt.job_run where finished_at is not null"
-    wait_until("all have been run", lambda: cron.value(done) == 5, seconds=250)
+    wait_until("all have been run", lambda: cron.value(done) == 5, seconds=400)
     first = "select distinct on (job) job, outcome, error, runner from pgopt.job_run order by job, id"
     assert cron.rows(first) == [
         ("bad", "failed", "division by zero", "pg_cron"),

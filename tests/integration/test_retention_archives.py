@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from sqlalchemy import Engine
 
 from pgopt import InvalidOperation, PgoptError
 from pgopt.cli import restore, retention
@@ -22,6 +23,7 @@ from pgopt.operations import (
     DropRetentionPolicy,
     InstallPgopt,
 )
+from tests.contract.failures import MOST, Fuse, fail
 from tests.contract.ledger import Writer, at_work
 from tests.databases import wait_until
 
@@ -105,7 +107,7 @@ def test_a_trigger_that_keeps_rows_out_of_the_archive_stops_it(database: Databas
     )
     with pytest.raises(psycopg.errors.RaiseException):
         apply(database)
-    assert errors(database) == ["ledger_archive has taken 0 of 50 rows: look at its triggers"]
+    assert errors(database) == ["public.ledger_archive has taken 0 of 50 rows: look at its triggers"]
     assert count(database, "ledger") == 1000
 
 
@@ -231,6 +233,33 @@ def test_a_connection_that_is_lost_before_a_batch_is_committed_has_done_nothing(
     assert database.rows("select rows, batches, finished_at from pgopt.retention_run") == [(0, 0, None)]
     apply(database)
     assert database.rows("select rows, error from pgopt.retention_run order by id") == [(0, "interrupted"), (976, None)]
+
+
+def test_killed_at_any_statement_each_row_is_archived_once(database: Database) -> None:
+    archived(database)
+    database.run("update pgopt.retention_policy set batch = 600")
+    digest = database.rows(DIGEST)
+    # the command makes an engine of its own
+    fuse = Fuse(Engine)  # type: ignore[arg-type]
+
+    def work() -> None:
+        found = retention.apply(database.engine().url, ["ledger"], NOW, report=lambda _: None)
+        if error := found[0].error:
+            raise PgoptError(error)
+
+    points = 0
+    while fail(fuse, points + 1, MOST[points % len(MOST)], work):
+        fuse.set()
+        points += 1
+        assert database.rows(DIGEST) == digest
+        work()
+        assert (count(database, "ledger"), count(database, "ledger_archive")) == (24, 976)
+        database.run(
+            "insert into ledger (id, at, amount, ref) overriding system value select id, at, amount, ref from ledger_archive;"
+            " truncate ledger_archive"
+        )
+    fuse.remove()
+    assert points > 15
 
 
 # -- back again ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import pytest
 
 from pgopt.operations import CreateExtension, InstallMonitoring, InstallPgopt
 from tests.databases import Database
+from tests.integration.test_chain import CHAIN
 from tests.integration.test_monitoring import seen, watched  # noqa: F401  -- a fixture
 from tests.servers import Server
 from tools.server import server as running
@@ -64,5 +65,8 @@ def test_it_works_as_soon_as_the_extension_is_there_and_tells_when_its_table_is_
             connection.execute(f"select {', '.join(['1'] * number)}")
     assert state(recorded)[0] == "full"
     assert "pg_stat_statements.max" in state(recorded)[1]
+    # the reference chain's job
+    recorded.run(CHAIN.get_revision("0037").module.MAKE_ROOM)
+    assert state(recorded)[0] == "ok"
     recorded.run("drop extension pg_stat_statements")
     assert state(recorded)[0] == "not installed"

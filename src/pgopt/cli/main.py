@@ -21,7 +21,7 @@ def main() -> None:
     except ImportError:
         sys.stderr.write("pgopt: the command line needs typer and rich: pip install 'pgopt[cli]'\n")
         raise SystemExit(USAGE) from None
-    from pgopt.cli import explain, health, jobs, partitions, plan, restore, retention, undo, verify, worker
+    from pgopt.cli import explain, health, jobs, metrics, partitions, plan, restore, retention, undo, verify, worker
 
     app = typer.Typer(
         help="What Alembic cannot do with online operations: look before, undo what was interrupted, and see how a database is.",
@@ -32,6 +32,7 @@ def main() -> None:
     app.command("plan")(plan.plan)
     app.command("undo")(undo.undo)
     app.command("health")(health.health)
+    app.command("metrics")(metrics.metrics)
     app.command("explain")(explain.explain)
     app.command("partitions")(partitions.partitions)
     app.command("retention")(retention.retention)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgopt.copy.shape import PACKAGE
+from pgopt.errors import InvalidOperation
 from pgopt.server.queries import query
-from pgopt.server.quoting import joined, literal, sql, verbatim
+from pgopt.server.quoting import joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from psycopg.sql import Composable
@@ -58,6 +60,22 @@ class Bounds:
         ]
         return joined(before, " and ") if before else verbatim("true")
 
+    def holds(self, other: Bounds, type_: str) -> Composable:
+        """Ask whether all of another range is in this one."""
+        ends = [("<=", self.lower, other.lower), (">=", self.upper, other.upper)]
+        said = [
+            verbatim("false") if theirs is None else _compare(mine, sign, theirs, type_)
+            for sign, mine, theirs in ends
+            if mine is not None
+        ]
+        return joined(said, " and ") if said else verbatim("true")
+
+    def outside(self, column: Composable) -> Composable:
+        """Write the condition that a row is not within a range, where it has a value."""
+        ends = [("<", self.lower), (">=", self.upper)]
+        said = [sql("{} {} {}", column, verbatim(sign), end) for sign, end in ends if end is not None]
+        return sql("({})", joined(said, " or ") if said else verbatim("false"))
+
     def equals(self, other: Bounds, type_: str) -> Composable:
         """Ask whether both are the same."""
         if self.values or other.values:
@@ -86,6 +104,13 @@ class Bounds:
         return sql("array[{}]::{}[]", joined(self.values), verbatim(type_))
 
 
+def beside_all(ranges: Sequence[Bounds], column: Composable) -> Composable:
+    """Write the condition of the rows that are in none of some ranges, as a default partition has them."""
+    if not ranges:
+        return verbatim("true")
+    return sql("{} is null or ({})", column, joined((each.outside(column) for each in ranges), " and "))
+
+
 def _compare(one: Composable | None, sign: str, other: Composable | None, type_: str) -> Composable:
     sides = (verbatim("null") if side is None else side for side in (one, other))
     left, right = (sql("{}::{}", side, verbatim(type_)) for side in sides)
@@ -108,6 +133,40 @@ class Sibling:
         return Bounds.read(self.text)
 
 
+@contextmanager
+def read_alike(db: Catalog) -> Iterator[None]:
+    """Let the server write bounds so that they mean the same in each session."""
+    with db.session.rolled_back():
+        db.session.set({"timezone": "UTC", "datestyle": "ISO, MDY"}, local=True)
+        yield
+
+
 def siblings(db: Catalog, table: Relation) -> list[Sibling]:
     """Give the partitions of a table, not those below them."""
     return [Sibling(*row) for row in db.session.rows(query("siblings", PACKAGE, table=literal(table.oid)))]
+
+
+def refuse_vague(db: Catalog, name: str, type_: str, ends: Sequence[Any]) -> None:
+    """Refuse an instant that is another one in each time zone."""
+    if type_ != "timestamp with time zone":
+        return
+    for end in ends:
+        if end is not None and len({_instant(db, end, zone) for zone in ("UTC", "Pacific/Auckland")}) > 1:
+            raise InvalidOperation(f"{end!r} of {name} is another instant in each time zone: say '{end}+00'")
+
+
+def _instant(db: Catalog, value: Any, zone: str) -> Any:
+    with db.session.rolled_back():
+        db.session.set({"timezone": zone}, local=True)
+        return db.session.value(sql("select extract(epoch from {}::timestamptz)::text", literal(value)))
+
+
+def refuse_disorder(db: Catalog, name: str, type_: str, ranges: Sequence[Bounds]) -> None:
+    """Refuse ranges of which one ends where it begins, or before."""
+    for each in ranges:
+        if each.lower is None or each.upper is None:
+            continue
+        if not db.session.value(sql("select {}", _compare(each.lower, "<", each.upper, type_))):
+            raise InvalidOperation(
+                f"at= of {name} is not in order, or not within it: there is nothing from {render(each.lower)} to {render(each.upper)}"
+            )

@@ -30,9 +30,11 @@ TRIGGERS = {
 _NOTE = """
 begin
     case tg_op
-        when 'INSERT' then insert into {log} ({keys}) select {columns} from new_rows;
-        when 'UPDATE' then insert into {log} ({keys}) select {columns} from old_rows union select {columns} from new_rows;
-        when 'DELETE' then insert into {log} ({keys}) select {columns} from old_rows;
+        when 'INSERT' then insert into {log} ({keys}) select {columns} from new_rows where {within};
+        when 'UPDATE' then
+            insert into {log} ({keys})
+                select {columns} from old_rows where {within} union select {columns} from new_rows where {within};
+        when 'DELETE' then insert into {log} ({keys}) select {columns} from old_rows where {within};
         -- a partition says which rows are gone with it, the whole table says all
         else insert into {log} (gone) values (coalesce(pg_get_partition_constraintdef(tg_relid), 'true'));
     end case;
@@ -59,7 +61,7 @@ begin
         where ({t_columns}) = ({e_keys});
     insert into {target} ({stored}) overriding system value
         select {s_stored} from (select distinct {keys} from unnest(taken) where gone is null) e
-        join {source} s on ({s_columns}) = ({e_keys});
+        join (select * from {source} where {within}) s on ({s_columns}) = ({e_keys});
     return cardinality(taken);
 end
 """
@@ -83,7 +85,12 @@ class Changes:
     @property
     def note(self) -> Composable:
         """The function of the triggers."""
-        return ident("pgopt", self._name("note"))
+        return ident("pgopt", self.note_name)
+
+    @property
+    def note_name(self) -> str:
+        """The name of that function."""
+        return self._name("note")
 
     @property
     def replayer(self) -> Composable:
@@ -101,7 +108,7 @@ class Changes:
                 "select t.tgrelid::int8 from pg_trigger t join pg_proc f on f.oid = t.tgfoid and t.tgname = 'pgopt_insert'"
                 " join pg_class c on c.oid = t.tgrelid and f.pronamespace = to_regnamespace('pgopt') and f.proname = {}"
                 " order by c.relkind <> 'p', c.oid",
-                literal(self._name("note")),
+                literal(self.note_name),
             )
         )
         return [db.by_oid(oid) for (oid,) in rows]
@@ -122,13 +129,25 @@ class Changes:
         yield self._note("begin return null; end")
         yield sql("revoke all on function {}() from public", self.note)
 
-    def begin(self, db: Catalog, source: Relation, target: Relation, match: Sequence[str]) -> Iterator[Composable]:
+    def begin(
+        self, db: Catalog, source: Relation, target: Relation, match: Sequence[str], within: str = "true"
+    ) -> Iterator[Composable]:
         """Let the triggers note what they see from now on, under the names that the tables are called by here."""
-        yield self._note(self._body(_NOTE, db, source, target, match))
+        yield self._note(self._body(_NOTE, db, source, target, match, within))
         yield self._function(
-            self.replayer, "(most integer) returns integer", self._body(_REPLAY, db, source, target, match), ""
+            self.replayer, "(most integer) returns integer", self._body(_REPLAY, db, source, target, match, within), ""
         )
         yield sql("revoke all on function {}(integer) from public", self.replayer)
+
+    def remember(self, source: Relation, target: Relation, key: Sequence[str], *, ready: bool = False) -> Composable:
+        """Write down that one table follows another."""
+        return sql(
+            "insert into pgopt.copy (source, target, log, key, ready) values ({}, {}, {}, {}, {})",
+            *map(literal, (source.oid, target.oid)),
+            sql("{}::regclass", literal(render(self.log))),
+            literal(list(key)),
+            literal(ready),
+        )
 
     def watch(self, table: Relation) -> Iterator[Composable]:
         """Put the triggers on a table; SHARE ROW EXCLUSIVE."""
@@ -178,14 +197,17 @@ class Changes:
 
     def _function(self, name: Composable, signature: str, body: str, more: str) -> Composable:
         return sql(
-            "create or replace function {}{} language plpgsql {} set search_path = pg_catalog, pg_temp as {}",
+            "create or replace function {}{} language plpgsql {} set search_path = pg_catalog, pg_temp"
+            " set datestyle = 'ISO, MDY' as {}",
             name,
             verbatim(signature),
             verbatim(more),
             literal(body),
         )
 
-    def _body(self, template: str, db: Catalog, source: Relation, target: Relation, match: Sequence[str]) -> str:
+    def _body(
+        self, template: str, db: Catalog, source: Relation, target: Relation, match: Sequence[str], within: str
+    ) -> str:
         keys = [ident(f"k{number}") for number, _ in enumerate(match, 1)]
         names = [ident(name) for name in match]
         stored = [ident(name) for name in stored_columns(db, source)]
@@ -193,6 +215,7 @@ class Changes:
             sql(
                 template,
                 log=self.log,
+                within=verbatim(within),
                 source=source.ident,
                 target=target.ident,
                 target_text=literal(render(target.ident)),

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pgopt.copy.changes import Changes
+from pgopt.copy.filling import Filling
 from pgopt.copy.move import Move, locks_on_parts, locks_on_views, rename_index
 from pgopt.copy.shape import (
     GONE,
@@ -19,14 +20,11 @@ from pgopt.copy.shape import (
     in_order,
     indexes_of,
     other,
-    stored_columns,
     tree,
 )
-from pgopt.errors import InvalidOperation
-from pgopt.plan.step import BatchStep, DrainStep, Step
+from pgopt.plan.step import DrainStep, Step
 from pgopt.server.locks import Lock, Mode
-from pgopt.server.objects import above
-from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
+from pgopt.server.quoting import ident, literal, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,23 +34,6 @@ if TYPE_CHECKING:
     from pgopt.plan.step import AnyStep
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import Relation
-
-_COMPARE = """
-do {tag}
-declare
-    rows_here bigint; sum_here numeric; rows_there bigint; sum_there numeric;
-begin
-    select h.n, h.s, t.n, t.s into rows_here, sum_here, rows_there, sum_there
-    from (select count(*) as n, coalesce(sum(hashtextextended(row({columns})::text, 0)), 0) as s from {source} r
-          where {condition} and not {logged}) h,
-         (select count(*) as n, coalesce(sum(hashtextextended(row({columns})::text, 0)), 0) as s from {target} r
-          where {condition} and {bounds} and not {logged}) t;
-    if (rows_here, sum_here) is distinct from (rows_there, sum_there) and not exists (select from {log} where gone is not null) then
-        raise exception using errcode = 'data_corrupted', message = format({message}, rows_here, rows_there);
-    end if;
-end
-{tag}
-"""
 
 
 @dataclass(frozen=True)
@@ -70,7 +51,7 @@ class Exchange:
     index: Callable[[Index], Index]
     """Makes an index of the other form out of one that the table has."""
     leave: Sequence[str] = ()
-    """Foreign keys that do not come along."""
+    """Foreign keys of the table to itself that do not come along."""
     finish: Callable[[Catalog], Iterable[Composable]] = field(default=lambda _: ())
     """What else is said in the transaction of the swap."""
     also: Sequence[Lock] = ()
@@ -110,33 +91,21 @@ class Exchange:
 
     # -- before the swap -------------------------------------------------------------------------------------------------
 
+    @property
+    def filling(self) -> Filling:
+        """How the other one gets its rows."""
+        return Filling(self.table, self.target, self.key, self.match, self.changes, self._is_swapped)
+
     def copy(self, db: Catalog) -> Iterator[AnyStep]:
         """Give the steps that fill the other one."""
-        yield self._watch(db)
-        sources = self._leaves(db)
-        for leaf in sources:
-            yield self._fill(db, leaf)
-        yield self._forget_copies()
-        for found in indexes_of(db, self.table):
-            yield self._build(found)
-        yield self._analyze()
-        yield from self.follow(db)
-        for leaf in sources:
-            yield self._verify(db, leaf)
+        indexes = [
+            (found.name, beside(found.name, self.form), self.index(found)) for found in indexes_of(db, self.table)
+        ]
+        yield from self.filling.copy(db, indexes)
 
     def follow(self, db: Catalog) -> Iterator[DrainStep]:
         """Do to the other one what was done to the table."""
-        there = db.relation(self.target, self.table.schema)
-        yield DrainStep(
-            f"replay changes of {self.table}",
-            self.changes.replay,
-            self.table,
-            locks=[
-                *(Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in tree(db, self.table)),
-                *([Lock(Mode.ROW_EXCLUSIVE, there.name, there.schema)] if there else []),
-            ],
-            done=self._is_swapped,
-        )
+        yield from self.filling.follow(db)
 
     def prepare_way_back(self) -> Iterator[Step]:
         """Put the triggers on the other one that will note its changes; they note nothing yet."""
@@ -153,125 +122,6 @@ class Exchange:
             locks=[Lock(Mode.ACCESS_SHARE, self.table.name, self.table.schema)],
             done=back.exists,
         )
-
-    def _watch(self, db: Catalog) -> Step:
-        watched = tree(db, self.table)
-
-        def statements(db: Catalog) -> Iterator[Composable]:
-            target = db.table(self.target, self.table.schema)
-            yield from self.changes.create(self.table, self.match)
-            yield from self.changes.begin(db, self.table, target, self.match)
-            for each in watched:
-                yield from self.changes.watch(each)
-            yield sql(
-                "insert into pgopt.copy (source, target, log, key) values ({}, {}, {}, {})",
-                *map(literal, (self.table.oid, target.oid)),
-                sql("{}::regclass", literal(render(self.changes.log))),
-                literal(list(self.key)),
-            )
-
-        return Step(
-            f"note changes of {self.table}",
-            statements,
-            locks=[Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema) for each in watched],
-            done=self.changes.exists,
-        )
-
-    def _fill(self, db: Catalog, leaf: Relation) -> BatchStep:
-        columns = joined(map(ident, stored_columns(db, leaf)))
-        target = ident(self.table.schema, self.target)
-        return BatchStep(
-            f"copy {leaf}",
-            leaf,
-            (),
-            lambda rows: sql(
-                "insert into {} ({}) overriding system value select {} from only {} where {}",
-                target,
-                columns,
-                columns,
-                leaf.ident,
-                rows,
-            ),
-            locks=[Lock(Mode.ACCESS_SHARE, leaf.name, leaf.schema)],
-            into=target,
-            # what was copied of the old files; all that was in them and is still there is in the new ones
-            restart=[sql("delete from {} where {}", target, _bounds(db, leaf))],
-        )
-
-    def _forget_copies(self) -> Step:
-        def statements(db: Catalog) -> Iterator[Composable]:
-            yield self.changes.forget_copies(db.table(self.target, self.table.schema), self.match)
-
-        return Step(
-            f"take rows that moved out of the copy of {self.table}",
-            statements,
-            done=lambda db: not self.changes.waiting(db),
-        )
-
-    def _build(self, found: Index) -> Step:
-        name, table = beside(found.name, self.form), ident(self.table.schema, self.target)
-        return Step(
-            f"build {found.name} of the copy of {self.table}",
-            self.index(found).create(name, table),
-            done=lambda db: self._is_built(db, name),
-        )
-
-    def _is_built(self, db: Catalog, name: str) -> bool:
-        index = db.index(name, self.table.schema)
-        if index is None:
-            return False
-        if index.table != db.table(self.target, self.table.schema).oid:
-            raise InvalidOperation(
-                f"index {index}, whose name pgopt wants for the copy, belongs to another table: rename it"
-            )
-        return True
-
-    def _analyze(self) -> Step:
-        """Gather statistics before anybody asks; of a partitioned table autovacuum never does."""
-        query = "select reltuples >= 0 from pg_class where oid = to_regclass({})"
-        table = ident(self.table.schema, self.target)
-        return Step(
-            f"analyze the copy of {self.table}",
-            sql("analyze {}", table),
-            done=lambda db: bool(db.session.value(sql(query, literal(render(table))))),
-        )
-
-    def _verify(self, db: Catalog, leaf: Relation) -> BatchStep:
-        columns = [sql("r.{}", ident(column.name)) for column in db.columns(leaf)]
-        called = str(leaf).replace("%", "%%")
-        message = (
-            f"the copy of {called} differs: %s rows there and %s in the copy, or other contents, among the rows that were compared;"
-            " nothing was swapped"
-        )
-
-        bounds = _bounds(db, leaf)
-        # whether a hash is that of a partition, the server asks the parent
-        asked = above(leaf, tree(db, self.table)) if "satisfies_hash_partition" in render(bounds) else ()
-
-        def statement(rows: Composable) -> Composable:
-            return sql(
-                _COMPARE,
-                tag=verbatim("$pgopt_compare$"),
-                columns=joined(columns),
-                source=leaf.ident,
-                target=ident(self.table.schema, self.target),
-                condition=rows,
-                bounds=_bounds(db, leaf),
-                log=self.changes.log,
-                logged=self.changes.keys_in(self.match),
-                message=literal(message),
-            )
-
-        return BatchStep(
-            f"compare {leaf} with its copy",
-            leaf,
-            self.key,
-            statement,
-            locks=[Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in (leaf, *asked)],
-        )
-
-    def _leaves(self, db: Catalog) -> list[Relation]:
-        return [each for each in tree(db, self.table) if each.kind == "r"]
 
     def _is_swapped(self, db: Catalog) -> bool:
         there = db.relation(self.table.name, self.table.schema)
@@ -321,25 +171,21 @@ class Exchange:
         yield sql("delete from pgopt.copy where source = {}::oid::regclass", literal(self.table.oid))
         if self.keep:
             yield from self.changes_back.begin(db, new, old, self.match)
-            yield sql(
-                "insert into pgopt.copy (source, target, log, key, ready) values ({}, {}, {}, {}, true)",
-                *map(literal, (new.oid, old.oid)),
-                sql("{}::regclass", literal(render(self.changes_back.log))),
-                literal(list(self.key)),
-            )
+            yield self.changes_back.remember(new, old, self.key, ready=True)
         yield from self.finish(db)
 
     def _take_place(self, db: Catalog, target: Relation) -> Iterator[Composable]:
         move = Move(db, self.table, target, self.aside)
-        foreign_keys = [key for key in move.foreign_keys if key.name not in self.leave]
+        # others' may be called the same
+        own = [key for key in move.foreign_keys if not (key.name in self.leave and key.referent == self.table.oid)]
         yield from move.take()
-        for key in foreign_keys:
+        for key in move.foreign_keys:
             yield sql("alter table {} drop constraint {}", move.aside, ident(key.name))
         for index in move.indexes:
             yield rename_index(self.table, index.name, beside(index.name, self.aside_form))
             yield rename_index(self.table, beside(index.name, self.form), index.name)
         yield from move.give()
-        for key in foreign_keys:
+        for key in own:
             yield from _add_foreign_key(db, key, self.table, target)
 
 
@@ -349,10 +195,3 @@ def _add_foreign_key(db: Catalog, key: ForeignKey, source: Relation, target: Rel
     tables = [leaf.ident for leaf in leaves] if target.partitioned and db.version < 180000 else [source.ident]
     for table in tables:
         yield sql("alter table {} add constraint {} {} not valid", table, ident(key.name), verbatim(key.definition))
-
-
-def _bounds(db: Catalog, leaf: Relation) -> Composable:
-    """Give the condition that the rows of a partition meet."""
-    return verbatim(
-        db.session.value(sql("select coalesce(pg_get_partition_constraintdef({}), 'true')", literal(leaf.oid)))
-    )

@@ -20,6 +20,9 @@ PACKAGE = __package__
 PLAIN, PARTED, PART, GONE = "plain", "parted", "part", "gone"
 """What there is beside a table: its plain or its partitioned form, being made or kept up; what was made for it as a partition; and what
 is of no use any more."""
+PIECES, WHOLE, REST = "pieces", "whole", "rest"
+"""What there is beside a partition that is split: what holds its pieces until they are attached; itself, when they are; and the piece
+that takes the place of a default."""
 QUALIFIED = "select set_config('search_path', '', true), set_config('row_security', 'off', true)"
 """Sent in a transaction before definitions are read, so that the server writes all names in full, and hides no rows."""
 

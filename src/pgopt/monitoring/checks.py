@@ -6,18 +6,19 @@ The thresholds are those of PgHero, where it has one.
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.monitoring import BY_NAME, SLOW_QUERIES, STATE, View
+from pgopt.monitoring import BY_NAME, SLOW_QUERIES, STATE
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, name_of, render, sql
 from pgopt.server.session import server_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from psycopg.sql import Composable
 
@@ -62,59 +63,73 @@ class Health:
     notes: list[str] = field(default_factory=list)
 
 
-RESTING_ON = {"partition_headroom": "partitioned", "failing_views": "materialized"}
+RESTING_ON = {"partition_headroom": "partitioned", "failing_views": "materialized", "stale_views": "refresh"}
 """What is asked of tables of the pgopt schema alone."""
 
 
-def look(session: Session) -> Health:
-    """Make all checks, in a transaction that only reads; takes no lock but ACCESS SHARE."""
-    health = Health()
+@contextmanager
+def reading(session: Session) -> Iterator[None]:
+    """Open a transaction that only reads, for a block of queries; takes no lock but ACCESS SHARE."""
     session.run("begin read only")
     try:
         session.set(SESSION, local=True)
-        for name, check in CHECKS.items():
-            if (question := _question(session, BY_NAME[name])) is not None:
-                _look_at(session, health, name, question, check)
-        _look_at_statements(session, health)
+        yield
     finally:
         session.abandon()
+
+
+def look(session: Session) -> Health:
+    """Make all checks, inside `reading`."""
+    health = Health()
+    for name, check in CHECKS.items():
+        rows = rows_of(session, name, health.notes)
+        health.findings += [finding for row in rows if (finding := check(row)) is not None]
     health.findings = sorted(dict.fromkeys(health.findings), key=lambda finding: -finding.hurts)
     return health
 
 
-def _look_at(
-    session: Session, health: Health, name: str, question: Composable, check: Callable[[Row], Finding | None]
-) -> None:
+def rows_of(session: Session, name: str, notes: list[str]) -> Sequence[Row]:
+    """Read what a view shows; where that cannot be, a note says why, and nothing is hidden by it."""
+    question = _question(session, name, notes)
+    return [] if question is None else asked(session, name, question, notes)
+
+
+def asked(session: Session, name: str, question: Composable, notes: list[str]) -> Sequence[Row]:
+    """Send a query in a savepoint; where it fails, a note says why."""
     session.run("savepoint looking")
     try:
-        rows = session.rows(question)
+        return [row._mapping for row in session.rows(question)]
     except DBAPIError as error:
-        health.notes.append(f"{name} could not be looked at: {server_error(error).sentence}")
+        notes.append(f"{name} could not be looked at: {server_error(error).sentence}")
         session.run("rollback to looking")
-    else:
-        health.findings += [finding for row in rows if (finding := check(row._mapping)) is not None]
+        return []
 
 
-def _question(session: Session, view: View) -> Composable | None:
+def readable(session: Session, name: str) -> bool:
+    """Whether there is such a relation in the pgopt schema that we may read."""
+    return bool(session.value(query("readable", "pgopt.monitoring", name=literal(name))))
+
+
+def _question(session: Session, name: str, notes: list[str]) -> Composable | None:
     """Read a view whose owner may see more than we do, where it is installed; else run its query, where that can be run."""
-    if view.owned and _readable(session, view.name):
+    if name in (SLOW_QUERIES, STATE):
+        return _of_statements(session, name, notes)
+    view = BY_NAME[name]
+    if view.owned and readable(session, view.name):
         return sql("select * from {}", ident("pgopt", view.name))
-    if view.name in RESTING_ON and not _readable(session, RESTING_ON[view.name]):
+    if view.name in RESTING_ON and not readable(session, RESTING_ON[view.name]):
         return None
     return view.query()
 
 
-def _readable(session: Session, name: str) -> bool:
-    return bool(session.value(query("readable", "pgopt.monitoring", name=literal(name))))
-
-
-def _look_at_statements(session: Session, health: Health) -> None:
+def _of_statements(session: Session, name: str, notes: list[str]) -> Composable | None:
     place, trouble = session.row(query("statements", "pgopt.monitoring"))
-    if trouble is not None:
-        health.notes.append(f"{SLOW_QUERIES} could not be looked at: pg_stat_statements is {trouble}")
-        return
-    for name, check in ((SLOW_QUERIES, slow_query), (STATE, statements_full)):
-        _look_at(session, health, name, query(name, "pgopt.monitoring", place=ident(place)), check)
+    if trouble is None:
+        return query(name, "pgopt.monitoring", place=ident(place))
+    note = f"{SLOW_QUERIES} could not be looked at: pg_stat_statements is {trouble}"
+    if note not in notes:
+        notes.append(note)
+    return None
 
 
 # -- the checks: a row of a view in, a finding out -----------------------------------------------------------------------
@@ -192,6 +207,23 @@ def failing_view(row: Row) -> Finding:
     message = f"{since}; its last {row['failures']} refreshes have failed: {_short(row['error'])}"
     mend = _call("refresh_materialized_view", row["view_name"], **_schema(row))
     return Finding("failing_views", 60, _name(row["schema_name"], row["view_name"]), message, mend)
+
+
+def stale_view(row: Row) -> Finding | None:
+    """A materialized view that was not refreshed for three times as long as usual, or never filled."""
+    if row["failures"]:
+        # said of failing_views
+        return None
+    if not row["populated"]:
+        message = "was never filled: reading it is an error"
+    else:
+        message = (
+            f"shows what was there on {row['fresh_at']:%Y-%m-%d %H:%M}, {_long(row['age'])} ago;"
+            f" it is usually refreshed every {_long(row['usual'])}"
+        )
+    mend = _call("refresh_materialized_view", row["view_name"], **_schema(row))
+    hurts = 50 if row["populated"] else 58
+    return Finding("stale_views", hurts, _name(row["schema_name"], row["view_name"]), message, mend)
 
 
 def partition_headroom(row: Row) -> Finding | None:
@@ -310,6 +342,7 @@ CHECKS: dict[str, Callable[[Row], Finding | None]] = {
     "sequence_headroom": sequence_headroom,
     "partition_headroom": partition_headroom,
     "failing_views": failing_view,
+    "stale_views": stale_view,
     "invalid_objects": invalid_objects,
     "missing_fk_indexes": missing_fk_index,
     "cache_hit": cache_hit,
@@ -317,6 +350,8 @@ CHECKS: dict[str, Callable[[Row], Finding | None]] = {
     "table_bloat": table_bloat,
     "duplicate_indexes": duplicate_index,
     "unused_indexes": unused_index,
+    SLOW_QUERIES: slow_query,
+    STATE: statements_full,
 }
 
 
@@ -382,6 +417,15 @@ def _bloat(row: Row) -> str:
 
 def _seconds(time: Any) -> str:
     return f"{time.total_seconds():,.0f} s"
+
+
+def _long(time: Any) -> str:
+    """Say how long, in the unit that fits."""
+    seconds = time.total_seconds()
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _short(text: str | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pgopt.operations.archive import CreateArchiveTable, DropArchiveTable
 from pgopt.operations.base import Action, Operation, StateOperation, registry
+from pgopt.operations.bloat import ReindexBloated
 from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
 from pgopt.operations.columns import AddColumnOnline, Backfill, DropColumnOnline
 from pgopt.operations.denormalization import (
@@ -46,6 +47,8 @@ from pgopt.operations.retention import (
     ResetRetentionPolicy,
 )
 from pgopt.operations.single_partitions import AttachPartition, DetachPartition
+from pgopt.operations.snapshots import InstallSnapshots, UninstallSnapshots
+from pgopt.operations.split_partitions import MergePartitions, SplitPartition
 from pgopt.operations.statistics import (
     Analyze,
     CreateStatistics,
@@ -95,11 +98,14 @@ __all__ = [
     "FinalizePartitioning",
     "InstallMonitoring",
     "InstallPgopt",
+    "InstallSnapshots",
     "LeavePgCron",
     "ManagePartitions",
+    "MergePartitions",
     "Operation",
     "PartitionTable",
     "RefreshMaterializedView",
+    "ReindexBloated",
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",
@@ -112,9 +118,11 @@ __all__ = [
     "SetColumnStatistics",
     "SetNotNullOnline",
     "SetStorageParameters",
+    "SplitPartition",
     "StateOperation",
     "UninstallMonitoring",
     "UninstallPgopt",
+    "UninstallSnapshots",
     "UnmanagePartitions",
     "UnpartitionTable",
     "UnscheduleJob",

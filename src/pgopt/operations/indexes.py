@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations import index_steps as steps
+from pgopt.operations import index_trees as trees
 from pgopt.operations.base import Action, StateOperation, operation, other
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.objects import Relation
-from pgopt.server.quoting import check_name, ident, name_of, sql
+from pgopt.server.quoting import check_name, ident, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +101,7 @@ class CreateIndexConcurrently(IndexOperation):
         table = db.table(self.table, self.schema)
         steps.same_or_refuse(db, self, table)
         if table.partitioned:
-            yield from steps.build_on_tree(db, steps.IndexParts(self), table)
+            yield from trees.build_on_tree(db, trees.IndexParts(self), table)
         else:
             yield steps.build(self, self.key, table)
         if self.comment is not None:
@@ -130,12 +131,8 @@ class DropIndexConcurrently(IndexOperation):
 
     def notes(self, db: Catalog) -> Sequence[str]:
         table = db.table(self.table, self.schema)
-        if not table.partitioned:
-            return ()
-        return [
-            f"{self.table} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant",
-            *steps.note_names(steps.names_not_ours(db, self.key, table), "indexes"),
-        ]
+        others = trees.names_not_ours(db, self.key, table) if table.partitioned else []
+        return [*_note_drop(table), *trees.note_names(others, "indexes")]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
@@ -144,10 +141,20 @@ class DropIndexConcurrently(IndexOperation):
             steps.refuse_to_drop(db, index, table, reversible=bool(self.columns), comment=self.comment)
             if self.columns:
                 steps.same_or_refuse(db, self, table)
-        if table.partitioned:
-            yield from steps.drop_from_tree(db, self, table)
-        else:
-            yield steps.drop(self.key, table)
+        yield from _drop(db, self, table)
+
+
+def _note_drop(table: Relation) -> Sequence[str]:
+    if not table.partitioned:
+        return ()
+    return [f"{table.name} is partitioned: dropping takes ACCESS EXCLUSIVE on all its partitions for an instant"]
+
+
+def _drop(db: Catalog, of: IndexOperation, table: Relation) -> Iterator[Step]:
+    if table.partitioned:
+        yield from trees.drop_from_tree(db, of, table)
+    else:
+        yield steps.drop(of.key, table)
 
 
 @operation("replace_index_concurrently")
@@ -155,7 +162,7 @@ class ReplaceIndexConcurrently(IndexOperation):
     """Give an index another definition under its name, with never a moment without one of the two.
 
     The new one is built beside the old one, then both are renamed in one short transaction that takes SHARE UPDATE
-    EXCLUSIVE on the indexes, then the old one is dropped. ``old`` is what was there, as an operation; with it the
+    EXCLUSIVE on the indexes, those of partitions, too; then the old one is dropped. ``old`` is what was there, as an operation; with it the
     replacement can be undone::
 
         op.replace_index_concurrently(
@@ -191,29 +198,37 @@ class ReplaceIndexConcurrently(IndexOperation):
         ours = {name: getattr(self, name) for name in _DEFINITION if getattr(self, name) != _BARE[name]}
         return replace(self, **self._replaced(), old=ours)
 
+    def notes(self, db: Catalog) -> Sequence[str]:
+        return _note_drop(db.table(self.table, self.schema))
+
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
-        if table.partitioned:
-            raise InvalidOperation(
-                f"{table} is partitioned, and the names of its partitions' indexes would not come back: create an index under"
-                f" another name, then drop {self.key}"
-            )
-        new, old = name_of(self.key, "pgopt_new"), name_of(self.key, "pgopt_old")
+        new, old = (replace(self, name=name(self.key)) for name in (steps.new_name, steps.old_name))
         if steps.is_there(db, self, self.key, table):
-            yield steps.drop(new, table)
+            yield from _drop(db, new, table)
             if self.comment is not None:
                 yield steps.comment(self, self.key, table)
+            yield from _drop(db, old, table)
+            return
+        self._check_replaced(db, table)
+        if db.index(old.key, table.schema):
+            yield from _drop(db, old, table)
+        if (there := db.index(new.key, table.schema)) and not steps.is_same(db, self, there, table):
+            yield from _drop(db, new, table)
+        yield from self._exchange(db, new, old, table)
+
+    def _exchange(self, db: Catalog, new: IndexOperation, old: IndexOperation, table: Relation) -> Iterator[Step]:
+        if table.partitioned:
+            yield from trees.build_on_tree(db, trees.IndexParts(new), table)
         else:
-            self._check_replaced(db, table)
-            if db.index(old, table.schema):
-                yield steps.drop(old, table)
-            if db.index(new, table.schema) and not steps.is_there(db, self, new, table):
-                yield steps.drop(new, table)
-            yield steps.build(self, new, table)
-            if self.comment is not None:
-                yield steps.comment(self, new, table)
-            yield steps.swap_names(self.key, new, old, table)
-        yield steps.drop(old, table)
+            yield steps.build(self, new.key, table)
+        if self.comment is not None:
+            yield steps.comment(self, new.key, table)
+        if table.partitioned:
+            yield from trees.swap_trees(db, self, new.key, table)
+        else:
+            yield steps.swap_names(self.key, [(table.schema, self.key, new.key)])
+            yield steps.drop(old.key, table)
 
     def _replaced(self) -> dict[str, Any]:
         """Give the whole definition of the old index."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pgopt.errors import InvalidOperation
-from pgopt.operations import constraint_steps, index_steps
+from pgopt.operations import constraint_steps, index_steps, index_trees
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, literal, name_of, sql, verbatim
@@ -27,7 +27,7 @@ def create(db: Catalog, of: KeyOperation, table: Relation) -> Iterator[Step]:
     """Build the index concurrently, then make it the constraint's; on a partitioned table on each partition."""
     if table.partitioned:
         _refuse_without_partition_key(db, of, table)
-        yield from index_steps.build_on_tree(db, KeyParts(of, tuple(_drops(db, of, table))), table)
+        yield from index_trees.build_on_tree(db, KeyParts(of, tuple(_drops(db, of, table))), table)
         return
     if db.constraint(table, of.name) is None:
         index_steps.same_or_refuse(db, of.index(of.name, table), table)
@@ -224,7 +224,7 @@ def _refuse_to_strand(db: Catalog, key: Constraint | None, table: Relation) -> N
 
 
 @dataclass(frozen=True)
-class KeyParts(index_steps.Parts):
+class KeyParts(index_trees.Parts):
     """How a key comes about on the tables of a partitioned one: constraints, since a bare index is not adopted."""
 
     key: KeyOperation
@@ -258,8 +258,8 @@ def _drops(db: Catalog, of: KeyOperation, root: Relation) -> Iterator[Step]:
     """Drop what an interrupted run has left on partitions, then the key of the parent with its parts."""
     parts = db.partitions(root)
     for part in reversed(parts):
-        name = index_steps.part_name(of.name, part)
-        below = index_steps.with_parts(part, parts)
+        name = index_trees.part_name(of.name, part)
+        below = index_trees.with_parts(part, parts)
         yield _drop_constraint(db, name, below).unless(partial(_is_adopted, name=name, table=part))
         if not part.partitioned:
             yield index_steps.drop(name, part).unless(partial(constraint_steps.has, name=name, table=part))

@@ -7,7 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, LiteralString
 
 from pgopt.errors import InvalidOperation, NotReversible
-from pgopt.operations import constraint_steps, index_steps
+from pgopt.operations import constraint_steps, index_trees
 from pgopt.operations import key_steps as steps
 from pgopt.operations.base import StateOperation, operation, other
 from pgopt.operations.indexes import CreateIndexConcurrently
@@ -86,7 +86,7 @@ class KeyOperation(StateOperation):
         table = constraint_steps.table_of(db, self.table, self.schema)
         if not self.columns or not table.partitioned:
             return ()
-        return index_steps.note_names(index_steps.names_not_ours(db, self.name, table), "constraints")
+        return index_trees.note_names(index_trees.names_not_ours(db, self.name, table), "constraints")
 
     def refuse_without_columns(self) -> None:
         """Refuse to be undone where nobody has said how."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pgopt.copy.bounds import Bounds, Sibling, siblings
+from pgopt.copy.bounds import Bounds, Sibling, refuse_vague, siblings
 from pgopt.copy.shape import PACKAGE, QUALIFIED, foreign_keys_of, foreign_keys_to, in_order, proof_of
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations import constraint_steps
@@ -74,22 +74,8 @@ class SinglePartition(StateOperation):
                 f"{table} is partitioned by {'lists: say values=' if strategy == 'l' else 'ranges: say lower= and upper='}"
             )
         column = db.column(table, key[0])
-        self._refuse_vague(db, column.type)
+        refuse_vague(db, self.name, column.type, [self.lower, self.upper, *self.values])
         return Places(table, part, column.name, column.type)
-
-    def _refuse_vague(self, db: Catalog, type_: str) -> None:
-        """Refuse an instant that is another one in each time zone."""
-        if type_ != "timestamp with time zone":
-            return
-        for end in (self.lower, self.upper, *self.values):
-            if end is not None and len({_instant(db, end, zone) for zone in ("UTC", "Pacific/Auckland")}) > 1:
-                raise InvalidOperation(f"{end!r} of {self.name} is another instant in each time zone: say '{end}+00'")
-
-
-def _instant(db: Catalog, value: str | int, zone: str) -> Any:
-    with db.session.rolled_back():
-        db.session.set({"timezone": zone}, local=True)
-        return db.session.value(sql("select extract(epoch from {}::timestamptz)::text", literal(value)))
 
 
 @dataclass(frozen=True)
@@ -176,6 +162,7 @@ class Places:
             *(
                 Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema, is_index=True)
                 for each in db.indexes_on(self.table)
+                if on_table < Mode.ACCESS_EXCLUSIVE
             ),
             *(
                 Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True)

@@ -13,4 +13,5 @@ def scripts(version: int, what: str) -> list[str]:
     found = sorted(
         (each for each in folder.iterdir() if each.name.endswith(f"_{what}.sql")), key=lambda each: each.name
     )
-    return [each.read_text() for each in (reversed(found) if what == "down" else found)]
+    # what was made last rests on what was made first
+    return [each.read_text() for each in (found if what == "up" else reversed(found))]

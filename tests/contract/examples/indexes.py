@@ -512,6 +512,32 @@ REPLACED = [
         ),
         writes='insert into "S"."T" values ({n}, {n})',
     ),
+    Example(
+        "replace on partitions whose indexes the server has named",
+        EVENTS + "create index ix_kind on events (kind)",
+        ReplaceIndexConcurrently("ix_kind", "events", ["kind", "at desc"], comment="wider", old=["kind"]),
+        writes=EVENT_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "replace on partitions of partitions, in another schema",
+        f"""
+            create schema "S";
+            create table "S"."T" (a int, b int) partition by range (a);
+            create table "S"."T %1" partition of "S"."T" for values from (0) to (1000) partition by hash (b);
+            create table "S"."T %1 0" partition of "S"."T %1" for values with (modulus 2, remainder 0);
+            create table "S"."T %1 1" partition of "S"."T %1" for values with (modulus 2, remainder 1);
+            create table "S"."T rest" partition of "S"."T" default;
+            insert into "S"."T" select g, g from generate_series(1, 100) g;
+            create index "{LONG_INDEX}" on "S"."T" (b) where a > 3;
+        """,
+        ReplaceIndexConcurrently(
+            LONG_INDEX, "T", ["b"], include=["a"], schema="S", old={"columns": ["b"], "where": "a > 3"}
+        ),
+        writes='insert into "S"."T" values ({n}, {n})',
+        scriptable=False,
+    ),
 ]
 
 RENAMED = [

@@ -52,7 +52,7 @@ end
 $$;
 comment on function pgopt.key_at is 'the least value of the partition key at a local time';
 
-create function pgopt.periods(by jsonb, first text, last text)
+create function pgopt.periods(by jsonb, first text, last text, most integer default 2147483647)
 returns table (suffix text, lower text, upper text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -66,7 +66,8 @@ begin
     if by ->> 'kind' = 'int' then
         size := (by ->> 'step')::numeric;
         number := floor(first::numeric / size) * size;
-        while number <= last::numeric loop
+        for i in 1 .. most loop
+            exit when number > last::numeric;
             return query select replace(trim_scale(number)::text, '-', 'm'), trim_scale(number)::text, trim_scale(number + size)::text;
             number := number + size;
         end loop;
@@ -74,13 +75,14 @@ begin
     end if;
     step := (by ->> 'step')::interval;
     start := date_trunc(by ->> 'unit', pgopt.moment_of(by, first) + shift) - shift;
-    while start <= pgopt.moment_of(by, last) loop
+    for i in 1 .. most loop
+        exit when start > pgopt.moment_of(by, last);
         return query select to_char(start, by ->> 'suffix'), pgopt.key_at(by, start), pgopt.key_at(by, start + step);
         start := start + step;
     end loop;
 end
 $$;
-comment on function pgopt.periods is 'the partitions that hold the keys from the first to the last, with their bounds';
+comment on function pgopt.periods is 'the partitions that hold the keys from the first to the last, with their bounds; no more than said';
 
 create function pgopt.later(by jsonb, value text, periods integer) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -281,48 +283,55 @@ union all
 $$;
 comment on function pgopt.likeness is 'the statements that make a new table what a sibling is';
 
-create function pgopt.likeness_of_indexes(sibling regclass, made regclass) returns setof text
+create function pgopt.likeness_of_index(sibling regclass, made regclass) returns setof text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
 with pair as (
-    select x.indexrelid, x.indisreplident, x.indisclustered, c.reloptions, c.reltablespace, n.oid::regclass as made_index, n.relname,
-           n.reltablespace as made_space, obj_description(x.indexrelid, 'pg_class') as comment
+    select x.indisreplident, x.indisclustered, c.reloptions, c.reltablespace, n.relname, n.reltablespace as made_space,
+           y.indrelid::regclass as made_table, obj_description(sibling, 'pg_class') as comment
     from pg_index x
     join pg_class c on c.oid = x.indexrelid
-    join pg_inherits h on h.inhrelid = x.indexrelid
-    join pg_inherits o on o.inhparent = h.inhparent
-    join pg_index y on y.indexrelid = o.inhrelid and y.indrelid = made
-    join pg_class n on n.oid = y.indexrelid
-    where x.indrelid = sibling
+    join pg_index y on y.indexrelid = made
+    join pg_class n on n.oid = made
+    where x.indexrelid = sibling
 )
-select format('alter index %s set (%s)', made_index, array_to_string(reloptions, ', ')) from pair where reloptions is not null
+select format('alter index %s set (%s)', made, array_to_string(reloptions, ', ')) from pair where reloptions is not null
 union all
-select format('alter index %s set tablespace %I', made_index, coalesce(t.spcname, 'pg_default'))
+select format('alter index %s set tablespace %I', made, coalesce(t.spcname, 'pg_default'))
 from pair left join pg_tablespace t on t.oid = reltablespace where reltablespace <> made_space
 union all
-select format('alter index %s alter column %s set statistics %s', made_index, a.attnum, a.attstattarget)
-from pair join pg_attribute a on a.attrelid = indexrelid where a.attstattarget >= 0
+select format('alter index %s alter column %s set statistics %s', made, a.attnum, a.attstattarget)
+from pair join pg_attribute a on a.attrelid = sibling and a.attstattarget >= 0
 union all
-select format('alter table %s replica identity using index %I', made, relname) from pair where indisreplident
+select format('alter table %s replica identity using index %I', made_table, relname) from pair where indisreplident
 union all
-select format('alter table %s cluster on %I', made, relname) from pair where indisclustered
+select format('alter table %s cluster on %I', made_table, relname) from pair where indisclustered
 union all
-select format('comment on index %s is %L', made_index, comment) from pair where comment is not null
+select format('comment on index %s is %L', made, comment) from pair where comment is not null
+$$;
+comment on function pgopt.likeness_of_index is 'the statements that make the index of a new partition what that of a sibling is';
+
+create function pgopt.likeness_of_indexes(sibling regclass, made regclass) returns setof text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+select pgopt.likeness_of_index(x.indexrelid, y.indexrelid)
+from pg_index x
+join pg_inherits h on h.inhrelid = x.indexrelid
+join pg_inherits o on o.inhparent = h.inhparent
+join pg_index y on y.indexrelid = o.inhrelid and y.indrelid = made
+where x.indrelid = sibling
 $$;
 comment on function pgopt.likeness_of_indexes is 'the statements that make the indexes of a new partition what those of a sibling are';
 
-create function pgopt.make_partition(parent regclass, name text, lower text, upper text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp set default_tablespace = '' set timezone = 'UTC' set datestyle = 'ISO'
+create function pgopt.make_like(parent regclass, sibling regclass, name text) returns regclass
+language plpgsql set search_path = pg_catalog, pg_temp set default_tablespace = ''
 as $$
 declare
-    sibling regclass;
     it pg_class;
     made text;
     storage text[];
     statement text;
 begin
-    select p.partition into sibling from pgopt.partitions_of(parent) p join pg_class c on c.oid = p.partition
-    where c.relkind = 'r' and p.high is not null order by p.high desc limit 1;
     select * into it from pg_class where oid = coalesce(sibling, parent);
     storage := coalesce(it.reloptions, '{}')
         || array(select 'toast.' || o from pg_class t, unnest(t.reloptions) o where t.oid = it.reltoastrelid);
@@ -341,6 +350,22 @@ begin
     loop
         execute statement;
     end loop;
+    return made::regclass;
+end
+$$;
+comment on function pgopt.make_like is 'makes an empty table, to be a partition, like one that is there';
+
+create function pgopt.make_partition(parent regclass, name text, lower text, upper text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp set default_tablespace = '' set timezone = 'UTC' set datestyle = 'ISO'
+as $$
+declare
+    sibling regclass;
+    made regclass;
+    statement text;
+begin
+    select p.partition into sibling from pgopt.partitions_of(parent) p join pg_class c on c.oid = p.partition
+    where c.relkind = 'r' and p.high is not null order by p.high desc limit 1;
+    made := pgopt.make_like(parent, sibling, name);
     -- what notes the changes for a table that is kept up
     for statement in
         select s from pg_trigger t, pg_get_triggerdef(t.oid) d, strpos(d, ' ON ' || parent || ' ') at,
@@ -351,7 +376,7 @@ begin
         execute statement;
     end loop;
     execute format('alter table %s attach partition %s for values from (%L) to (%L)', parent, made, lower, upper);
-    for statement in select pgopt.likeness_of_indexes(sibling, made::regclass) where sibling is not null loop
+    for statement in select pgopt.likeness_of_indexes(sibling, made) where sibling is not null loop
         execute statement;
     end loop;
 end
@@ -430,6 +455,9 @@ begin
     if not exists (select from pgopt.partitions_of(parent) p where p.low is not null and p.partition <> part) then
         return 'it is the last partition';
     end if;
+    if exists (select from pgopt.copy c where c.source in (parent, part) and not c.ready) then
+        return 'it is being copied';
+    end if;
     return pgopt.attempt(format('select pgopt.take_out(%L, %L, %L, %L)', parent::oid, part::oid, on_expiry, archive_schema));
 end
 $$;
@@ -442,6 +470,7 @@ as $$
 #variable_conflict use_column
 declare
     rule pgopt.partitioned;
+    rules pgopt.partitioned[];
     it record;
 begin
     if pg_is_in_recovery() then
@@ -461,13 +490,14 @@ begin
         where c.relkind = 'p' and p.by ->> 'kind' in ('time', 'int') and p.relation = coalesce(maintain_partitions.relation, p.relation)
         order by c.oid
     loop
-        if exists (select from pgopt.copy c where c.source = rule.relation and not c.ready) then
-            return query select rule.relation, 'skipped', null::text, 'it is being copied';
+        if exists (select from pgopt.copy c left join pg_inherits h on h.inhrelid = c.source
+                   where rule.relation in (c.source, h.inhparent) and not c.ready) then
+            return query select rule.relation, 'skipped', null::text, 'it is being copied, or a partition of it is';
         elsif not pg_try_advisory_xact_lock(hashtextextended('pgopt.maintain_partitions', rule.relation::oid::bigint)) then
             return query select rule.relation, 'skipped', null::text, 'another session maintains it';
         else
+            rules := rules || rule;
             return query select rule.relation, d.* from pgopt.create_ahead(rule) d;
-            return query select rule.relation, d.* from pgopt.apply_rule(rule) d;
             return query select rule.relation, 'default', p.partition::text, 'has rows that have no partition of their own'
                 from pgopt.partitions_of(rule.relation) p where p.low is null and pgopt.has_rows(p.partition);
             if with_analyze then
@@ -476,9 +506,34 @@ begin
             end if;
         end if;
     end loop;
+    -- at the end, since the lock on a table is held until it
+    foreach rule in array coalesce(rules, '{}') loop
+        return query select rule.relation, d.* from pgopt.apply_rule(rule) d;
+    end loop;
 end
 $$;
-comment on function pgopt.maintain_partitions is 'makes partitions ahead and applies the rules of managed tables; tells what was done';
+comment on function pgopt.maintain_partitions is 'makes partitions ahead and takes out one that the rule of a table does not keep; tells what was done, and whether more are left';
+
+create procedure pgopt.maintain(relation pg_catalog.regclass default null, with_analyze pg_catalog.bool default false)
+language plpgsql
+as $$
+declare
+    it pg_catalog.record;
+    more pg_catalog.bool := true;
+begin
+    -- it commits, so it has no settings of its own: all in it is qualified, or has no name
+    while more loop
+        more := false;
+        for it in select m.* from pgopt.maintain_partitions(relation, with_analyze) m loop
+            more := more or it.action operator(pg_catalog.=) 'left';
+            raise notice '% % of %: %', it.action, it.partition, it.parent, it.detail;
+        end loop;
+        with_analyze := false;
+        commit;
+    end loop;
+end
+$$;
+comment on procedure pgopt.maintain is 'does what pgopt.maintain_partitions does until nothing is left to do, and commits after each partition that is taken out';
 
 create function pgopt.has_rows(part regclass) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -532,6 +587,7 @@ as $$
 declare
     it record;
     refused text;
+    taken_out boolean := false;
 begin
     if rule.keep is null then
         return;
@@ -541,7 +597,12 @@ begin
         where p.high <= pgopt.place(rule."by", pgopt.kept_from(rule, pgopt.reached(rule.relation)))
         order by p.high
     loop
+        if taken_out then
+            return query select 'left', it.name, 'for the next call: each takes one out, and CALL pgopt.maintain() one after the other';
+            return;
+        end if;
         refused := pgopt.retire(rule.relation, it.partition, rule.on_expiry, rule.archive_schema);
+        taken_out := refused is null;
         if refused is not null then
             raise notice 'partition % of % stays: %', it.partition, rule.relation, refused;
         end if;
@@ -551,6 +612,6 @@ begin
     end loop;
 end
 $$;
-comment on function pgopt.apply_rule is 'takes out the partitions that a rule does not keep';
+comment on function pgopt.apply_rule is 'takes out a partition that a rule does not keep, and tells whether there are more';
 
 revoke all on all functions in schema pgopt from public;

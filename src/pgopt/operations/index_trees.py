@@ -1,0 +1,225 @@
+"""The steps of an index on a partitioned table: on the parent alone, then on each partition, then attached."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pgopt.errors import InvalidOperation
+from pgopt.operations.index_steps import (
+    build,
+    create_statement,
+    drop,
+    is_gone,
+    is_valid,
+    old_name,
+    same_or_refuse,
+    swap_names,
+)
+from pgopt.plan.step import Step
+from pgopt.server.locks import Lock, Mode
+from pgopt.server.quoting import ident, name_of, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pgopt.operations.indexes import IndexOperation
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
+
+# schema and name of the index on each table of the tree
+Names = dict[int, tuple[str | None, str]]
+
+
+@dataclass(frozen=True)
+class Parts(ABC):
+    """How an index comes about on the tables of a partitioned one."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Its name on the parent."""
+
+    @abstractmethod
+    def check(self, db: Catalog, part: Relation, name: str) -> None:
+        """Refuse what a partition has under the name and is not of the index."""
+
+    @abstractmethod
+    def alone(self, table: Relation, name: str) -> Step:
+        """Make it on a partitioned table without its partitions."""
+
+    @abstractmethod
+    def on_leaf(self, table: Relation, name: str) -> Iterator[Step]:
+        """Make it on a partition that holds rows."""
+
+
+@dataclass(frozen=True)
+class IndexParts(Parts):
+    """A plain index on the tables of a partitioned one."""
+
+    of: IndexOperation
+
+    @property
+    def name(self) -> str:
+        return self.of.key
+
+    def check(self, db: Catalog, part: Relation, name: str) -> None:
+        same_or_refuse(db, replace(self.of, name=name, table=part.name, schema=part.schema), part)
+
+    def alone(self, table: Relation, name: str) -> Step:
+        return Step(
+            f"create {name} on {table} alone",
+            create_statement(self.of, ident(name), table.ident, only=True),
+            locks=[Lock(Mode.SHARE, table.name, table.schema)],
+            done=lambda db: db.index(name, table.schema) is not None,
+        )
+
+    def on_leaf(self, table: Relation, name: str) -> Iterator[Step]:
+        yield build(self.of, name, table)
+
+
+def build_on_tree(db: Catalog, of: Parts, root: Relation) -> Iterator[Step]:
+    """Make the index on the parent alone, build it on each partition, and attach those, from the leaves upwards."""
+    parts = db.partitions(root)
+    _refuse_foreign(parts, root)
+    names = _names(db, of, root, parts)
+    yield of.alone(root, of.name)
+    for part in parts:
+        name = names[part.oid][1]
+        served = partial(_is_served, part=part, of_parent=names[part.parent or 0])
+        for step in [of.alone(part, name)] if part.partitioned else of.on_leaf(part, name):
+            yield step.unless(served)
+    for part in reversed(parts):
+        yield _attach(db, part, root, names)
+    yield Step(
+        f"see that {of.name} is valid",
+        [],
+        done=partial(is_valid, name=of.name, schema=root.schema),
+        clear=partial(_latecomers, of=of, root=root, known=parts),
+    )
+
+
+def _refuse_foreign(parts: Sequence[Relation], root: Relation) -> None:
+    for part in parts:
+        if part.kind == "f":
+            raise InvalidOperation(f"partition {part} of {root} is a foreign table, which cannot have an index")
+
+
+def _names(db: Catalog, of: Parts, root: Relation, parts: Sequence[Relation]) -> Names:
+    names: Names = {root.oid: (root.schema, of.name)}
+    for part in parts:
+        names[part.oid] = _name_on(db, of, part, names[part.parent or 0])
+    return names
+
+
+def _name_on(db: Catalog, of: Parts, part: Relation, of_parent: tuple[str | None, str]) -> tuple[str | None, str]:
+    """Give the name of the index on a partition: one that came with CREATE TABLE ... PARTITION OF has the server's."""
+    if (there := db.part(part, *of_parent)) is not None:
+        return there
+    name = part_name(of.name, part)
+    of.check(db, part, name)
+    return part.schema, name
+
+
+def _latecomers(db: Catalog, *, of: Parts, root: Relation, known: Sequence[Relation]) -> Iterator[Step]:
+    """Plan again for partitions that came between the plan and the index of their parent."""
+    if db.partitions(root) == known:
+        raise InvalidOperation(
+            f"index {of.name} of {root} stays invalid though all partitions have it: drop it and run again"
+        )
+    yield from build_on_tree(db, of, root)
+
+
+def part_name(name: str, part: Relation) -> str:
+    """Name the index of a partition after the partition and the index."""
+    return name_of(part.name, name)
+
+
+def names_not_ours(db: Catalog, name: str, root: Relation) -> list[str]:
+    """Give the names, in the index's tree, that building it again would not give."""
+    index = db.index(name, root.schema)
+    ours = {(part.schema, part_name(name, part)) for part in db.partitions(root)}
+    return [part.name for part in db.index_tree(index)[1:] if (part.schema, part.name) not in ours] if index else []
+
+
+def note_names(other: Sequence[str], what: str) -> list[str]:
+    """Say which names of partitions' indexes would not come back."""
+    if not other:
+        return []
+    shown = ", ".join(other[:5]) + f" and {len(other) - 5} more" * (len(other) > 5)
+    return [f"these {what} of its partitions would come back under pgopt's own names: {shown}"]
+
+
+def drop_from_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[Step]:
+    """Drop what an interrupted build left on partitions, then the index of the parent with its parts."""
+    parts = db.partitions(root)
+    for part in reversed(parts):
+        index = db.index(part_name(of.key, part), part.schema)
+        if index is not None and index.parent is None and index.table == part.oid:
+            yield _drop_tree(db, index.name, part, parts) if part.partitioned else drop(index.name, part)
+    yield _drop_tree(db, of.key, root, parts)
+
+
+def swap_trees(db: Catalog, of: IndexOperation, new: str, root: Relation) -> Iterator[Step]:
+    """Give the new index the names of the old one, on the parent and on each partition, and drop the old one."""
+    parts = db.partitions(root)
+    there = _names(db, IndexParts(of), root, parts)
+    beside = _names(db, IndexParts(replace(of, name=new)), root, parts)
+    yield swap_names(of.key, [(schema, name, beside[table][1]) for table, (schema, name) in there.items()])
+    gone = [(schema, old_name(name)) for schema, name in there.values()]
+    yield _drop_with_parts(old_name(of.key), root, parts, gone)
+
+
+def with_parts(table: Relation, parts: Sequence[Relation]) -> list[Relation]:
+    """Give a table and those below it, of all that are below the root."""
+    below = {table.oid}
+    tables = [table]
+    for part in parts:
+        if part.parent in below:
+            below.add(part.oid)
+            tables.append(part)
+    return tables
+
+
+def _attach(db: Catalog, part: Relation, root: Relation, names: Names) -> Step:
+    schema, parent_index = names[part.parent or 0]
+    own = names[part.oid][1]
+    parent = db.by_oid(part.parent or root.oid)
+    return Step(
+        f"attach {own} of {part} to {parent_index}",
+        sql("alter index {} attach partition {}", ident(schema, parent_index), ident(part.schema, own)),
+        locks=[
+            Lock(Mode.ACCESS_SHARE, parent.name, parent.schema),
+            Lock(Mode.ACCESS_SHARE, part.name, part.schema),
+            Lock(Mode.SHARE_UPDATE_EXCLUSIVE, parent_index, schema, is_index=True),
+            Lock(Mode.ACCESS_EXCLUSIVE, own, part.schema, is_index=True),
+        ],
+        done=partial(_is_served, part=part, of_parent=(schema, parent_index)),
+    )
+
+
+def _is_served(db: Catalog, *, part: Relation, of_parent: tuple[str | None, str]) -> bool:
+    """Whether a partition has its part of the parent's index, or is a partition no longer."""
+    return not db.is_partition(part) or db.has_part(part, *of_parent)
+
+
+def _drop_tree(db: Catalog, name: str, table: Relation, parts: Sequence[Relation]) -> Step:
+    index = db.index(name, table.schema)
+    indexes = [(each.schema, each.name) for each in db.index_tree(index)] if index else []
+    return _drop_with_parts(name, table, parts, indexes)
+
+
+def _drop_with_parts(
+    name: str, table: Relation, parts: Sequence[Relation], indexes: Sequence[tuple[str | None, str]]
+) -> Step:
+    return Step(
+        f"drop {name} with its parts",
+        sql("drop index {}", ident(table.schema, name)),
+        locks=[
+            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in with_parts(table, parts)),
+            *(Lock(Mode.ACCESS_EXCLUSIVE, name, schema, is_index=True) for schema, name in indexes),
+        ],
+        done=partial(is_gone, name=name, schema=table.schema),
+    )

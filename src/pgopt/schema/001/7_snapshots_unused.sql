@@ -1,0 +1,2 @@
+select 'snapshots are taken: op.uninstall_snapshots() first'
+from pgopt.job where name = 'snapshots'
