@@ -328,8 +328,10 @@ def test_partitions_that_others_have_made_go_on(
             "are no days, weeks,",
         ),
         (
-            "(at int) partition by range (at); create table p partition of t for values from (0) to (5);"
-            "create table q partition of t for values from (5) to (15)",
+            (
+                "(at int) partition by range (at); create table p partition of t for values from (0) to (5);"
+                "create table q partition of t for values from (5) to (15)"
+            ),
             "or equal ranges of at, in UTC or the time zone of this session: nobody knows which comes next",
         ),
         (
