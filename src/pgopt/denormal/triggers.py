@@ -2,7 +2,8 @@
 
 A change of the source locks the rows of the target that it is about, in the order of their key, and writes each of them, even where
 the value stays: so two transactions that change the source for one row come one after the other, and the second reads what
-the first has done, or gets a serialization error where its snapshot is older.
+the first has done, or gets a serialization error where its snapshot is older. A single row is locked by the UPDATE that writes it: what is read
+for it is evaluated again after a wait.
 """
 
 from __future__ import annotations
