@@ -770,7 +770,8 @@ def install_monitoring(
 ) -> None:
     """Make views in the `pgopt` schema that show slow queries, unused and bloated indexes, who blocks whom, and the like.
 
-    A role with pg_monitor may read them, and nobody else. Locks nothing that is there before. Needs `install_pgopt`::
+    A role with pg_monitor may read them, and nobody else. Locks nothing that is there before. Those of an older pgopt are made
+    anew, which takes ACCESS EXCLUSIVE on them for an instant; whoever else was granted them still has them. Needs `install_pgopt`::
 
         op.install_monitoring()
     """
@@ -1186,9 +1187,11 @@ def uninstall_monitoring(
     *,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop the views that `install_monitoring` made; ACCESS EXCLUSIVE on them for an instant::
+    """Drop the views that `install_monitoring` made; ACCESS EXCLUSIVE on them for an instant.
 
-    op.uninstall_monitoring()
+    On a downgrade of a revision that found those of an older pgopt, they stay::
+
+        op.uninstall_monitoring()
     """
 
 def uninstall_pgopt(
