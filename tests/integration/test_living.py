@@ -161,8 +161,9 @@ def test_what_is_old_is_detached_and_can_be_attached_again_without_being_read(da
     database.run(NUMBERS)
     database.perform(InstallPgopt(1), PartitionTable("numbers", IntRange("id", step=10), premake=1))
     rule(database, keep="20", on_expiry="detach")
-    assert maintain(database) == [("detached", "p0"), ("detached", "p10")]
-    assert maintain(database) == [("checked", "p0"), ("checked", "p10")]
+    assert maintain(database) == [("detached", "p0"), ("left", "p10")]
+    assert maintain(database) == [("checked", "p0"), ("detached", "p10")]
+    assert maintain(database) == [("checked", "p10")]
     assert maintain(database) == []
     with database.connect() as connection:
         said: list[str] = []
@@ -178,7 +179,7 @@ def test_the_way_back_does_not_bring_back_what_was_taken_out(database: Database,
     database.run(NUMBERS + "; create schema old")
     database.perform(InstallPgopt(1), PartitionTable("numbers", IntRange("id", step=10), premake=1))
     rule(database, keep="20", on_expiry=on_expiry, archive_schema="old")
-    maintain(database)
+    database.run("call pgopt.maintain()")
     there = {"detach": "numbers_p0", "drop": None, "archive": "old.numbers_p0"}[on_expiry]
     found = database.value("select oid::regclass::text from pg_class where relname = 'numbers_p0'")
     assert found == there
@@ -200,7 +201,7 @@ def test_the_last_partition_and_the_default_stay(database: Database) -> None:
         "create table t_old partition of t for values from ('2020-01-01') to ('2020-01-02'); insert into t values ('2020-01-01'), ('1999-01-01')"
     )
     rule(database, premake=0, keep="1 day", on_expiry="drop")
-    assert maintain(database) == [("skipped", "public.t_old"), ("default", "pdefault")]
+    assert maintain(database) == [("default", "pdefault"), ("skipped", "public.t_old")]
     assert database.rows("select * from t order by 1")[1][0].year == 2020
 
 
@@ -209,8 +210,44 @@ def test_a_table_that_is_being_copied_is_left_alone(database: Database) -> None:
     database.perform(InstallPgopt(1), PartitionTable("numbers", IntRange("id", step=10), premake=1))
     database.run("update pgopt.copy set ready = false; update pgopt.partitioned set premake = 5")
     assert database.rows("select action, detail from pgopt.maintain_partitions()") == [
-        ("skipped", "it is being copied")
+        ("skipped", "it is being copied, or a partition of it is")
     ]
+
+
+def test_each_partition_is_taken_out_in_a_transaction_of_its_own(database: Database) -> None:
+    database.run(NUMBERS + "; create table more (id int primary key); insert into more select generate_series(1, 60)")
+    by = IntRange("id", step=10)
+    database.perform(InstallPgopt(1), PartitionTable("numbers", by, premake=1), PartitionTable("more", by, premake=1))
+    rule(database, keep="20", on_expiry="drop")
+    # nobody can say when they were dropped but the server: each row of the catalog has the transaction that made it
+    database.run(
+        "create table seen (part text, by xid8 default pg_current_xact_id());"
+        "create function see() returns event_trigger language plpgsql as $$ begin"
+        " insert into public.seen select object_name from pg_event_trigger_dropped_objects() where object_type = 'table' and original; end $$;"
+        "create event trigger see on sql_drop execute function see()"
+    )
+    database.run("call pgopt.maintain()")
+    assert database.rows("select part from seen where part ~ '_p' order by part") == [
+        (name,) for name in ("more_p0", "more_p10", "more_p20", "more_p30", "numbers_p0", "numbers_p10")
+    ]
+    # of each table one in a transaction
+    assert (
+        database.rows("select by from seen where part ~ '_p' group by by, split_part(part, '_', 1) having count(*) > 1")
+        == []
+    )
+    assert maintain(database) == []
+
+
+def test_a_rule_that_cannot_be_applied_does_not_keep_the_others_from_it(database: Database) -> None:
+    database.run(NUMBERS)
+    database.perform(InstallPgopt(1), PartitionTable("numbers", IntRange("id", step=10), premake=1))
+    rule(database, keep="20", on_expiry="drop")
+    with database.connect() as other:
+        other.execute("begin; select from only numbers_p0")
+        database.run("call pgopt.maintain()")
+        assert [lower for lower, _ in partitions(database, "numbers")] == ["0", "20", "30", "40", "50"]
+    database.run("call pgopt.maintain()")
+    assert [lower for lower, _ in partitions(database, "numbers")] == ["20", "30", "40", "50"]
 
 
 def test_somebody_who_holds_a_lock_is_not_waited_for_long(database: Database) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgopt import Daily, Hash, InvalidOperation, ListOf, Monthly, NotInstalled, PgoptError
+from pgopt import Daily, Hash, IntRange, InvalidOperation, ListOf, Monthly, NotInstalled, PgoptError
 from pgopt.operations import FinalizePartitioning, InstallPgopt, PartitionTable, UnpartitionTable
 from pgopt.plan.events import StepFinished, StepStarted
 
@@ -118,6 +118,11 @@ def test_all_obstacles_are_told_at_once(logs: Database) -> None:
         (
             "insert into logs values (0, '0001-01-01', '')",
             PartitionTable("logs", Daily("at"), widen_keys=True),
+            "more than 1000 partitions: say start=",
+        ),
+        (
+            "insert into logs values (2000000000, now(), '')",
+            PartitionTable("logs", IntRange("id", 10), widen_keys=True),
             "more than 1000 partitions: say start=",
         ),
         (

@@ -51,7 +51,7 @@ class Exchange:
     index: Callable[[Index], Index]
     """Makes an index of the other form out of one that the table has."""
     leave: Sequence[str] = ()
-    """Foreign keys that do not come along."""
+    """Foreign keys of the table to itself that do not come along."""
     finish: Callable[[Catalog], Iterable[Composable]] = field(default=lambda _: ())
     """What else is said in the transaction of the swap."""
     also: Sequence[Lock] = ()
@@ -176,15 +176,16 @@ class Exchange:
 
     def _take_place(self, db: Catalog, target: Relation) -> Iterator[Composable]:
         move = Move(db, self.table, target, self.aside)
-        foreign_keys = [key for key in move.foreign_keys if key.name not in self.leave]
+        # others' may be called the same
+        own = [key for key in move.foreign_keys if not (key.name in self.leave and key.referent == self.table.oid)]
         yield from move.take()
-        for key in foreign_keys:
+        for key in move.foreign_keys:
             yield sql("alter table {} drop constraint {}", move.aside, ident(key.name))
         for index in move.indexes:
             yield rename_index(self.table, index.name, beside(index.name, self.aside_form))
             yield rename_index(self.table, beside(index.name, self.form), index.name)
         yield from move.give()
-        for key in foreign_keys:
+        for key in own:
             yield from _add_foreign_key(db, key, self.table, target)
 
 

@@ -13,6 +13,7 @@ from pgopt.copy.shape import (
     indexes_of,
 )
 from pgopt.errors import InvalidOperation
+from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, literal, sql, verbatim
 
 if TYPE_CHECKING:
@@ -127,6 +128,11 @@ class Memory:
                 (table.oid, json.dumps(self.by), self.premake, json.dumps(self.was), plain, attached),
             ),
         )
+
+    def locks_on_incoming(self, table: Relation) -> list[Lock]:
+        """Give the locks on the tables that get foreign keys back, beside the table itself."""
+        names = [(key["table"], key["schema"]) for key in self.was["incoming"]]
+        return [Lock(Mode.SHARE_ROW_EXCLUSIVE, *name) for name in names if name != (table.name, table.schema)]
 
     def give_back(self, db: Catalog, *, table: Relation) -> Iterator[Composable]:  # noqa: ARG002
         """Give back what was dropped for the partitions' sake, and forget."""

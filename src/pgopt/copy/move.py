@@ -84,6 +84,18 @@ def locks_on_parts(db: Catalog, *tables: Relation) -> list[Lock]:
     indexes = [
         Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(*tables)
     ]
+    return indexes + [
+        Lock(Mode.ACCESS_EXCLUSIVE if of_identity else Mode.SHARE_ROW_EXCLUSIVE, name, schema, is_index=True)
+        for of_identity, name, schema in _sequences(db, *tables)
+    ]
+
+
+def locks_on_sequences(db: Catalog, *tables: Relation) -> list[Lock]:
+    """Give the locks on sequences that are dropped with their tables."""
+    return [Lock(Mode.ACCESS_EXCLUSIVE, name, schema, is_index=True) for _, name, schema in _sequences(db, *tables)]
+
+
+def _sequences(db: Catalog, *tables: Relation) -> list[tuple[bool, str, str]]:
     rows = db.session.rows(
         sql(
             "select d.deptype = 'i', s.relname, n.nspname from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'"
@@ -92,10 +104,7 @@ def locks_on_parts(db: Catalog, *tables: Relation) -> list[Lock]:
             literal([table.oid for table in tables]),
         )
     )
-    return indexes + [
-        Lock(Mode.ACCESS_EXCLUSIVE if dropped else Mode.SHARE_ROW_EXCLUSIVE, name, schema, is_index=True)
-        for dropped, name, schema in rows
-    ]
+    return [(of_identity, name, schema) for of_identity, name, schema in rows]
 
 
 def _belongings(db: Catalog, table: Relation, aside: Composable) -> list[tuple[str | None, str | None]]:

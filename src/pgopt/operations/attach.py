@@ -170,13 +170,15 @@ class Attachment:
     def _locks(self, db: Catalog) -> list[Lock]:
         referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
         referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
-        locks = {each.oid: Mode.SHARE_ROW_EXCLUSIVE for each in referents}
-        locks |= dict.fromkeys((each.oid for each in (self.table, *referencing)), Mode.ACCESS_EXCLUSIVE)
         column = self.layout.by.column
         dropped = {index.name for index in indexes_of(db, self.table) if index.widened(column) != index}
         return [
             *locks_on_views(db, self.table),
-            *(Lock(locks[each.oid], each.name, each.schema) for each in in_order(referencing, [self.table], referents)),
+            # the triggers by which the partition's foreign keys are looked after there are dropped: its parent has them
+            *(
+                Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema)
+                for each in in_order(referencing, [self.table], referents)
+            ),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in dropped else lock
                 for lock in locks_on_parts(db, self.table)
@@ -194,7 +196,6 @@ class Attachment:
         partition = self.layout.name(db, "history")
         spare = self._spare(db)
         indexes = [index for index in indexes_of(db, table) if index.name not in spare]
-        incoming = {key["name"] for key in self.memory.was["incoming"]}
         for key in self.memory.was["incoming"]:
             yield sql("alter table {} drop constraint {}", ident(key["schema"], key["table"]), ident(key["name"]))
         move = Move(db, table, parent, partition)
@@ -210,10 +211,7 @@ class Attachment:
         for index in indexes:
             yield rename_index(table, beside(index.name, PARTED), index.name)
         for key in move.foreign_keys:
-            if key.name not in incoming:
-                yield sql(
-                    "alter table {} add constraint {} {}", parent.ident, ident(key.name), verbatim(key.definition)
-                )
+            yield sql("alter table {} add constraint {} {}", parent.ident, ident(key.name), verbatim(key.definition))
         yield from move.give()
         bound = (
             list_of(next(iter(self.layout.by.values.values())))
@@ -303,8 +301,11 @@ class Detachment:
     def _locks(self, db: Catalog) -> list[Lock]:
         referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
         referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
-        # those who write to a partition itself wait, too: it has no rows, and must not get any
-        locks = {each.oid: Mode.SHARE for each in self._others(db)}
+        # those who write to a partition itself wait, too: it has no rows, and must not get any; with a foreign key of the
+        # table goes that of each partition
+        locks = dict.fromkeys(
+            (each.oid for each in self._others(db)), Mode.ACCESS_EXCLUSIVE if referents else Mode.SHARE
+        )
         default = db.session.value(
             sql("select partdefid::int8 from pg_partitioned_table where partrelid = {}", literal(self.table.oid))
         )
@@ -317,7 +318,7 @@ class Detachment:
                 Lock(locks[each.oid], each.name, each.schema)
                 for each in in_order(referencing, tree(db, self.table), referents)
             ),
-            *(Lock(Mode.SHARE_ROW_EXCLUSIVE, key["table"], key["schema"]) for key in self.memory.was["incoming"]),
+            *self.memory.locks_on_incoming(self.table),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in parts else lock
                 for lock in locks_on_parts(db, self.table, self.partition)

@@ -14,6 +14,7 @@ from sqlalchemy.schema import CreateTable, SchemaItem
 from pgopt.copy.by import Partitioning
 from pgopt.copy.layout import Layout
 from pgopt.copy.memory import Memory
+from pgopt.copy.move import locks_on_sequences
 from pgopt.copy.shape import tree
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import StateOperation, operation, other
@@ -141,6 +142,7 @@ class DropPartitionedTable(NewTableOperation):
                     Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True)
                     for each in db.indexes_on(*tables)
                 ),
+                *locks_on_sequences(db, table),
             ],
             done=lambda db: self.there(db) is None,
         )

@@ -29,7 +29,6 @@ from pgopt.operations import attach
 from pgopt.operations.attach import Attachment, Detachment
 from pgopt.operations.base import Action, StateOperation, operation
 from pgopt.operations.constraint_steps import orphans, refers_to_nothing
-from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, literal, sql
 
 if TYPE_CHECKING:
@@ -195,7 +194,8 @@ class PartitionTable(PartitionOperation):
 
     def _remember(self, db: Catalog, *, table: Relation, memory: Memory) -> Iterator[Composable]:
         for key in memory.was["incoming"]:
-            yield sql("alter table {} drop constraint {}", ident(key["schema"], key["table"]), ident(key["name"]))
+            if (key["schema"], key["table"]) != (table.schema, table.name):
+                yield sql("alter table {} drop constraint {}", ident(key["schema"], key["table"]), ident(key["name"]))
         yield memory.write(db.table(self.table, table.schema), plain=table.oid)
 
 
@@ -243,7 +243,7 @@ class UnpartitionTable(PartitionOperation):
             memory.by["column"],
             index=memory.narrowed,
             finish=partial(memory.give_back, table=table),
-            also=[Lock(Mode.SHARE_ROW_EXCLUSIVE, key["table"], key["schema"]) for key in memory.was["incoming"]],
+            also=memory.locks_on_incoming(table),
             keep=False,
         )
         partitions.refuse_duplicates(db, table, memory)

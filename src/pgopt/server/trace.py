@@ -30,7 +30,7 @@ class Trace:
     """What was seen of some statements; relations that they made themselves, and the server's own, do not count."""
 
     locks: frozenset[Lock]
-    """The strongest lock on each relation. Of indexes only from SHARE UPDATE EXCLUSIVE on: any use takes the others; and
+    """The strongest lock on each relation. Of indexes and sequences only from SHARE UPDATE EXCLUSIVE on: any use takes the others; and
     none on those that went CONCURRENTLY: nobody could use them any more when they were locked."""
     rewritten: frozenset[str]
     """Tables and materialized views that got new files, with rows in them."""
@@ -74,6 +74,11 @@ class _Relation(NamedTuple):
     def is_index(self) -> bool:
         return self.kind in "iI"
 
+    @property
+    def is_part(self) -> bool:
+        """Whether it is used with a table, as indexes and sequences are."""
+        return self.is_index or self.kind == "S"
+
     def __str__(self) -> str:
         return f"{self.schema}.{self.name}"
 
@@ -107,9 +112,9 @@ class Tracer:
         """The strongest locks seen so far; another thread may ask while the statement is at work."""
         seen = ((self._before[oid], mode) for oid, mode in list(self._modes.items()))
         return frozenset(
-            Lock(mode, relation.name, relation.schema, is_index=relation.is_index)
+            Lock(mode, relation.name, relation.schema, is_index=relation.is_part)
             for relation, mode in seen
-            if not relation.is_index or mode >= Mode.SHARE_UPDATE_EXCLUSIVE
+            if not relation.is_part or mode >= Mode.SHARE_UPDATE_EXCLUSIVE
         )
 
     @contextmanager

@@ -1,6 +1,7 @@
 drop function pgopt.apply_rule(pgopt.partitioned);
 drop function pgopt.create_ahead(pgopt.partitioned);
 drop function pgopt.has_rows(regclass);
+drop procedure pgopt.maintain(regclass, boolean);
 drop function pgopt.maintain_partitions(regclass, boolean);
 drop function pgopt.retire(regclass, regclass, text, text);
 drop function pgopt.attempt(text);
@@ -19,7 +20,7 @@ drop function pgopt.partition_name(text, text);
 drop function pgopt.today(jsonb, text);
 drop function pgopt.precedes(jsonb, text, text);
 drop function pgopt.later(jsonb, text, integer);
-drop function pgopt.periods(jsonb, text, text);
+drop function pgopt.periods(jsonb, text, text, integer);
 drop function pgopt.key_at(jsonb, timestamp);
 drop function pgopt.moment_of(jsonb, text);
 drop table pgopt.copy;

@@ -52,7 +52,7 @@ end
 $$;
 comment on function pgopt.key_at is 'the least value of the partition key at a local time';
 
-create function pgopt.periods(by jsonb, first text, last text)
+create function pgopt.periods(by jsonb, first text, last text, most integer default 2147483647)
 returns table (suffix text, lower text, upper text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
@@ -66,7 +66,8 @@ begin
     if by ->> 'kind' = 'int' then
         size := (by ->> 'step')::numeric;
         number := floor(first::numeric / size) * size;
-        while number <= last::numeric loop
+        for i in 1 .. most loop
+            exit when number > last::numeric;
             return query select replace(trim_scale(number)::text, '-', 'm'), trim_scale(number)::text, trim_scale(number + size)::text;
             number := number + size;
         end loop;
@@ -74,13 +75,14 @@ begin
     end if;
     step := (by ->> 'step')::interval;
     start := date_trunc(by ->> 'unit', pgopt.moment_of(by, first) + shift) - shift;
-    while start <= pgopt.moment_of(by, last) loop
+    for i in 1 .. most loop
+        exit when start > pgopt.moment_of(by, last);
         return query select to_char(start, by ->> 'suffix'), pgopt.key_at(by, start), pgopt.key_at(by, start + step);
         start := start + step;
     end loop;
 end
 $$;
-comment on function pgopt.periods is 'the partitions that hold the keys from the first to the last, with their bounds';
+comment on function pgopt.periods is 'the partitions that hold the keys from the first to the last, with their bounds; no more than said';
 
 create function pgopt.later(by jsonb, value text, periods integer) returns text
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -453,6 +455,9 @@ begin
     if not exists (select from pgopt.partitions_of(parent) p where p.low is not null and p.partition <> part) then
         return 'it is the last partition';
     end if;
+    if exists (select from pgopt.copy c where c.source in (parent, part) and not c.ready) then
+        return 'it is being copied';
+    end if;
     return pgopt.attempt(format('select pgopt.take_out(%L, %L, %L, %L)', parent::oid, part::oid, on_expiry, archive_schema));
 end
 $$;
@@ -465,6 +470,7 @@ as $$
 #variable_conflict use_column
 declare
     rule pgopt.partitioned;
+    rules pgopt.partitioned[];
     it record;
 begin
     if pg_is_in_recovery() then
@@ -490,8 +496,8 @@ begin
         elsif not pg_try_advisory_xact_lock(hashtextextended('pgopt.maintain_partitions', rule.relation::oid::bigint)) then
             return query select rule.relation, 'skipped', null::text, 'another session maintains it';
         else
+            rules := rules || rule;
             return query select rule.relation, d.* from pgopt.create_ahead(rule) d;
-            return query select rule.relation, d.* from pgopt.apply_rule(rule) d;
             return query select rule.relation, 'default', p.partition::text, 'has rows that have no partition of their own'
                 from pgopt.partitions_of(rule.relation) p where p.low is null and pgopt.has_rows(p.partition);
             if with_analyze then
@@ -500,9 +506,34 @@ begin
             end if;
         end if;
     end loop;
+    -- at the end, since the lock on a table is held until it
+    foreach rule in array coalesce(rules, '{}') loop
+        return query select rule.relation, d.* from pgopt.apply_rule(rule) d;
+    end loop;
 end
 $$;
-comment on function pgopt.maintain_partitions is 'makes partitions ahead and applies the rules of managed tables; tells what was done';
+comment on function pgopt.maintain_partitions is 'makes partitions ahead and takes out one that the rule of a table does not keep; tells what was done, and whether more are left';
+
+create procedure pgopt.maintain(relation pg_catalog.regclass default null, with_analyze pg_catalog.bool default false)
+language plpgsql
+as $$
+declare
+    it pg_catalog.record;
+    more pg_catalog.bool := true;
+begin
+    -- it commits, so it has no settings of its own: all in it is qualified, or has no name
+    while more loop
+        more := false;
+        for it in select m.* from pgopt.maintain_partitions(relation, with_analyze) m loop
+            more := more or it.action operator(pg_catalog.=) 'left';
+            raise notice '% % of %: %', it.action, it.partition, it.parent, it.detail;
+        end loop;
+        with_analyze := false;
+        commit;
+    end loop;
+end
+$$;
+comment on procedure pgopt.maintain is 'does what pgopt.maintain_partitions does until nothing is left to do, and commits after each partition that is taken out';
 
 create function pgopt.has_rows(part regclass) returns boolean
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -556,6 +587,7 @@ as $$
 declare
     it record;
     refused text;
+    taken_out boolean := false;
 begin
     if rule.keep is null then
         return;
@@ -565,7 +597,12 @@ begin
         where p.high <= pgopt.place(rule."by", pgopt.kept_from(rule, pgopt.reached(rule.relation)))
         order by p.high
     loop
+        if taken_out then
+            return query select 'left', it.name, 'for the next call: each takes one out, and CALL pgopt.maintain() one after the other';
+            return;
+        end if;
         refused := pgopt.retire(rule.relation, it.partition, rule.on_expiry, rule.archive_schema);
+        taken_out := refused is null;
         if refused is not null then
             raise notice 'partition % of % stays: %', it.partition, rule.relation, refused;
         end if;
@@ -575,6 +612,6 @@ begin
     end loop;
 end
 $$;
-comment on function pgopt.apply_rule is 'takes out the partitions that a rule does not keep';
+comment on function pgopt.apply_rule is 'takes out a partition that a rule does not keep, and tells whether there are more';
 
 revoke all on all functions in schema pgopt from public;

@@ -48,7 +48,7 @@ begin
     return query
         with period as materialized (
             select p.*, pgopt.place(by, p.lower) as low, pgopt.place(by, p.upper) as high
-            from pgopt.periods(by, first, last) p limit most + 1
+            from pgopt.periods(by, first, last, most + 1) p
         )
         select 'before', lowest, (select p.lower from period p order by p.low limit 1)
         where bottom < (select min(p.low) from period p)
