@@ -51,7 +51,13 @@ TABLES = {
     """,
     "docs/jobs.md": "create table tickets (id int primary key)",
     "docs/materialized-views.md": 'create table "TokenUsage" ("userId" text, tokens int)',
-    "docs/partitions.md": "create table audit_logs (id int, created_at timestamptz, primary key (id, created_at))",
+    "docs/partitions.md": """
+        create table audit_logs (id int, created_at timestamptz, primary key (id, created_at));
+        create table visits (id int, at date, primary key (id, at));
+        insert into visits values (1, '2026-01-05'), (2, '2026-03-05');
+        create table events (id int, at timestamptz, primary key (id, at)) partition by range (at);
+        create table events_old partition of events for values from (minvalue) to ('2026-01-01 00:00+00')
+    """,
     "docs/retention.md": """
         create table request_logs (created_at timestamptz not null);
         create table tracked_errors (seen_at timestamptz not null, resolved boolean not null);

@@ -75,12 +75,23 @@ def read(db: Catalog, source: Relation, name: str, expression: str, *, aggregate
             QUALIFIED,
         )
         definition, *rest = db.session.row(query("probe", PACKAGE, source=literal(source.oid)))
-        none = sql("select ({}\n)::text from {} r where false", verbatim(expression), source.ident)
-        empty = db.session.value(none) if aggregate else None
     text = definition[definition.index("SELECT ") + 7 : definition.rindex(" AS pgopt_it,")].strip()
-    found = replace(Read(text, *rest), empty=empty)
+    found = Read(text, *rest)
     _refuse(found, f"column {name!r} is kept as {text}, which", source)
-    return found
+    return replace(found, empty=_of_nothing(db, source, text)) if aggregate else found
+
+
+def _of_nothing(db: Catalog, source: Relation, text: str) -> str | None:
+    """Give what an aggregate is of no rows."""
+    nothing = sql(
+        "create temp view pgopt_probe_it as select ({})::text as pgopt_it from {} r where false",
+        verbatim(text),
+        source.ident,
+    )
+    with db.session.rolled_back():
+        db.session.run(QUALIFIED, nothing)
+        found: str | None = db.session.value(sql("select pgopt_it from pg_temp.pgopt_probe_it"))
+        return found
 
 
 def _refuse(found: Read, what: str, source: Relation) -> None:

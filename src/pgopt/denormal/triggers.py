@@ -2,7 +2,8 @@
 
 A change of the source locks the rows of the target that it is about, in the order of their key, and writes each of them, even where
 the value stays: so two transactions that change the source for one row come one after the other, and the second reads what
-the first has done, or gets a serialization error where its snapshot is older.
+the first has done, or gets a serialization error where its snapshot is older. A single row is locked by the UPDATE that writes it: what is read
+for it is evaluated again after a wait.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ ON_TARGET = ("set", "came", "moved", "guard")
 SAFE = " set search_path = pg_catalog, pg_temp set row_security = off set plan_cache_mode = force_generic_plan"
 """Of functions that only read. Those that write to the target leave the search path to its triggers, and name all in full."""
 
+ALONE = "perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);"
+BACK = "perform pg_catalog.set_config('search_path', pgopt_path, true);"
+"""Triggers of the target find what they look for where they always do."""
+
 
 @dataclass(frozen=True)
 class Triggers:
@@ -44,6 +49,7 @@ class Triggers:
     def create(self) -> Iterator[Composable]:
         """Make functions, triggers and the view; SHARE ROW EXCLUSIVE on both tables."""
         yield from self._value()
+        yield from self._values()
         yield from self._recount()
         for event, when in ON_SOURCE.items():
             yield from self._function(event, "returns trigger", self._body(event))
@@ -75,7 +81,7 @@ class Triggers:
         for event, table in [*events, *((what, self.of.target) for what in ON_TARGET)]:
             yield sql("drop trigger if exists {} on {}", self.of.trigger(event), table.ident)
             yield sql("drop function if exists {}()", self.of.function(event))
-        for what in ("recount", "value", *(f"value{number}" for number, _ in enumerate(self.of.columns, 1))):
+        for what in ("recount", "values", "value", *(f"value{number}" for number, _ in enumerate(self.of.columns, 1))):
             yield sql("drop function if exists {}", self.of.function(what))
 
     # -- functions that are not of triggers -------------------------------------------------------------------------------
@@ -94,23 +100,51 @@ class Triggers:
             body = sql("{} into c", one)
             yield from self._make(f"value{number}", signature, query("value", PACKAGE, value=body), SAFE)
 
+    def _values(self) -> Iterator[Composable]:
+        """Give the values of some keys, as they are when it is called."""
+        numbered = list(enumerate(self.of.columns, 1))
+        outs = [sql("{} {}", ident(f"c{number}"), verbatim(each.type)) for number, each in numbered]
+        keys = [sql("{} {}", name, verbatim(key.type)) for name, key in zip(self._numbered, self.of.on, strict=True)]
+        body = query(
+            "values",
+            PACKAGE,
+            keys=joined(sql("k.{}", name) for name in self._numbered),
+            results=joined(sql("v.{}::{}", ident(f"c{number}"), verbatim(each.type)) for number, each in numbered),
+            rows=unnested(self._arguments),
+            names=joined(self._numbered),
+            value=self.of.value([sql("k.{}", name) for name in self._numbered]),
+        )
+        signature = sql("({}) returns table ({})", self._arrays, joined([*keys, *outs]))
+        # few rows, that the tables are read by their indexes
+        yield from self._make("values", signature, body, f"rows 10{SAFE}")
+
     def _recount(self) -> Iterator[Composable]:
         """Set the values of some keys by what the rows of the source say."""
-        types = joined(verbatim(f"{key.type}[]") for key in self.of.on)
         body = query(
             "recount",
             PACKAGE,
             rows=unnested(self._arguments),
             one=_is_one(self._arguments[0]),
-            only=joined(sql("{}[1]", each) for each in self._arguments),
-            match_one=equal(self.of.target_keys("t"), [sql("{}[1]", each) for each in self._arguments]),
+            set_one=self._set_one(self._arguments),
             names=joined(self._numbered),
-            value=self.of.function("value"),
-            keys=joined(sql("k.{}", name) for name in self._numbered),
+            values=self.of.function("values"),
+            results=joined(sql("k.{}", ident(f"c{number}")) for number, _ in enumerate(self.of.columns, 1)),
+            arguments=joined(self._arguments),
             match=equal(self.of.target_keys("t"), [sql("k.{}", name) for name in self._numbered]),
             **self._common,
         )
-        yield from self._make("recount", sql("({}) returns void", types), body, self._settings)
+        yield from self._make("recount", sql("({}) returns void", self._arrays), body, self._settings)
+
+    def _lock_one(self, keys: Sequence[Composable]) -> Composable:
+        """Lock the rows of one key in order; a single row needs none, since who waits for it is evaluated again."""
+        if self.of.one_row:
+            return verbatim("")
+        return sql(
+            "perform from {} t where {} order by {} for no key update;",
+            self.of.target.ident,
+            equal(self.of.target_keys("t"), [sql("{}[1]", key) for key in keys]),
+            self.of.row_order,
+        )
 
     # -- functions of triggers on the source -------------------------------------------------------------------------------
 
@@ -119,29 +153,62 @@ class Triggers:
             of_row = joined(self.of.target_keys("t"))
             return query("truncated", PACKAGE, value=self.of.function("value"), keys=of_row, **self._common)
         change = Change(self.of, event)
-        variables = [(ident(f"pgopt_{name}"), full_type) for name, full_type in change.fields]
+        variables = [(ident(f"pgopt_{name}"), f"{full_type}[]") for name, full_type in change.fields]
+        names = [name for name, _ in variables]
+        if not change.qualified:
+            variables.append((ident("pgopt_path"), "pg_catalog.text := pg_catalog.current_setting('search_path')"))
         keys = [ident(f"pgopt_k{number}") for number, _ in enumerate(self.of.on, 1)]
-        read_again = sql("perform {}({});", self.of.function("recount"), joined(keys))
+        read_again = self._read_again(keys)
         return query(
             "on_change",
             PACKAGE,
-            variables=joined((sql("{} {}[]", name, verbatim(kind)) for name, kind in variables), "; "),
-            gathered=joined(sql("array_agg(d.{}::{})", ident(name), verbatim(kind)) for name, kind in change.fields),
-            arrays=joined(name for name, _ in variables),
+            variables=joined((sql("{} {}", name, verbatim(kind)) for name, kind in variables), "; "),
+            before=verbatim("" if change.qualified else ALONE),
+            after=verbatim("" if change.qualified else BACK),
+            gathered=joined(
+                sql("pg_catalog.array_agg(d.{}::{})", ident(name), verbatim(kind)) for name, kind in change.fields
+            ),
+            arrays=joined(names),
             changed=change.query,
             nothing=sql("{} is null", keys[0]),
             hold=self._hold_source(event, keys),
             then=self._add_up(event, change, keys, read_again) if self.of.incremental else read_again,
         )
 
+    def _read_again(self, keys: Sequence[Composable]) -> Composable:
+        """Set the values of the keys by what the source says."""
+        return query(
+            "read_again",
+            PACKAGE,
+            one=sql("{}{}", _is_one(keys[0]), self._seen),
+            set_one=self._set_one(keys, self.of.copied(self.of.target_keys("t")) if self.of.plain else None),
+            recount=self.of.function("recount"),
+            arrays=joined(keys),
+        )
+
+    @property
+    def _seen(self) -> Composable:
+        """Give the condition that no policy hides rows of the source, where they are not read by a function that refuses it."""
+        if not self.of.plain:
+            return verbatim("")
+        name = literal(render(self.of.source.ident))
+        return sql(" and not pg_catalog.row_security_active({}::pg_catalog.regclass)", name)
+
+    def _set_one(self, keys: Sequence[Composable], values: Composable | None = None) -> Composable:
+        """Set the values of a single key, by a statement of its own, whose plan is not made anew each time."""
+        # by the row's own key: what does not hang on the row is not evaluated again after a wait for it
+        of_row = self.of.target_keys("t")
+        return query(
+            "set_one",
+            PACKAGE,
+            lock_one=self._lock_one(keys),
+            values=values or sql("select v.* from {}({}) v", self.of.function("value"), joined(of_row)),
+            match_one=equal(of_row, [sql("{}[1]", key) for key in keys]),
+            **self._common,
+        )
+
     def _add_up(self, event: str, change: Change, keys: Sequence[Composable], read_again: Composable) -> Composable:
         match_one = equal(self.of.target_keys("t"), [sql("{}[1]", key) for key in keys])
-        lock_one = sql(
-            "perform from {} t where {} order by {} for no key update;",
-            self.of.target.ident,
-            match_one,
-            self.of.row_order,
-        )
         return query(
             "add_up",
             PACKAGE,
@@ -151,7 +218,7 @@ class Triggers:
             read_again=read_again,
             one=_is_one(keys[0]),
             # what is only added needs no look at the source
-            lock_one=verbatim("") if event == "insert" else lock_one,
+            lock_one=verbatim("") if event == "insert" else self._lock_one(keys),
             match_one=match_one,
             merges_one=joined(merged(self.of, number, event, one=True) for number, _ in enumerate(self.of.columns, 1)),
             match=equal(self.of.target_keys("t"), [sql("d.{}", name) for name in self._numbered]),
@@ -266,6 +333,10 @@ class Triggers:
     @property
     def _arguments(self) -> list[Composable]:
         return [verbatim(f"${number}") for number, _ in enumerate(self.of.on, 1)]
+
+    @property
+    def _arrays(self) -> Composable:
+        return joined(verbatim(f"{key.type}[]") for key in self.of.on)
 
     @property
     def _parameters(self) -> list[Composable]:

@@ -69,7 +69,7 @@ RESTING_ON = {"partition_headroom": "partitioned", "failing_views": "materialize
 
 @contextmanager
 def reading(session: Session) -> Iterator[None]:
-    """Open a transaction that only reads, for a block of queries; takes no lock but ACCESS SHARE."""
+    """Open a transaction that only reads, for a block of queries; takes no lock on tables but ACCESS SHARE."""
     session.run("begin read only")
     try:
         session.set(SESSION, local=True)
