@@ -370,6 +370,25 @@ def test_an_owner_who_is_no_superuser_can_do_it(database: Database) -> None:
         database.run("drop owned by owner_of_all; drop role owner_of_all")
 
 
+def test_a_policy_that_comes_later_and_hides_rows_of_the_source_is_an_error(database: Database) -> None:
+    database.run("create role owner_of_all")
+    try:
+        database.run(
+            f"grant create on database {database.name} to owner_of_all; grant all on schema public to owner_of_all"
+        )
+        database.run("set role owner_of_all; " + TABLES.replace("{reference}", REFERENCE))
+        engine = database.engine(connect_args={"options": "-c role=owner_of_all"})
+        database.perform(InstallPgopt(1), copied(), engine=engine)
+        database.run("insert into people values (1, 'one'); insert into tickets values (1, 'c1', 1)")
+        database.run("alter table people enable row level security, force row level security")
+        with pytest.raises(
+            psycopg.errors.InsufficientPrivilege, match="would be affected by row-level security policy"
+        ):
+            database.run("update people set name = 'other'")
+    finally:
+        database.run("drop owned by owner_of_all; drop role owner_of_all")
+
+
 # -- what is refused -----------------------------------------------------------------------------------------------------
 
 

@@ -156,10 +156,13 @@ class Definition:
         match = equal(self.source_keys, keys)
         return sql("select {} from (select) x left join {} r on {}", joined(self._results()), self.source.ident, match)
 
-    def copied(self, keys: Sequence[Composable]) -> Composable | None:
-        """Give the query for the values of a key whose row of the source is locked, if it means the same by any search path."""
-        if self.aggregate or not all(column.plain for column in self.columns):
-            return None
+    @property
+    def plain(self) -> bool:
+        """Whether columns are copied as they are."""
+        return not self.aggregate and all(column.plain for column in self.columns)
+
+    def copied(self, keys: Sequence[Composable]) -> Composable:
+        """Give the query for the plain columns that belong to a key; it means the same by any search path."""
         values = joined(sql("r.{}", verbatim(column.expression)) for column in self.columns)
         match = equal(self.source_keys, keys)
         return sql("select {} from (select) x left join {} r on {}", values, self.source.ident, match)

@@ -83,11 +83,14 @@ def read(db: Catalog, source: Relation, name: str, expression: str, *, aggregate
 
 def _of_nothing(db: Catalog, source: Relation, text: str) -> str | None:
     """Give what an aggregate is of no rows."""
+    nothing = sql(
+        "create temp view pgopt_probe_it as select ({})::text as pgopt_it from {} r where false",
+        verbatim(text),
+        source.ident,
+    )
     with db.session.rolled_back():
-        db.session.run(QUALIFIED)
-        found: str | None = db.session.value(
-            sql("select ({})::text from {} r where false", verbatim(text), source.ident)
-        )
+        db.session.run(QUALIFIED, nothing)
+        found: str | None = db.session.value(sql("select pgopt_it from pg_temp.pgopt_probe_it"))
         return found
 
 

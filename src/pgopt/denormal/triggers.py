@@ -2,7 +2,8 @@
 
 A change of the source locks the rows of the target that it is about, in the order of their key, and writes each of them, even where
 the value stays: so two transactions that change the source for one row come one after the other, and the second reads what
-the first has done, or gets a serialization error where its snapshot is older.
+the first has done, or gets a serialization error where its snapshot is older. A single row is locked by the UPDATE that writes it: what is read
+for it is evaluated again after a wait.
 """
 
 from __future__ import annotations
@@ -179,13 +180,21 @@ class Triggers:
         return query(
             "read_again",
             PACKAGE,
-            one=_is_one(keys[0]),
-            set_one=self._set_one(keys),
+            one=sql("{}{}", _is_one(keys[0]), self._seen),
+            set_one=self._set_one(keys, self.of.copied(self.of.target_keys("t")) if self.of.plain else None),
             recount=self.of.function("recount"),
             arrays=joined(keys),
         )
 
-    def _set_one(self, keys: Sequence[Composable]) -> Composable:
+    @property
+    def _seen(self) -> Composable:
+        """Give the condition that no policy hides rows of the source, where they are not read by a function that refuses it."""
+        if not self.of.plain:
+            return verbatim("")
+        name = literal(render(self.of.source.ident))
+        return sql(" and not pg_catalog.row_security_active({}::pg_catalog.regclass)", name)
+
+    def _set_one(self, keys: Sequence[Composable], values: Composable | None = None) -> Composable:
         """Set the values of a single key, by a statement of its own, whose plan is not made anew each time."""
         # by the row's own key: what does not hang on the row is not evaluated again after a wait for it
         of_row = self.of.target_keys("t")
@@ -193,7 +202,7 @@ class Triggers:
             "set_one",
             PACKAGE,
             lock_one=self._lock_one(keys),
-            values=self.of.copied(of_row) or sql("select v.* from {}({}) v", self.of.function("value"), joined(of_row)),
+            values=values or sql("select v.* from {}({}) v", self.of.function("value"), joined(of_row)),
             match_one=equal(of_row, [sql("{}[1]", key) for key in keys]),
             **self._common,
         )
