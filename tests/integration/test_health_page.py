@@ -87,12 +87,10 @@ def faulty(database: Database) -> Database:
             f"create table {quoted} (id int primary key); insert into {quoted} select generate_series(1, 20000)"
         )
         connection.execute("create table " + "x" * 63 + " (id int primary key)")
-        for _ in range(3):
+        for turn in range(1, 4):
             connection.execute("select pg_stat_force_next_flush()")
             connection.execute("select pgopt.take_snapshot()")
-            connection.execute(
-                f"insert into {quoted} select 20000 * (random() * 100000)::int + generate_series(1, 3000)"
-            )
+            connection.execute(f"insert into {quoted} select {turn} * 100000 + generate_series(1, 3000)")
     return database
 
 
