@@ -319,7 +319,7 @@ def create_retention_policy(
     archive_to: str | None = None,
     archive_schema: str | None = None,
     timezone: str = 'UTC',
-    batch: int = 10000,
+    batch: int = 50000,
     cascade: bool = False,
     partly: Literal['keep', 'delete'] = 'keep',
     schema: str | None = None,
@@ -702,7 +702,7 @@ def drop_retention_policy(
     archive_to: str | None = None,
     archive_schema: str | None = None,
     timezone: str = 'UTC',
-    batch: int = 10000,
+    batch: int = 50000,
     cascade: bool = False,
     partly: Literal['keep', 'delete'] = 'keep',
     schema: str | None = None,
@@ -770,7 +770,8 @@ def install_monitoring(
 ) -> None:
     """Make views in the `pgopt` schema that show slow queries, unused and bloated indexes, who blocks whom, and the like.
 
-    A role with pg_monitor may read them, and nobody else. Locks nothing that is there before. Needs `install_pgopt`::
+    A role with pg_monitor may read them, and nobody else. Locks nothing that is there before. Those of an older pgopt are made
+    anew, which takes ACCESS EXCLUSIVE on them for an instant; whoever else was granted them still has them. Needs `install_pgopt`::
 
         op.install_monitoring()
     """
@@ -904,6 +905,23 @@ def refresh_materialized_view(
     always. Needs `install_pgopt`::
 
         op.refresh_materialized_view("user_tokens", concurrently=True)
+    """
+
+def reindex_bloated(
+    *,
+    above: str = '100 MB',
+    schema: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Rebuild the B-tree indexes that are larger than they need be by ``above``, one by one, those with most to give back first.
+
+    By an estimate from the statistics of ANALYZE, where that can be relied on; where the extension pgstattuple is there, it
+    reads each of these indexes and decides. Takes SHARE UPDATE EXCLUSIVE on one table at a time, as `reindex_concurrently`. What was
+    gained is in `pgopt.reindex`. ``schema`` leaves out all others. By a job: ``select pgopt.reindex_bloated('100 MB')``,
+    which has one index rebuilt at a time. Needs `install_pgopt` and `install_monitoring`::
+
+        op.reindex_bloated(above="100 MB")
+        op.schedule_job("bloat", "select pgopt.reindex_bloated('100 MB')", cron="*/5 2-4 * * sun")
     """
 
 def reindex_concurrently(
@@ -1170,9 +1188,11 @@ def uninstall_monitoring(
     *,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
-    """Drop the views that `install_monitoring` made; ACCESS EXCLUSIVE on them for an instant::
+    """Drop the views that `install_monitoring` made; ACCESS EXCLUSIVE on them for an instant.
 
-    op.uninstall_monitoring()
+    On a downgrade of a revision that found those of an older pgopt, they stay::
+
+        op.uninstall_monitoring()
     """
 
 def uninstall_pgopt(

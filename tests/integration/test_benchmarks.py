@@ -154,3 +154,11 @@ def test_denormalize(server: Server, tmp_path: Path) -> None:
     assert all(each["median"] > 0 and each["wal"] > 0 for each in measured.values())
     assert measured["counter", 1, "row-level trigger"]["ratio"] == 1
     assert leftovers(server) == []
+
+
+def test_health(server: Server, tmp_path: Path) -> None:
+    table, result = run(server, tmp_path, "health.py", "--tables=3", "--rows=5", "--runs=1")
+    ways = {"all sizes, by one query", "the checks", "the page", "pgopt health", "a snapshot"}
+    assert ways | {"index_bloat", "duplicate_indexes"} <= set(rows_of(table))
+    assert all(each["median"] > 0 for each in result["ways"] + result["checks"])
+    assert leftovers(server) == []

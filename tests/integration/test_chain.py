@@ -137,7 +137,7 @@ def parts() -> Sequence[tuple[str, str]]:
 
 
 # they change the pgopt schema alone
-HIDDEN = {"0001", "0026", "0027", "0028", "0037"}
+HIDDEN = {"0001", "0026", "0027", "0028", "0037", "0038"}
 
 WRITTEN = "ledger"
 """What a writer's rows have in them, and no generated one."""

@@ -226,6 +226,26 @@ def test_copy_is_a_statement_like_others(kept: Database) -> None:
         assert drift(connection, views(kept)) == []
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"{COMMENTS} values (1, 1, 'OPEN', 2, 1), (2, 1, 'OPEN', 3, 1) {CONFLICT}",
+        (
+            "merge into comments c using (values (1, 2), (2, 3), (3, 4)) v (id, value) on c.id = v.id"
+            " when matched and c.id = 3 then delete when matched then update set value = v.value"
+            " when not matched then insert (id, ticket_id, status, value, at) values (v.id, 1, 'OPEN', v.value, 1)"
+        ),
+    ],
+)
+def test_a_sum_that_was_no_number_is_added_to_once(kept: Database, statement: str) -> None:
+    kept.run(
+        "insert into tickets values (1, 'c1', 1); insert into comments values (1, 1, 'OPEN', 'NaN', 1), (3, 1, 'OPEN', 9, 1)"
+    )
+    kept.run(statement)
+    with kept.connect() as connection:
+        assert drift(connection, views(kept)) == []
+
+
 COUNTING = """
 create function count_up() returns trigger language plpgsql as $$
 begin

@@ -157,6 +157,23 @@ def test_others_do_not_wait_for_both_sides(loose: Database) -> None:
     assert right(loose)
 
 
+@pytest.mark.parametrize("kept", [BEST, LISTED], ids=["added up", "read again"])
+@pytest.mark.parametrize("going", ["delete from players where id = 1", "update players set id = 8 where id = 1"])
+def test_a_row_whose_key_was_given_up_meanwhile_has_nothing_of_the_old_one(
+    database: Database, kept: DenormalizeAggregate, going: str
+) -> None:
+    database.run(SCORES.replace("{reference}", "references players on delete cascade on update cascade"))
+    database.perform(InstallPgopt(1), kept)
+    with transaction(database) as one, transaction(database) as other:
+        one.execute(going)
+        with waiting(database, other, "insert into players values (1, 1)") as running:
+            one.execute("commit")
+            running.result(20)
+        other.execute("commit")
+    assert database.value("select best from players where id = 1") is None
+    assert right(database)
+
+
 RENAME = "update teams set name = 'new' where id = 1"
 REMOVE = "delete from teams where id = 1"
 JOIN = "insert into players values (9, 1)"

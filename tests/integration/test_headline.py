@@ -63,7 +63,7 @@ def explain(database: Database, query: Query) -> dict[str, Any]:
     """What a query did."""
     with database.connect() as connection:
         given = query.given(connection)
-        row = connection.execute(f"explain (analyze, format json) {query.text}".encode(), given).fetchone()
+        row = connection.execute(b"explain (analyze, format json) " + query.statement(after=True), given).fetchone()
     assert row is not None
     plan: dict[str, Any] = row[0][0]["Plan"]
     return plan

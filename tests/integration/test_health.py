@@ -15,7 +15,9 @@ from sqlalchemy.engine import make_url
 from pgopt import PgoptError, op
 from pgopt.cli import explain, health
 from pgopt.monitoring import checks
-from pgopt.operations import InstallPgopt, UninstallMonitoring, registry
+from pgopt.monitoring.report import gather
+from pgopt.operations import InstallMonitoring, InstallPgopt, InstallSnapshots, UninstallMonitoring, registry
+from pgopt.server.session import Session
 from tests.integration.test_monitoring import WATCHER, busy, watched  # noqa: F401  -- a fixture
 
 if TYPE_CHECKING:
@@ -265,3 +267,36 @@ def test_a_view_whose_refresh_fails_is_told(database: Database) -> None:
     with database.migration() as context, context.begin_transaction(_per_migration=True):
         eval(finding.mend, {"op": Operations(context)})
     assert found(database) == {}
+
+
+def test_a_view_that_has_grown_old_is_told(database: Database) -> None:
+    database.run('create table t (n int); create materialized view "V %s" as select n from t with no data')
+    database.perform(InstallPgopt(1))
+    (finding,) = found(database).values()
+    assert (finding.check, finding.message) == ("stale_views", "was never filled: reading it is an error")
+    with database.migration() as context, context.begin_transaction(_per_migration=True):
+        eval(finding.mend, {"op": Operations(context)})
+    assert found(database) == {}
+    database.run("""insert into pgopt.refresh (view, outcome, started_at, finished_at)
+        select view, 'refreshed', t, t from pgopt.materialized, generate_series(now(), now() + '5 hours', '1 hour') t;
+        update pgopt.materialized set fresh_at = now() - interval '7 hours'""")
+    (finding,) = found(database).values()
+    assert "7 hours ago; it is usually refreshed every 60 minutes" in finding.message
+
+
+def test_nothing_that_it_runs_takes_more_than_access_share(database: Database) -> None:
+    database.run(FAULTS)
+    database.perform(InstallPgopt(1), InstallMonitoring(), InstallSnapshots())
+    database.run("select pgopt.take_snapshot()")
+    database.run("select pgopt.take_snapshot()")
+    with database.engine().connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        session = Session(connection)
+        with checks.reading(session):
+            assert gather(session).page()
+            taken = session.rows(
+                # the server takes ROW EXCLUSIVE on a sequence to read it
+                "select l.mode, l.relation::regclass::text from pg_locks l left join pg_class c on c.oid = l.relation"
+                " where l.pid = pg_backend_pid() and l.locktype <> 'virtualxid' and l.mode <> 'AccessShareLock'"
+                " and c.relkind is distinct from 'S'"
+            )
+    assert taken == []

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from pgopt import InvalidOperation, Monthly, NotInstalled
+from pgopt import InvalidOperation, Monthly, NotInstalled, StatementFailed
 from pgopt.monitoring import ALL_VIEWS
-from pgopt.operations import InstallMonitoring, InstallPgopt, PartitionTable, UninstallPgopt
+from pgopt.operations import InstallMonitoring, InstallPgopt, PartitionTable, UninstallMonitoring, UninstallPgopt
 from tests.databases import wait_until
 
 if TYPE_CHECKING:
@@ -315,3 +316,68 @@ def test_connections_and_cache_hit(watched: Database) -> None:
     assert hits.keys() == {"tables", "indexes"}
     assert hits["tables"]["hits"] > 0
     assert 0 < hits["tables"]["hit_percent"] <= 100
+
+
+# -- views of an older pgopt ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def older(watched: Database) -> Database:
+    """A database with the views as an older pgopt made them, which somebody else may read, too."""
+    watched.run("""
+        comment on function pgopt.slow_queries() is null; drop view pgopt.stale_views; drop function pgopt.stale_views();
+        drop view pgopt.blocking; create view pgopt.blocking as select 1 as of_old""")
+    watched.run(
+        'create role "pgopt %s"; grant select on pgopt.blocking, pgopt.table_sizes to "pgopt %s" with grant option'
+    )
+    return watched
+
+
+def test_views_of_an_older_pgopt_are_made_anew_once(older: Database) -> None:
+    try:
+        assert of(older, "slow_queries_state()", "state")
+        older.perform(InstallMonitoring())
+        assert seen(older, "blocking") == []
+        assert seen(older, "stale_views") == []
+        granted = older.rows(
+            "select table_name, is_grantable from information_schema.role_table_grants where grantee = 'pgopt %s' order by 1"
+        )
+        assert granted == [("blocking", "YES"), ("table_sizes", "YES")]
+        before = older.value("select 'pgopt.blocking'::regclass::oid")
+        older.perform(InstallMonitoring())
+        assert older.value("select 'pgopt.blocking'::regclass::oid") == before
+        # they were there before this revision, and so they stay on its way down
+        older.perform(UninstallMonitoring())
+        assert seen(older, "blocking") == []
+        older.perform(UninstallMonitoring())
+        assert older.value("select to_regclass('pgopt.blocking')") is None
+    finally:
+        older.run('drop owned by "pgopt %s"; drop role "pgopt %s"')
+
+
+def test_what_rests_on_a_view_keeps_it_as_it_is(older: Database) -> None:
+    try:
+        older.run("create view mine as select * from pgopt.blocking")
+        with pytest.raises(StatementFailed, match="mine depends on view"):
+            older.perform(InstallMonitoring())
+        assert older.value("select of_old from mine") == 1
+    finally:
+        older.run('drop owned by "pgopt %s"; drop role "pgopt %s"')
+
+
+def test_views_that_have_grown_old(watched: Database) -> None:
+    watched.run('create table t (n int); create schema "S x"; create materialized view "S x"."V %s" as select n from t')
+    watched.run(
+        "create materialized view empty as select n from t with no data; create materialized view unknown as select n from t"
+    )
+    watched.run("create materialized view rare as select n from t")
+    for view, hours in (('"S x"."V %s"', 1), ("rare", 48)):
+        watched.run(f"select pgopt.refresh('{view}'::regclass)")
+        watched.run(f"""
+            insert into pgopt.refresh (view, outcome, started_at, finished_at)
+            select '{view}'::regclass, 'refreshed', t, t from generate_series(now(), now() + 8 * interval '{hours} hours', interval '{hours} hours') t;
+            update pgopt.materialized set fresh_at = now() - interval '5 hours' where view = '{view}'::regclass""")
+    rows = {row["view_name"]: row for row in seen(watched, "stale_views")}
+    assert rows.keys() == {"empty", "V %s"}
+    assert rows["V %s"]["usual"] == timedelta(hours=1)
+    assert rows["empty"]["populated"] is False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -25,12 +28,14 @@ from pgopt.operations import (
 from pgopt.plan.events import Note
 from pgopt.server.quoting import literal, render
 from tests.contract.ledger import Writer, at_work
+from tests.databases import Database, wait_until
+from tests.servers import of_binaries
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pgopt.plan.events import Event
-    from tests.databases import Database
+    from tests.servers import Server
 
 NOW = "2024-06-15 12:00+00"
 LOGS = f"""
@@ -38,6 +43,7 @@ create table logs (id int primary key, at timestamptz, what text not null defaul
 create index logs_at on logs (at);
 insert into logs select g, timestamptz '{NOW}' - g * interval '1 hour' from generate_series(1, 100) g;
 """
+SLEEPING = "select count(*) from pg_stat_activity where query ~ 'apply_retention' and wait_event = 'PgSleep'"
 DAY = CreateRetentionPolicy("logs", column="at", keep="1 day", batch=10)
 
 
@@ -257,6 +263,24 @@ def test_statement_triggers_of_a_partitioned_table_see_what_goes(database: Datab
     assert database.rows("select min(at)::text from parts") == [("2024-02-14",)]
     assert count(database, "gone") + count(database, "parts") == 200
     assert runs(database) == [("parts", count(database, "gone"), None)]
+
+
+def test_the_procedure_waits_for_a_standby_whose_replay_stands_still(server: Server) -> None:
+    bindir = Path(server.bindir)
+    with of_binaries(bindir) as primary, of_binaries(bindir, standby_of=primary) as standby:
+        here, there = Database(primary, "postgres"), Database(standby, "postgres")
+        here.run(LOGS)
+        here.perform(InstallPgopt(1), replace(DAY, batch=1))
+        here.run("alter database postgres set pgopt.replication_lag = '20ms'")
+        wait_until("the standby has the policy", lambda: there.value("select to_regclass('pgopt.retention_policy')"))
+        there.run("select pg_wal_replay_pause()")
+        with ThreadPoolExecutor(1) as threads:
+            working = threads.submit(apply, here)
+            wait_until("it waits", lambda: here.value(SLEEPING))
+            assert 24 < count(here, "logs") < 100
+            there.run("select pg_wal_replay_resume()")
+            working.result()
+        assert runs(here) == [("logs", 76, None)]
 
 
 # -- what stands against it ----------------------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_a_trigger_that_keeps_rows_out_of_the_archive_stops_it(database: Databas
     )
     with pytest.raises(psycopg.errors.RaiseException):
         apply(database)
-    assert errors(database) == ["ledger_archive has taken 0 of 50 rows: look at its triggers"]
+    assert errors(database) == ["public.ledger_archive has taken 0 of 50 rows: look at its triggers"]
     assert count(database, "ledger") == 1000
 
 

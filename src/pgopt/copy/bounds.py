@@ -146,6 +146,13 @@ def siblings(db: Catalog, table: Relation) -> list[Sibling]:
     return [Sibling(*row) for row in db.session.rows(query("siblings", PACKAGE, table=literal(table.oid)))]
 
 
+def default_of(db: Catalog, table: Relation) -> Relation | None:
+    """Give the default partition of a table."""
+    asked = sql("select nullif(partdefid, 0)::int8 from pg_partitioned_table where partrelid = {}", literal(table.oid))
+    oid = db.session.value(asked)
+    return None if oid is None else db.by_oid(oid)
+
+
 def refuse_vague(db: Catalog, name: str, type_: str, ends: Sequence[Any]) -> None:
     """Refuse an instant that is another one in each time zone."""
     if type_ != "timestamp with time zone":

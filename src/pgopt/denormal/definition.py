@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 PREFIX = "zz_pgopt"
 """Triggers of a table fire in the order of their names: these see what the others have made of a row."""
+_COLUMN = re.compile(r"[a-z_][a-z0-9_$]*|\"(?:[^\"]|\"\")+\"")
+MOMENT = "extract(epoch from pg_catalog.statement_timestamp())::pg_catalog.text"
+RECOUNTED = f"pg_catalog.set_config('pgopt.recounted', {MOMENT}, true)"
+"""Says that rows of the source were read in the client's statement: what else it has done to them is not to be added, but read, too."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,14 @@ class Kept:
     """How a change is added to the value that is there: as a count, sum, min or max; else the rows are read again."""
     comparable: bool = True
     """Whether its values can be compared as they are, and not as text only."""
+    empty: str | None = None
+    """Of an aggregate, what it is where the source has no rows."""
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a column as it is, NULL where the source has no row."""
+        is_name = _COLUMN.fullmatch(self.expression) is not None and self.expression not in ("true", "false")
+        return self.default is None and is_name
 
     def same(self, one: Composable, other: Composable) -> Composable:
         """Give the condition that two values of it are the same."""
@@ -76,6 +89,11 @@ class Definition:
     def incremental(self) -> bool:
         """Whether all changes can be added to what is there."""
         return self.aggregate and all(column.merge for column in self.columns)
+
+    @property
+    def one_row(self) -> bool:
+        """Whether a key has at most one row in the target."""
+        return set(self.order) <= {key.target for key in self.on}
 
     @property
     def said(self) -> dict[str, Any]:
@@ -137,6 +155,14 @@ class Definition:
             return sql("select {} from {}", joined(self._results()), self.rows_of(keys))
         match = equal(self.source_keys, keys)
         return sql("select {} from (select) x left join {} r on {}", joined(self._results()), self.source.ident, match)
+
+    def copied(self, keys: Sequence[Composable]) -> Composable | None:
+        """Give the query for the values of a key whose row of the source is locked, if it means the same by any search path."""
+        if self.aggregate or not all(column.plain for column in self.columns):
+            return None
+        values = joined(sql("r.{}", verbatim(column.expression)) for column in self.columns)
+        match = equal(self.source_keys, keys)
+        return sql("select {} from (select) x left join {} r on {}", values, self.source.ident, match)
 
     def rows_of(self, keys: Sequence[Composable]) -> Composable:
         """Give the rows of the source that belong to a key, for FROM."""

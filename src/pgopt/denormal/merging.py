@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgopt.denormal.definition import Definition, equal
+from pgopt.denormal.definition import RECOUNTED, Definition, equal
 from pgopt.server.quoting import ident, joined, sql, verbatim
 
 if TYPE_CHECKING:
     from psycopg.sql import Composable
+
+
+_PLAIN = re.compile(r"(count|sum|min|max)\((\*|[a-z_][a-z0-9_]*|\"(?:[^\"]|\"\")+\")\)")
+"""Expressions without operators, casts and filters, whose functions would be looked for by the search path."""
+
+
+def _named_in_full(expression: str) -> Composable:
+    return verbatim(f"pg_catalog.{expression}" if _PLAIN.fullmatch(expression) else expression)
 
 
 @dataclass(frozen=True)
@@ -48,29 +57,36 @@ class Change:
             joined(self._differences(), " or "),
         )
 
+    @property
+    def qualified(self) -> bool:
+        """Whether the query means the same by any search path."""
+        return not self.of.incremental or all(_PLAIN.fullmatch(column.expression) for column in self.of.columns)
+
     def _side(self, rows: str, side: str) -> Composable:
-        """Give what there is of each key in the rows of one side."""
+        """Give what there is of each key in the rows of one side; of columns, a key has one row."""
         keys = self.of.source_keys
         numbered = [sql("{} as {}", key, ident(f"k{number}")) for number, key in enumerate(keys, 1)]
         known = joined((sql("{} is not null", key) for key in keys), " and ")
         return sql(
-            "select {} from {} r where {} group by {}",
+            "select {} from {} r where {}{}",
             joined([*numbered, *self._results(side)]),
             verbatim(rows),
             known,
-            joined(keys),
+            sql(" group by {}", joined(keys)) if self.of.aggregate else verbatim(""),
         )
 
     def _results(self, side: str) -> list[Composable]:
         if self.of.incremental:
             return [
-                sql("{} as {}", verbatim(column.expression), ident(f"{side}{number}"))
+                sql("{} as {}", _named_in_full(column.expression), ident(f"{side}{number}"))
                 for number, column in enumerate(self.of.columns, 1)
             ]
         # rows that say the same before and after have changed nothing, whatever is made of them
         inputs = joined(sql("r.{}", ident(name)) for name in self.of.inputs)
-        row = sql("row({})::text", inputs)
-        return [sql("array_agg({} order by {}) as {}", row, row, ident(f"{side}1"))]
+        if not self.of.aggregate:
+            return [sql("row({}) as {}", inputs, ident(f"{side}1"))]
+        row = sql("row({})::pg_catalog.text", inputs)
+        return [sql("pg_catalog.array_agg({} order by {}) as {}", row, row, ident(f"{side}1"))]
 
     def _both(self) -> list[Composable]:
         if not self.of.incremental:
@@ -79,6 +95,9 @@ class Change:
         return [sql("{}.{}", verbatim(side), ident(f"{side}{number}")) for side in "on" for number in numbers]
 
     def _differences(self) -> list[Composable]:
+        if not self.of.aggregate:
+            # rows as they are stored, since not all types can be compared
+            return [verbatim("o.o1 operator(pg_catalog.*<>) n.n1")]
         numbers = range(1, len(self.of.columns) + 1) if self.of.incremental else (1,)
         return [sql("o.{} is distinct from n.{}", ident(f"o{number}"), ident(f"n{number}")) for number in numbers]
 
@@ -86,7 +105,8 @@ class Change:
 def merged(of: Definition, number: int, event: str, *, one: bool = False) -> Composable:
     """Set a column to what is there, with what a statement has added and taken away.
 
-    What cannot be known without them is read from the rows again: the next of extremes, and whether a sum of nothing is left.
+    What cannot be known without them is read from the rows again: the next of extremes, whether a sum of nothing is left, and what a sum
+    is without a NaN; only the last would count twice what a command does by several triggers (MERGE, ON CONFLICT).
     """
     column = of.columns[number - 1]
     none = sql("null::{}", verbatim(column.full_type))
@@ -98,6 +118,12 @@ def merged(of: Definition, number: int, event: str, *, one: bool = False) -> Com
         "added": none if event == "delete" else added,
         "taken": none if event == "insert" else taken,
         "again": sql("(select v.c from {}({}) v)", of.function(f"value{number}"), joined(of.target_keys("t"))),
+        "recounted": sql(
+            "(select v.c from {}({}) v where {} is not null)",
+            of.function(f"value{number}"),
+            joined(of.target_keys("t")),
+            verbatim(RECOUNTED),
+        ),
         "plus": verbatim("operator(pg_catalog.+)"),
         "minus": verbatim("operator(pg_catalog.-)"),
         "best": verbatim("least" if column.merge == "min" else "greatest"),
@@ -116,7 +142,7 @@ _FURTHER = "{} = {best}({there}, {added})"
 _SUM = """{} = case
     when {taken} is null then coalesce({there} {plus} {added}, {there}, {added})
     when {added} is null and {left} operator(pg_catalog.=) 0 then case when {again} is not null then {left} end
-    when {left}::pg_catalog.text operator(pg_catalog.=) 'NaN' then {again}
+    when {left}::pg_catalog.text operator(pg_catalog.=) 'NaN' then {recounted}
     else {left}
 end"""
 _EXTREME = """{} = case

@@ -61,6 +61,7 @@ class Wish:
                 self._default(db, name, "0" if self.aggregate and each.merge == "count" else None),
                 each.merge if self.aggregate else None,
                 each.comparable,
+                each.empty,
             )
             for name, each in reads.items()
         ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from pgopt.copy.shape import QUALIFIED
@@ -46,6 +46,8 @@ class Read:
     inputs: Sequence[str]
     others: Sequence[str]
     """Relations and volatile functions that it uses beside the source."""
+    empty: str | None = None
+    """What an aggregate is of no rows, as text."""
 
     @property
     def merge(self) -> str | None:
@@ -76,7 +78,17 @@ def read(db: Catalog, source: Relation, name: str, expression: str, *, aggregate
     text = definition[definition.index("SELECT ") + 7 : definition.rindex(" AS pgopt_it,")].strip()
     found = Read(text, *rest)
     _refuse(found, f"column {name!r} is kept as {text}, which", source)
-    return found
+    return replace(found, empty=_of_nothing(db, source, text)) if aggregate else found
+
+
+def _of_nothing(db: Catalog, source: Relation, text: str) -> str | None:
+    """Give what an aggregate is of no rows."""
+    with db.session.rolled_back():
+        db.session.run(QUALIFIED)
+        found: str | None = db.session.value(
+            sql("select ({})::text from {} r where false", verbatim(text), source.ident)
+        )
+        return found
 
 
 def _refuse(found: Read, what: str, source: Relation) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pgopt.denormal.definition import Definition, equal, unnested
+from pgopt.denormal.definition import MOMENT, RECOUNTED, Definition, equal, unnested
 from pgopt.denormal.merging import Change, merged
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
@@ -30,10 +30,13 @@ ON_SOURCE = {
     "delete": "delete on {} referencing old table as old_rows",
     "truncate": "truncate on {}",
 }
-ON_TARGET = ("set", "moved", "guard")
+ON_TARGET = ("set", "came", "moved", "guard")
 SAFE = " set search_path = pg_catalog, pg_temp set row_security = off set plan_cache_mode = force_generic_plan"
 """Of functions that only read. Those that write to the target leave the search path to its triggers, and name all in full."""
-MOMENT = "extract(epoch from pg_catalog.statement_timestamp())::pg_catalog.text"
+
+ALONE = "perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);"
+BACK = "perform pg_catalog.set_config('search_path', pgopt_path, true);"
+"""Triggers of the target find what they look for where they always do."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Triggers:
     def create(self) -> Iterator[Composable]:
         """Make functions, triggers and the view; SHARE ROW EXCLUSIVE on both tables."""
         yield from self._value()
+        yield from self._values()
         yield from self._recount()
         for event, when in ON_SOURCE.items():
             yield from self._function(event, "returns trigger", self._body(event))
@@ -56,6 +60,8 @@ class Triggers:
             )
         yield from self._on_target("set", "before insert on {}", None, self._query("set"))
         yield from self._on_target("moved", "after update on {}", self._has_moved(), self._query("moved"))
+        if self.of.aggregate and self.of.guaranteed:
+            yield self._trigger("came", "after insert on {}", self._has_some(), "moved")
         if self.of.read_only:
             yield from self._on_target("guard", "before update on {}", self._is_written(), self._guard())
         yield sql(
@@ -74,7 +80,7 @@ class Triggers:
         for event, table in [*events, *((what, self.of.target) for what in ON_TARGET)]:
             yield sql("drop trigger if exists {} on {}", self.of.trigger(event), table.ident)
             yield sql("drop function if exists {}()", self.of.function(event))
-        for what in ("recount", "value", *(f"value{number}" for number, _ in enumerate(self.of.columns, 1))):
+        for what in ("recount", "values", "value", *(f"value{number}" for number, _ in enumerate(self.of.columns, 1))):
             yield sql("drop function if exists {}", self.of.function(what))
 
     # -- functions that are not of triggers -------------------------------------------------------------------------------
@@ -93,23 +99,51 @@ class Triggers:
             body = sql("{} into c", one)
             yield from self._make(f"value{number}", signature, query("value", PACKAGE, value=body), SAFE)
 
+    def _values(self) -> Iterator[Composable]:
+        """Give the values of some keys, as they are when it is called."""
+        numbered = list(enumerate(self.of.columns, 1))
+        outs = [sql("{} {}", ident(f"c{number}"), verbatim(each.type)) for number, each in numbered]
+        keys = [sql("{} {}", name, verbatim(key.type)) for name, key in zip(self._numbered, self.of.on, strict=True)]
+        body = query(
+            "values",
+            PACKAGE,
+            keys=joined(sql("k.{}", name) for name in self._numbered),
+            results=joined(sql("v.{}::{}", ident(f"c{number}"), verbatim(each.type)) for number, each in numbered),
+            rows=unnested(self._arguments),
+            names=joined(self._numbered),
+            value=self.of.value([sql("k.{}", name) for name in self._numbered]),
+        )
+        signature = sql("({}) returns table ({})", self._arrays, joined([*keys, *outs]))
+        # few rows, that the tables are read by their indexes
+        yield from self._make("values", signature, body, f"rows 10{SAFE}")
+
     def _recount(self) -> Iterator[Composable]:
         """Set the values of some keys by what the rows of the source say."""
-        types = joined(verbatim(f"{key.type}[]") for key in self.of.on)
         body = query(
             "recount",
             PACKAGE,
             rows=unnested(self._arguments),
             one=_is_one(self._arguments[0]),
-            only=joined(sql("{}[1]", each) for each in self._arguments),
-            match_one=equal(self.of.target_keys("t"), [sql("{}[1]", each) for each in self._arguments]),
+            set_one=self._set_one(self._arguments),
             names=joined(self._numbered),
-            value=self.of.function("value"),
-            keys=joined(sql("k.{}", name) for name in self._numbered),
+            values=self.of.function("values"),
+            results=joined(sql("k.{}", ident(f"c{number}")) for number, _ in enumerate(self.of.columns, 1)),
+            arguments=joined(self._arguments),
             match=equal(self.of.target_keys("t"), [sql("k.{}", name) for name in self._numbered]),
             **self._common,
         )
-        yield from self._make("recount", sql("({}) returns void", types), body, self._settings)
+        yield from self._make("recount", sql("({}) returns void", self._arrays), body, self._settings)
+
+    def _lock_one(self, keys: Sequence[Composable]) -> Composable:
+        """Lock the rows of one key in order; a single row needs none, since who waits for it is evaluated again."""
+        if self.of.one_row:
+            return verbatim("")
+        return sql(
+            "perform from {} t where {} order by {} for no key update;",
+            self.of.target.ident,
+            equal(self.of.target_keys("t"), [sql("{}[1]", key) for key in keys]),
+            self.of.row_order,
+        )
 
     # -- functions of triggers on the source -------------------------------------------------------------------------------
 
@@ -118,29 +152,54 @@ class Triggers:
             of_row = joined(self.of.target_keys("t"))
             return query("truncated", PACKAGE, value=self.of.function("value"), keys=of_row, **self._common)
         change = Change(self.of, event)
-        variables = [(ident(f"pgopt_{name}"), full_type) for name, full_type in change.fields]
+        variables = [(ident(f"pgopt_{name}"), f"{full_type}[]") for name, full_type in change.fields]
+        names = [name for name, _ in variables]
+        if not change.qualified:
+            variables.append((ident("pgopt_path"), "pg_catalog.text := pg_catalog.current_setting('search_path')"))
         keys = [ident(f"pgopt_k{number}") for number, _ in enumerate(self.of.on, 1)]
-        read_again = sql("perform {}({});", self.of.function("recount"), joined(keys))
+        read_again = self._read_again(keys)
         return query(
             "on_change",
             PACKAGE,
-            variables=joined((sql("{} {}[]", name, verbatim(kind)) for name, kind in variables), "; "),
-            gathered=joined(sql("array_agg(d.{}::{})", ident(name), verbatim(kind)) for name, kind in change.fields),
-            arrays=joined(name for name, _ in variables),
+            variables=joined((sql("{} {}", name, verbatim(kind)) for name, kind in variables), "; "),
+            before=verbatim("" if change.qualified else ALONE),
+            after=verbatim("" if change.qualified else BACK),
+            gathered=joined(
+                sql("pg_catalog.array_agg(d.{}::{})", ident(name), verbatim(kind)) for name, kind in change.fields
+            ),
+            arrays=joined(names),
             changed=change.query,
             nothing=sql("{} is null", keys[0]),
             hold=self._hold_source(event, keys),
             then=self._add_up(event, change, keys, read_again) if self.of.incremental else read_again,
         )
 
+    def _read_again(self, keys: Sequence[Composable]) -> Composable:
+        """Set the values of the keys by what the source says."""
+        return query(
+            "read_again",
+            PACKAGE,
+            one=_is_one(keys[0]),
+            set_one=self._set_one(keys),
+            recount=self.of.function("recount"),
+            arrays=joined(keys),
+        )
+
+    def _set_one(self, keys: Sequence[Composable]) -> Composable:
+        """Set the values of a single key, by a statement of its own, whose plan is not made anew each time."""
+        # by the row's own key: what does not hang on the row is not evaluated again after a wait for it
+        of_row = self.of.target_keys("t")
+        return query(
+            "set_one",
+            PACKAGE,
+            lock_one=self._lock_one(keys),
+            values=self.of.copied(of_row) or sql("select v.* from {}({}) v", self.of.function("value"), joined(of_row)),
+            match_one=equal(of_row, [sql("{}[1]", key) for key in keys]),
+            **self._common,
+        )
+
     def _add_up(self, event: str, change: Change, keys: Sequence[Composable], read_again: Composable) -> Composable:
         match_one = equal(self.of.target_keys("t"), [sql("{}[1]", key) for key in keys])
-        lock_one = sql(
-            "perform from {} t where {} order by {} for no key update;",
-            self.of.target.ident,
-            match_one,
-            self.of.row_order,
-        )
         return query(
             "add_up",
             PACKAGE,
@@ -150,7 +209,7 @@ class Triggers:
             read_again=read_again,
             one=_is_one(keys[0]),
             # what is only added needs no look at the source
-            lock_one=verbatim("") if event == "insert" else lock_one,
+            lock_one=verbatim("") if event == "insert" else self._lock_one(keys),
             match_one=match_one,
             merges_one=joined(merged(self.of, number, event, one=True) for number, _ in enumerate(self.of.columns, 1)),
             match=equal(self.of.target_keys("t"), [sql("d.{}", name) for name in self._numbered]),
@@ -180,12 +239,15 @@ class Triggers:
 
     def _on_target(self, what: str, when: str, condition: Composable | None, body: Composable) -> Iterator[Composable]:
         yield from self._function(what, "returns trigger", body)
-        yield sql(
+        yield self._trigger(what, when, condition, what)
+
+    def _trigger(self, what: str, when: str, condition: Composable | None, function: str) -> Composable:
+        return sql(
             "create trigger {} {} for each row {} execute function {}()",
             self.of.trigger(what),
             sql(when, self.of.target.ident),
             sql("when ({})", condition) if condition is not None else verbatim(""),
-            self.of.function(what),
+            self.of.function(function),
         )
 
     def _query(self, name: str) -> Composable:
@@ -195,7 +257,7 @@ class Triggers:
             "value": self.of.function("value"),
             "keys": joined(self.of.target_keys("new")),
             "hold": self._hold_target(),
-            "moment": verbatim(MOMENT),
+            "recounted": verbatim(RECOUNTED),
         }
         if name == "set":
             pieces["values"] = joined(sql("v.{}", ident(f"c{number}")) for number in numbers)
@@ -222,6 +284,16 @@ class Triggers:
     def _has_moved(self) -> Composable:
         columns = dict.fromkeys([*(key.target for key in self.of.on), *self.of.order])
         return joined((sql("old.{} is distinct from new.{}", ident(name), ident(name)) for name in columns), " or ")
+
+    def _has_some(self) -> Composable:
+        """Give the condition that rows of the source were there before the row: those of one that was just about to go."""
+        empty = (
+            column.same(
+                sql("new.{}", ident(column.name)), sql("{}::{}", literal(column.empty), verbatim(column.full_type))
+            )
+            for column in self.of.columns
+        )
+        return sql("not ({})", joined(empty, " and "))
 
     def _is_written(self) -> Composable:
         same = (
@@ -252,6 +324,10 @@ class Triggers:
     @property
     def _arguments(self) -> list[Composable]:
         return [verbatim(f"${number}") for number, _ in enumerate(self.of.on, 1)]
+
+    @property
+    def _arrays(self) -> Composable:
+        return joined(verbatim(f"{key.type}[]") for key in self.of.on)
 
     @property
     def _parameters(self) -> list[Composable]:

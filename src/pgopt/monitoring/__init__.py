@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pgopt.server.queries import query
@@ -91,6 +93,12 @@ VIEWS = (
         "materialized views whose refresh has failed, and as of when their rows are",
         owned="schema_name text, view_name text, failures integer, error text, fresh_at timestamptz, retry_at timestamptz",
     ),
+    View(
+        "stale_views",
+        "materialized views whose rows are much older than they usually are, or that were never filled",
+        owned="schema_name text, view_name text, populated boolean, fresh_at timestamptz, age interval, usual interval,"
+        " failures integer",
+    ),
 )
 """All but the slow queries, which need an extension."""
 
@@ -146,6 +154,13 @@ def statements() -> Iterator[Composable]:
     yield verbatim(
         "comment on function pgopt.slow_queries_state is 'whether pg_stat_statements is there, preloaded and not full'"
     )
+
+
+@cache
+def digest() -> str:
+    """Tell one definition of all this from another: what was made by an older pgopt is made anew."""
+    text = "".join(map(render, statements()))
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def _dynamic(name: str, columns: str, otherwise: str = "") -> Composable:

@@ -63,13 +63,13 @@ class Health:
     notes: list[str] = field(default_factory=list)
 
 
-RESTING_ON = {"partition_headroom": "partitioned", "failing_views": "materialized"}
+RESTING_ON = {"partition_headroom": "partitioned", "failing_views": "materialized", "stale_views": "refresh"}
 """What is asked of tables of the pgopt schema alone."""
 
 
 @contextmanager
 def reading(session: Session) -> Iterator[None]:
-    """Open a transaction that only reads, for a block of queries; takes no lock but ACCESS SHARE."""
+    """Open a transaction that only reads, for a block of queries; takes no lock on tables but ACCESS SHARE."""
     session.run("begin read only")
     try:
         session.set(SESSION, local=True)
@@ -209,6 +209,23 @@ def failing_view(row: Row) -> Finding:
     return Finding("failing_views", 60, _name(row["schema_name"], row["view_name"]), message, mend)
 
 
+def stale_view(row: Row) -> Finding | None:
+    """A materialized view that was not refreshed for three times as long as usual, or never filled."""
+    if row["failures"]:
+        # said of failing_views
+        return None
+    if not row["populated"]:
+        message = "was never filled: reading it is an error"
+    else:
+        message = (
+            f"shows what was there on {row['fresh_at']:%Y-%m-%d %H:%M}, {_long(row['age'])} ago;"
+            f" it is usually refreshed every {_long(row['usual'])}"
+        )
+    mend = _call("refresh_materialized_view", row["view_name"], **_schema(row))
+    hurts = 50 if row["populated"] else 58
+    return Finding("stale_views", hurts, _name(row["schema_name"], row["view_name"]), message, mend)
+
+
 def partition_headroom(row: Row) -> Finding | None:
     """Partitions that end within a day, and rows that found none."""
     if row["hours_left"] is not None and row["hours_left"] < 24:
@@ -325,6 +342,7 @@ CHECKS: dict[str, Callable[[Row], Finding | None]] = {
     "sequence_headroom": sequence_headroom,
     "partition_headroom": partition_headroom,
     "failing_views": failing_view,
+    "stale_views": stale_view,
     "invalid_objects": invalid_objects,
     "missing_fk_indexes": missing_fk_index,
     "cache_hit": cache_hit,
@@ -399,6 +417,15 @@ def _bloat(row: Row) -> str:
 
 def _seconds(time: Any) -> str:
     return f"{time.total_seconds():,.0f} s"
+
+
+def _long(time: Any) -> str:
+    """Say how long, in the unit that fits."""
+    seconds = time.total_seconds()
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} seconds"
 
 
 def _short(text: str | None) -> str:

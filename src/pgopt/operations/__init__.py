@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pgopt.operations.archive import CreateArchiveTable, DropArchiveTable
 from pgopt.operations.base import Action, Operation, StateOperation, registry
+from pgopt.operations.bloat import ReindexBloated
 from pgopt.operations.checks import CreateCheckConstraintOnline, DropCheckConstraintOnline
 from pgopt.operations.columns import AddColumnOnline, Backfill, DropColumnOnline
 from pgopt.operations.denormalization import (
@@ -104,6 +105,7 @@ __all__ = [
     "Operation",
     "PartitionTable",
     "RefreshMaterializedView",
+    "ReindexBloated",
     "ReindexConcurrently",
     "RenameIndex",
     "ReplaceIndexConcurrently",

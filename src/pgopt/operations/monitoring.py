@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from pgopt import monitoring
 from pgopt.errors import INSTALL, NotInstalled
-from pgopt.monitoring import ALL_VIEWS, FUNCTIONS, READERS
+from pgopt.monitoring import ALL_VIEWS, FUNCTIONS, READERS, SLOW_QUERIES
 from pgopt.operations.base import StateOperation, operation
 from pgopt.plan.step import Step
-from pgopt.server.quoting import block, ident, joined, sql, verbatim
+from pgopt.server.quoting import block, ident, joined, literal, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.server.catalog import Catalog
+    from pgopt.server.undo import Kept
 
 
 @operation("install_monitoring")
 class InstallMonitoring(StateOperation):
     """Make views in the `pgopt` schema that show slow queries, unused and bloated indexes, who blocks whom, and the like.
 
-    A role with pg_monitor may read them, and nobody else. Locks nothing that is there before. Needs `install_pgopt`::
+    A role with pg_monitor may read them, and nobody else. Locks nothing that is there before. Those of an older pgopt are made
+    anew, which takes ACCESS EXCLUSIVE on them for an instant; whoever else was granted them still has them. Needs `install_pgopt`::
 
         op.install_monitoring()
     """
@@ -34,18 +36,25 @@ class InstallMonitoring(StateOperation):
     def plan(self, db: Catalog) -> Iterator[Step]:
         if db.online and not db.installed():
             raise NotInstalled(f"the views are made in the pgopt schema: add `{INSTALL}` to a revision before")
-        yield Step(
-            "make the views of pgopt's monitoring",
-            [verbatim(_SEARCH_PATH), block([*monitoring.statements(), *_grants()])],
-            done=_installed,
-        )
+        make = block([*monitoring.statements(), *_grants(), _signed()])
+        if db.online and _installed(db) and not _up_to_date(db):
+            yield Step(
+                "make the views of pgopt's monitoring anew",
+                [verbatim(_SEARCH_PATH), *_remembered(db), verbatim(_GRANTED), *_drop(), make, verbatim(_GRANT)],
+                done=_up_to_date,
+            )
+        else:
+            make_all = [verbatim(_SEARCH_PATH), make]
+            yield Step("make the views of pgopt's monitoring", make_all, done=_installed)
 
 
 @operation("uninstall_monitoring")
 class UninstallMonitoring(StateOperation):
-    """Drop the views that `install_monitoring` made; ACCESS EXCLUSIVE on them for an instant::
+    """Drop the views that `install_monitoring` made; ACCESS EXCLUSIVE on them for an instant.
 
-    op.uninstall_monitoring()
+    On a downgrade of a revision that found those of an older pgopt, they stay::
+
+        op.uninstall_monitoring()
     """
 
     def reverse(self) -> InstallMonitoring:
@@ -54,19 +63,48 @@ class UninstallMonitoring(StateOperation):
     def plan(self, db: Catalog) -> Iterator[Step]:
         if db.online and not db.installed():
             return
+        kept = _kept(db)
+        if db.online and db.was(kept) is not None:
+            yield Step("leave the views that were there before", kept.forget(), done=lambda db: db.was(kept) is None)
+            return
         yield Step(
             "drop the views of pgopt's monitoring",
-            [
-                sql("revoke usage on schema pgopt from {}", ident(READERS)),
-                sql("drop view {}", _named(ALL_VIEWS)),
-                sql("drop function {}", _named(FUNCTIONS)),
-            ],
+            [sql("revoke usage on schema pgopt from {}", ident(READERS)), *_drop()],
             done=lambda db: not _installed(db),
         )
 
 
 # the views must mean PostgreSQL's own tables, whatever others are called
 _SEARCH_PATH = "set local search_path = pg_catalog, pg_temp"
+
+
+# what others were granted, as statements
+_GRANTED = """select set_config('pgopt.granted', coalesce(string_agg(format(
+    'if to_regclass(%1$L) is not null then grant %2$s on %1$s to %3$s%4$s; end if;', c.oid::regclass, a.privilege_type,
+    case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,
+    case when a.is_grantable then ' with grant option' end), ' '), ''), true)
+from pg_class c, aclexplode(c.relacl) a
+where c.relnamespace = 'pgopt'::regnamespace and c.relkind = 'v' and a.grantee <> c.relowner"""
+_GRANT = """do $$ begin
+    execute 'do $pgopt$ begin ' || current_setting('pgopt.granted') || ' end $pgopt$';
+end $$"""
+
+
+def _kept(db: Catalog) -> Kept:
+    return db.memory.of("install_monitoring", "the views")
+
+
+def _remembered(db: Catalog) -> list[Composable]:
+    """Write down that they were there, so that they stay on the way down."""
+    return [] if db.memory.down else [_kept(db).keep(sql("select 'true'::jsonb"))]
+
+
+def _drop() -> list[Composable]:
+    """Drop what this pgopt knows of, which an older one may not have made."""
+    return [
+        sql("drop view if exists {}", _named(ALL_VIEWS)),
+        sql("drop function if exists {}", _named(FUNCTIONS)),
+    ]
 
 
 def _grants() -> list[Composable]:
@@ -85,3 +123,16 @@ def _named(names: tuple[str, ...]) -> Composable:
 
 def _installed(db: Catalog) -> bool:
     return db.session.value("select to_regclass('pgopt.slow_queries')") is not None
+
+
+def _signed() -> Composable:
+    return sql("comment on function {}() is {}", ident("pgopt", SLOW_QUERIES), literal(_signature()))
+
+
+def _up_to_date(db: Catalog) -> bool:
+    there = "select obj_description(to_regprocedure('pgopt.slow_queries()'), 'pg_proc')"
+    return bool(db.session.value(there) == _signature())
+
+
+def _signature() -> str:
+    return f"what pgopt.slow_queries shows; monitoring {monitoring.digest()}"

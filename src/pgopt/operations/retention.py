@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pgopt.server.undo import Kept
 
 ACTIONS = ("delete", "archive", "drop_partition")
-BATCH = 10_000
+BATCH = 50_000
 
 
 @dataclass(frozen=True, repr=False)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
-from pgopt.copy.bounds import Bounds, Sibling, refuse_vague, siblings
+from pgopt.copy.bounds import Bounds, Sibling, default_of, refuse_vague, siblings
 from pgopt.copy.shape import PACKAGE, QUALIFIED, foreign_keys_of, foreign_keys_to, in_order, proof_of
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations import constraint_steps
@@ -96,16 +96,6 @@ class Places:
         there = self.sibling(db)
         return there is not None and not there.pending
 
-    def default(self, db: Catalog) -> Relation | None:
-        """Give the partition of what no other one holds."""
-        oid = db.session.value(
-            sql(
-                "select nullif(partdefid, 0)::int8 from pg_partitioned_table where partrelid = {}",
-                literal(self.table.oid),
-            )
-        )
-        return None if oid is None else db.by_oid(oid)
-
     def is_equal(self, db: Catalog, bounds: Bounds, to: Sibling) -> bool:
         """Whether bounds are those of a partition."""
         return to.bounds is not None and bool(db.session.value(sql("select {}", bounds.equals(to.bounds, self.type))))
@@ -154,7 +144,7 @@ class Places:
         referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
         modes = dict.fromkeys((each.oid for each in referencing), Mode.SHARE_ROW_EXCLUSIVE)
         modes |= {each.oid: on_referents for each in referents} | {self.table.oid: on_table}
-        default = self.default(db)
+        default = default_of(db, self.table)
         parts = [self.part] if default is None else [self.part, default]
         ordered = in_order(referencing, [self.table, *parts], referents)
         return [
@@ -234,7 +224,7 @@ class AttachPartition(SinglePartition):
         self._refuse_rows_in_default(db, places, bounds)
 
     def _refuse_rows_in_default(self, db: Catalog, places: Places, bounds: Bounds) -> None:
-        default = places.default(db)
+        default = default_of(db, places.table)
         if default is None:
             return
         condition = bounds.condition(ident(places.column))
@@ -270,11 +260,11 @@ class DetachPartition(SinglePartition):
         yield places.finish()
         if there is not None and not there.pending:
             self._refuse(db, places, there)
-            if places.default(db) is None:
+            if default_of(db, places.table) is None:
                 yield from self._concurrently(db, places)
             else:
                 yield self._at_once(db, places)
-        if there is None or there.pending or places.default(db) is None:
+        if there is None or there.pending or default_of(db, places.table) is None:
             yield places.drop_proof()
 
     def _concurrently(self, db: Catalog, places: Places) -> Iterator[Step]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pgopt.copy.bounds import beside_all, read_alike, siblings
+from pgopt.copy.bounds import beside_all, default_of, read_alike, siblings
 from pgopt.copy.changes import Changes
 from pgopt.copy.filling import Filling
 from pgopt.copy.pieces import Piece, Split
@@ -81,16 +81,6 @@ class Place:
         key = self.key(db)
         return key if self.column.name in key else [*key, self.column.name]
 
-    def default(self, db: Catalog) -> Relation | None:
-        """Give the default partition of the table."""
-        oid = db.session.value(
-            sql(
-                "select nullif(partdefid, 0)::int8 from pg_partitioned_table where partrelid = {}",
-                literal(self.table.oid),
-            )
-        )
-        return None if oid is None else db.by_oid(oid)
-
     def refuse(self, db: Catalog, parts: Sequence[Relation], note: Changes) -> None:
         """Refuse what stands against an exchange of partitions."""
         found = []
@@ -132,7 +122,7 @@ class Place:
 
     def locks(self, db: Catalog, parts: Sequence[Relation], more: Sequence[Relation] = ()) -> list[Lock]:
         """Give the locks of partitions that go and of what takes their place."""
-        default = self.default(db)
+        default = default_of(db, self.table)
         tables = in_order([], [self.table, *parts, *([default] if default else []), *more], [])
         return [
             *(Lock(AX, each.name, each.schema) for each in tables),
@@ -155,7 +145,7 @@ class Splitting(Place):
 
     def steps(self, db: Catalog) -> Iterator[AnyStep]:
         """Give the steps that put the pieces in its place."""
-        if (default := self.default(db)) is not None and self.bounds is not None:
+        if (default := default_of(db, self.table)) is not None and self.bounds is not None:
             yield from self.keep_default_out(default, self.bounds)
         yield Step(
             f"make the pieces of {self.part}",
@@ -262,7 +252,7 @@ class Splitting(Place):
         )
 
     def _forget_proof(self, db: Catalog) -> Iterator[Composable]:
-        default = self.default(db)
+        default = default_of(db, self.table)
         if default is not None and self.bounds is not None:
             yield sql("alter table {} drop constraint if exists {}", default.ident, ident(self.proof))
 
@@ -278,7 +268,7 @@ class Merging(Place):
     def steps(self, db: Catalog) -> Iterator[AnyStep]:
         """Give the steps that put the whole in the place of the pieces."""
         bounds = self.known.bounds
-        if (default := self.default(db)) is not None and bounds is not None:
+        if (default := default_of(db, self.table)) is not None and bounds is not None:
             yield from self.keep_default_out(default, bounds)
         condition = self._condition(db)
         yield self._begin_anew()
@@ -339,7 +329,7 @@ class Merging(Place):
     def _swap(self, db: Catalog) -> Iterator[Composable]:
         yield verbatim(ALIKE)
         yield self.changes_back.replay(None)
-        default = self.default(db)
+        default = default_of(db, self.table)
         yield from self.changes_back.drop()
         self.refuse_misfit(db, self.whole)
         yield sql("delete from pgopt.copy where source = {}::oid", literal(self.table.oid))

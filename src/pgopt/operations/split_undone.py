@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pgopt.copy.bounds import default_of
 from pgopt.copy.shape import in_order, proof_of, tree
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
@@ -69,7 +70,7 @@ def forget_merge(db: Catalog, place: Place, known: Split) -> Step:
 
 def _kept_out(db: Catalog, place: Place) -> Relation | None:
     """Give the default that has a CHECK for the sake of this place."""
-    default = place.default(db)
+    default = default_of(db, place.table)
     return default if default is not None and db.constraint(default, place.proof) is not None else None
 
 

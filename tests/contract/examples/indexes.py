@@ -518,7 +518,6 @@ REPLACED = [
         ReplaceIndexConcurrently("ix_kind", "events", ["kind", "at desc"], comment="wider", old=["kind"]),
         writes=EVENT_WRITES,
         scriptable=False,
-        named=True,
     ),
     Example(
         "replace on partitions of partitions, in another schema",

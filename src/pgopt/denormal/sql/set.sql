@@ -2,6 +2,6 @@
 begin
     {hold}
     select {values} into {columns} from {value}({keys}) v;
-    perform pg_catalog.set_config('pgopt.recounted', {moment}, true);
+    perform {recounted};
     return new;
 end

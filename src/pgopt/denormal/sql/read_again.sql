@@ -1,0 +1,5 @@
+if {one} then
+    {set_one}
+else
+    perform {recount}({arrays});
+end if;
