@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 SCRIPTABLE = "0001:0003"
 
-# cli needs its extra, embedded and its users theirs; without them all else must be importable
+# the command and the metrics need their extras; without them all else must be importable
 IMPORTS = """
 import importlib, pkgutil, sys
 import pgopt
@@ -24,6 +24,8 @@ assert "site-packages" in pgopt.__file__, pgopt.__file__
 count = 0
 for module in pkgutil.walk_packages(pgopt.__path__, "pgopt."):
     if module.name.startswith("pgopt.cli.") and "with-cli" not in sys.argv:
+        continue
+    if module.name == "pgopt.monitoring.metrics" and "with-metrics" not in sys.argv:
         continue
     found = importlib.import_module(module.name)
     for name in getattr(found, "__all__", ()):
@@ -52,6 +54,8 @@ def main() -> None:
         install(python, f"{wheel}[cli]")
         run(str(python), "-c", IMPORTS, "with-cli", cwd=work)
         run(str(python.parent / "pgopt"), "--help", cwd=work, quiet=True)
+        install(python, f"{wheel}[cli,metrics]")
+        run(str(python), "-c", IMPORTS, "with-cli", "with-metrics", cwd=work)
         print(f"{wheel.name} is whole")
 
 

@@ -831,7 +831,8 @@ def manage_partitions(
 
     Nothing is made or taken out here: ``select * from pgopt.maintain_partitions()`` does, by hand, by pg_cron or by a worker.
     Locks nothing. A partition whose rows are all older than ``keep`` is detached, and then dropped or moved to
-    ``archive_schema`` as ``on_expiry`` says; the last partition and the default always stay. For a table by numbers ``keep``
+    ``archive_schema`` as ``on_expiry`` says; the last partition and the default always stay. By what a table is partitioned that
+    others have made is read from its partitions: days, weeks, months, quarters, years, or equal ranges of numbers. For a table by numbers ``keep``
     is how many numbers behind the greatest are kept. The rule that was there before is given back by
     `unmanage_partitions`. Needs `install_pgopt`::
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # all functions that a read may call, and the locks and settings that end with the session
 HARMLESS = re.compile(
-    r"any|array|array_agg|array_to_string|cardinality|coalesce|col_description|count|current_database|current_setting|differences_of_columns|exists|extract|format"
+    r"any|array|array_agg|array_to_string|cardinality|coalesce|concat_ws|col_description|count|current_database|current_setting|differences_of_columns|exists|extract|format"
     r"|format_type|generate_series|in|jsonb_agg|jsonb_build_array|jsonb_build_object|left|length|max|min|nullif"
     r"|obj_description|pg_advisory_unlock|pg_backend_pid|pg_blocking_pids|pg_current_xact_id_if_assigned"
     r"|pg_describe_object|pg_get_constraintdef|pg_get_expr|pg_get_indexdef|pg_get_statisticsobjdef|pg_get_viewdef|pg_partition_tree"
@@ -29,9 +29,9 @@ HARMLESS = re.compile(
 )
 WRITING_WORDS = frozenset(["into", "for", "insert", "update", "delete", "merge", "create", "call"])
 PROBE = re.compile(
-    r'create temp (table|view) pgopt_probe |create .*index "pgopt_probe_index" on "pg_temp"\."pgopt_probe" '
-    r"|alter table pg_temp\.pgopt_probe add constraint pgopt_probe_it "
-    r'|alter table pg_temp\.pgopt_probe add column "pgopt_probe_(it|bare)" '
+    r'create temp table "(?:[^"]|"")*" \(like |create temp view pgopt_probe |create .*index "pgopt_probe_index" on "pg_temp"\.'
+    r'|alter table "pg_temp"\."(?:[^"]|"")*" add constraint pgopt_probe_it '
+    r'|alter table "pg_temp"\."(?:[^"]|"")*" add column "pgopt_probe_(it|bare)" '
     r"|create temp view pgopt_probe_it as select "
     r'|create statistics "pg_temp"\."pgopt_probe_it" ',
     re.DOTALL,
@@ -111,7 +111,7 @@ def test_classifier_knows_what_reads() -> None:
 
 
 def test_classifier_knows_a_transaction_that_is_kept() -> None:
-    probe = "create temp table pgopt_probe (like t)"
+    probe = 'create temp table "t" (like "public"."t")'
     assert changing(["begin", probe, "rollback"]) == []
     assert changing(["begin", probe, "commit"]) == [probe, "commit"]
 

@@ -64,6 +64,7 @@ TABLES = {
         create table credit_ledger (id int primary key, user_id int, created_at timestamptz not null)
     """,
 }
+INSTALLED = {"docs/monitoring.md": ["op.install_monitoring()"]}
 # what has become of them when SQL is sent
 SINCE = {
     "docs/monitoring.md": """
@@ -117,7 +118,7 @@ def page(
     (tmp_path / "app").mkdir()
     base = "from sqlalchemy.orm import DeclarativeBase\n\n\nclass Base(DeclarativeBase):\n    pass\n"
     (tmp_path / "app" / "models.py").write_text(base)
-    project.revision("1c07", "op.install_pgopt(version=1)")
+    project.revision("1c07", "\n".join(["op.install_pgopt(version=1)", *INSTALLED.get(name, [])]))
     database.run(TABLES.get(name, ""))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DATABASE_URL", database.server.url(database.name))

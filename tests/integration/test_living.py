@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from sqlalchemy import Column, Date
+from sqlalchemy import Column, Date, event
 
 from pgopt import Daily, IntRange, InvalidOperation, Monthly, Quarterly, Weekly, Yearly
 from pgopt.operations import (
@@ -22,6 +22,7 @@ from pgopt.operations import (
     ManagePartitions,
     PartitionTable,
     SetStorageParameters,
+    UninstallPgopt,
     UnpartitionTable,
 )
 from pgopt.server.quoting import literal, render
@@ -279,6 +280,79 @@ def test_a_table_that_pgopt_does_not_know_is_refused(database: Database) -> None
     database.perform(InstallPgopt(1))
     with pytest.raises(psycopg.errors.RaiseException, match=r"pgopt knows no partitions of public\.t: make them with"):
         maintain(database, "t")
+
+
+@pytest.mark.parametrize(
+    ("key", "ranges", "by"),
+    [
+        (
+            "at date",
+            [("2026-11-16", "2026-11-23"), ("2026-11-23", "2026-11-30")],
+            {"step": "7 days", "shift": "0 days"},
+        ),
+        (
+            "at timestamptz",
+            [("2026-11-01 00:00+01", "2026-12-01 00:00+01")],
+            {"step": "1 month", "timezone": "Europe/Berlin"},
+        ),
+        ("at timestamp", [("2026-01-01", "2026-04-01"), ("2026-07-01", "2026-10-01")], {"unit": "quarter"}),
+        ("at bigint", [("-500", "0"), ("0", "500"), ("5000", "5500")], {"kind": "int", "step": 500}),
+    ],
+    ids=["weeks", "months of a time zone", "quarters", "numbers"],
+)
+def test_partitions_that_others_have_made_go_on(
+    database: Database, key: str, ranges: list[tuple[str, str]], by: dict[str, Any]
+) -> None:
+    parts = (
+        f"create table t_{number} partition of t for values from ('{low}') to ('{high}');"
+        for number, (low, high) in enumerate(ranges)
+    )
+    database.run(f"create table t ({key} primary key) partition by range (at); {''.join(parts)}")
+    engine = database.engine()
+    event.listen(engine, "connect", lambda connection, _: connection.execute("set timezone = 'Europe/Berlin'"))
+    manage = ManagePartitions("t", premake=2)
+    database.perform(InstallPgopt(1), manage, engine=engine)
+    known = database.value("select by from pgopt.partitioned")
+    assert known.items() >= by.items()
+    made = [action for action, _ in maintain(database, "t")]
+    assert made
+    assert set(made) == {"created"}
+    database.perform(manage.reverse(), manage.reverse(), UninstallPgopt(1))
+
+
+@pytest.mark.parametrize(
+    ("made", "told"),
+    [
+        (
+            "(at date) partition by range (at); create table p partition of t for values from ('2026-01-01') to ('2026-01-04')",
+            "are no days, weeks,",
+        ),
+        (
+            (
+                "(at int) partition by range (at); create table p partition of t for values from (0) to (5);"
+                "create table q partition of t for values from (5) to (15)"
+            ),
+            "or equal ranges of at, in UTC or the time zone of this session: nobody knows which comes next",
+        ),
+        (
+            "(at int) partition by range (at); create table p partition of t for values from (3) to (13)",
+            "nobody knows which comes next",
+        ),
+        ("(at date) partition by range (at)", "nobody knows which comes next"),
+        (
+            "(at date) partition by list (at)",
+            "is not partitioned by ranges of one column: only those go on by themselves",
+        ),
+        ("(at date, b int) partition by range (at, b)", "is not partitioned by ranges of one column"),
+        ("(at date)", "is not partitioned: make it so with"),
+    ],
+)
+def test_what_nobody_knows_how_to_go_on_with_is_refused(database: Database, made: str, told: str) -> None:
+    database.run(f"create table t {made}")
+    database.perform(InstallPgopt(1))
+    with pytest.raises(InvalidOperation, match=told):
+        database.perform(ManagePartitions("t", premake=2))
+    assert database.value("select count(*) from pgopt.partitioned") == 0
 
 
 # -- new tables ----------------------------------------------------------------------------------------------------------

@@ -330,6 +330,7 @@ def older(watched: Database) -> Database:
     watched.run(
         'create role "pgopt %s"; grant select on pgopt.blocking, pgopt.table_sizes to "pgopt %s" with grant option'
     )
+    watched.run('grant execute on function pgopt.index_bloat() to "pgopt %s"')
     return watched
 
 
@@ -343,6 +344,7 @@ def test_views_of_an_older_pgopt_are_made_anew_once(older: Database) -> None:
             "select table_name, is_grantable from information_schema.role_table_grants where grantee = 'pgopt %s' order by 1"
         )
         assert granted == [("blocking", "YES"), ("table_sizes", "YES")]
+        assert older.value("select has_function_privilege('pgopt %s', 'pgopt.index_bloat()', 'execute')")
         before = older.value("select 'pgopt.blocking'::regclass::oid")
         older.perform(InstallMonitoring())
         assert older.value("select 'pgopt.blocking'::regclass::oid") == before

@@ -94,6 +94,23 @@ def test_only_one_schema_and_only_what_is_said(loose: Database) -> None:
         loose.script(ReindexBloated())
 
 
+def test_what_cannot_be_rebuilt_is_left_alone(loose: Database) -> None:
+    loose.run(
+        'drop table "S x"."T %s"; alter table t add constraint one exclude using btree (id with =) with (fillfactor = 10)'
+    )
+    loose.run("alter index one reset (fillfactor)")
+    with loose.connect() as other:
+        other.execute("create temp table mine (id int); insert into mine select generate_series(1, 20000)")
+        other.execute(
+            "create index on mine (id) with (fillfactor = 10); alter index pg_temp.mine_id_idx reset (fillfactor)"
+        )
+        other.execute("analyze mine; analyze t")
+        there = loose.rows("select index_name from pgopt.index_bloat where unreliable is null and bloat_bytes > 100000")
+        assert sorted(there) == [("mine_id_idx",), ("one",)]
+        loose.perform(ReindexBloated(above=ABOVE))
+    assert written(loose) == []
+
+
 def test_it_needs_the_schema_and_the_views(database: Database) -> None:
     with pytest.raises(NotInstalled, match="install_pgopt"):
         database.perform(ReindexBloated())

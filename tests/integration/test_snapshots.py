@@ -139,7 +139,7 @@ def test_another_server_has_other_counters(pictured: Database) -> None:
     first = take(pictured)
     # as a standby finds it that was promoted, and has read much and written nothing
     pictured.run(
-        "update pgopt.last_snapshot set timeline = '00000000'; update pgopt.last_table set counts = array[0, 0, 0, 0, 0]"
+        "update pgopt.last_snapshot set server = 'another'; update pgopt.last_table set counts = array[0, 0, 0, 0, 0]"
     )
     second = take(pictured)
     done = work(pictured, first, second)

@@ -211,6 +211,19 @@ def test_what_was_split_is_remembered_until_it_is_merged(database: Database) -> 
         database.perform(MERGE)
 
 
+def test_a_table_of_which_partitions_were_split_is_not_let_go_of(database: Database) -> None:
+    database.run("create table few (id int primary key); insert into few select generate_series(1, 30)")
+    few = PartitionTable("few", IntRange("id", step=10), method="attach")
+    split = SplitPartition("few", "few_phistory", start="0")
+    database.perform(InstallPgopt(1), few, split)
+    with pytest.raises(
+        InvalidOperation, match=r"partitions of public\.few were split \(few_phistory\): op\.merge_partitions first"
+    ):
+        database.perform(few.reverse())
+    database.perform(split.reverse(), few.reverse(), UninstallPgopt(1))
+    assert len(database.rows("select from few")) == 30
+
+
 def test_the_owner_of_the_tables_needs_no_more_rights(database: Database) -> None:
     database.run("create role splitter login; grant create, usage on schema public to splitter")
     try:

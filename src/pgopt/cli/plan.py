@@ -22,7 +22,7 @@ from rich.text import Text
 from pgopt import env
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of, synchronous
 from pgopt.errors import HalfDone, PgoptError
-from pgopt.plan.journal import DOWN, UP, Journal, revision_of
+from pgopt.plan.journal import DOWN, UP, Journal, chain_of, revision_of
 from pgopt.plan.preview import OperationView, Preview, RevisionView, SqlView, StepView
 from pgopt.plan.settings import Settings
 
@@ -83,6 +83,7 @@ def _look(preview: Preview, directory: ScriptDirectory, revisions: str, _: Any, 
         options = {name: context.opts[name] for name in names if name in context.opts}
         live = MigrationContext.configure(connection, opts=options)
         steps = _steps(directory, revisions, live)
+        preview.chain = chain_of(live)
         _note_half_done(preview, live, steps)
         for step in steps:
             direction = UP if step.is_upgrade else DOWN

@@ -83,6 +83,15 @@ class Split:
         return [db.by_oid(each.oid) for each in found]
 
 
+def refuse_split(db: Catalog, table: Relation) -> None:
+    """Refuse to let go of a table beside which there are others for the way back of its partitions."""
+    names = sql(
+        "select string_agg(name, ', ' order by name) from pgopt.split where parent = {}::oid", literal(table.oid)
+    )
+    if (split := db.session.value(names)) is not None:
+        raise InvalidOperation(f"partitions of {table} were split ({split}): op.merge_partitions first")
+
+
 def by_periods(
     db: Catalog, table: Relation, part: Relation, by: dict[str, Any], bounds: Bounds | None, start: str | None
 ) -> list[tuple[str, Bounds]]:

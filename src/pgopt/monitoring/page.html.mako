@@ -133,7 +133,7 @@ ${words}
 <td class="number wide">${amount(row["calls"])}</td></tr>
 % endfor
 </table></div>
-<p class="quiet">${"Since pg_stat_statements began to count." if it.since is None else "Since " + charts.moment(it.since) + " UTC."} See why: <code>pgopt explain "…"</code></p></div>
+<p class="quiet">${"Since pg_stat_statements began to count." if it.statements_since is None else "Since " + charts.moment(it.statements_since) + " UTC."} See why: <code>pgopt explain "…"</code></p></div>
 </section>
 % endif
 

@@ -38,6 +38,8 @@ class Report:
     views: Sequence[Row] = ()
     trend: Sequence[Row] = ()
     growth: dict[tuple[str, str], int] = field(default_factory=dict)
+    statements_since: float | None = None
+    """When the snapshots begin that tell of the statements; nothing where they are told by the server alone."""
 
     def page(self) -> str:
         """Write it as one page of HTML that needs nothing else."""
@@ -68,9 +70,10 @@ def gather(session: Session) -> Report:
         surroundings,
         health,
         sizes=[row for row in rows_of(session, "table_sizes", notes) if row["schema_name"] != "pgopt"][:MOST],
-        statements=_statements(session, trend, notes),
+        statements=[],
         trend=trend,
     )
+    _add_statements(session, report)
     if readable(session, "freshness"):
         report.views = asked(session, "freshness", query("view_ages", __package__), notes)
     if report.since is not None:
@@ -86,11 +89,16 @@ def _trend(session: Session, notes: list[str]) -> Sequence[Row]:
     return asked(session, "snapshots", query("trend", __package__, days=literal(DAYS)), notes)
 
 
-def _statements(session: Session, trend: Sequence[Row], notes: list[str]) -> Sequence[Row]:
+def _add_statements(session: Session, report: Report) -> None:
     """Take those of the snapshots, or of all time where there are none."""
-    if len(trend) > 1 and (rows := asked(session, "statements", _between("statements_between", trend), notes)):
-        return [row for row in rows if row["queryid"] is not None][:MOST]
-    return [
+    notes = report.health.notes
+    if report.since is not None:
+        rows = asked(session, "statements", _between("statements_between", report.trend), notes)
+        report.statements = [row for row in rows if row["queryid"] is not None][:MOST]
+    if report.statements:
+        report.statements_since = report.since
+        return
+    report.statements = [
         {**row, "milliseconds": row["total_exec_time"], "mean_milliseconds": row["mean_exec_time"]}
         for row in rows_of(session, SLOW_QUERIES, notes)[:MOST]
     ]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import Action, StateOperation, operation
 from pgopt.operations.not_null import SetNotNullOnline, proof_name
+from pgopt.plan.batches import ALL_ROWS
 from pgopt.plan.step import BatchStep, Step
 from pgopt.server.catalog import Catalog
 from pgopt.server.locks import Lock, Mode
@@ -303,4 +304,5 @@ def _label(columns: Iterable[str], table: Relation) -> str:
 
 
 def _any(db: Catalog, table: Relation, where: str) -> bool:
-    return bool(db.session.value(sql("select exists (select from only {} where {})", table.ident, verbatim(where))))
+    with db.session.settings(ALL_ROWS):
+        return bool(db.session.value(sql("select exists (select from only {} where {})", table.ident, verbatim(where))))

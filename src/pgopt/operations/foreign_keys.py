@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.server.catalog import Catalog
+    from pgopt.server.locks import Lock
     from pgopt.server.objects import Constraint, Relation
 
 
@@ -157,7 +158,7 @@ class CreateForeignKeyOnline(ForeignKeyOperation):
     ) -> Iterator[Step]:
         referents = _others(db, referent, tables)
         both = sorted([*tables, *referents], key=lambda each: each.oid)
-        yield steps.add(self.name, self.definition(referent), tables, steps.on_all(Mode.SHARE_ROW_EXCLUSIVE, both))
+        yield steps.add(self.name, self.definition(referent), tables, _locks(db, Mode.SHARE_ROW_EXCLUSIVE, both))
         yield steps.validate(
             self.name,
             tables,
@@ -170,9 +171,9 @@ class CreateForeignKeyOnline(ForeignKeyOperation):
                 full=self.match.upper() == "FULL",
             ),
             also=[
-                *steps.on_all(Mode.ROW_SHARE, referents[:1]),
+                *_locks(db, Mode.ROW_SHARE, referents[:1]),
                 # their rows are looked up, and not locked
-                *steps.on_all(Mode.ACCESS_SHARE, referents[1:]),
+                *_locks(db, Mode.ACCESS_SHARE, referents[1:]),
             ],
             give_up=give_up,
         )
@@ -190,12 +191,8 @@ class CreateForeignKeyOnline(ForeignKeyOperation):
             f"add {self.name} to {table}, which adopts those of its partitions",
             sql("alter table {} add constraint {} {}", table.ident, ident(self.name), self.definition(referent)),
             locks=[
-                *steps.on_all(
-                    Mode.SHARE_ROW_EXCLUSIVE, [each for each in tables if each not in (*adopted, *referents)]
-                ),
-                *steps.on_all(
-                    Mode.ACCESS_EXCLUSIVE, [*(each for each in adopted if each not in referents), *referents]
-                ),
+                *_locks(db, Mode.SHARE_ROW_EXCLUSIVE, [each for each in tables if each not in (*adopted, *referents)]),
+                *_locks(db, Mode.ACCESS_EXCLUSIVE, [*(each for each in adopted if each not in referents), *referents]),
             ],
             done=partial(steps.has, name=self.name, table=table),
         )
@@ -245,7 +242,16 @@ class DropForeignKeyOnline(ForeignKeyOperation):
 
 def _drop(db: Catalog, name: str, tables: Sequence[Relation], referent: Relation | None) -> Step:
     others = _others(db, referent, tables) if referent else []
-    return steps.drop(name, tables, also=steps.on_all(Mode.ACCESS_EXCLUSIVE, others))
+    return steps.drop(name, tables, also=_locks(db, Mode.ACCESS_EXCLUSIVE, others))
+
+
+def _locks(db: Catalog, mode: Mode, tables: Sequence[Relation]) -> list[Lock]:
+    """Give the lock on each table, by LOCK TABLE where that is allowed."""
+    wanted = steps.on_all(mode, tables)
+    return [
+        lock if db.may_lock(table) else replace(lock, is_foreign=True)
+        for lock, table in zip(wanted, tables, strict=True)
+    ]
 
 
 def _others(db: Catalog, referent: Relation, tables: Sequence[Relation]) -> list[Relation]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy.exc import DBAPIError
 
 from pgopt.copy.memory import Memory
+from pgopt.copy.native import by_of
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import StateOperation, operation, other
 from pgopt.plan.step import Step
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from pgopt.server.undo import Kept
 
 WAYS = ("detach", "drop", "archive")
+UNKNOWN = {"known": False}
+"""What is remembered of a table of which pgopt knew nothing."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,14 +57,14 @@ class RuleOperation(StateOperation):
         """Give the place where it is written down what the rule was."""
         return db.memory.of("manage_partitions", str(table))
 
-    def known(self, db: Catalog) -> tuple[Relation, Memory]:
-        """Look up a table with partitions of which pgopt knows."""
+    def looked_up(self, db: Catalog) -> tuple[Relation, Memory | None]:
+        """Look up a partitioned table, with what pgopt knows of it."""
         db.require_pgopt()
         table = db.table(self.table, self.schema)
         memory = Memory.of(db, table)
-        if memory is None or not table.partitioned:
+        if not table.partitioned:
             raise InvalidOperation(
-                f"pgopt knows no partitions of {table}: make them with op.partition_table or op.create_partitioned_table first"
+                f"{table} is not partitioned: make it so with op.partition_table or op.create_partitioned_table first"
             )
         return table, memory
 
@@ -76,7 +79,7 @@ class RuleOperation(StateOperation):
     def has(self, db: Catalog, table: Relation) -> bool:
         """Whether this is the rule that is there."""
         there = rule_of(db, table)
-        return all(there[name] == value for name, value in self.rule.items())
+        return there is not None and all(there[name] == value for name, value in self.rule.items())
 
 
 @operation("manage_partitions")
@@ -85,7 +88,8 @@ class ManagePartitions(RuleOperation):
 
     Nothing is made or taken out here: ``select * from pgopt.maintain_partitions()`` does, by hand, by pg_cron or by a worker.
     Locks nothing. A partition whose rows are all older than ``keep`` is detached, and then dropped or moved to
-    ``archive_schema`` as ``on_expiry`` says; the last partition and the default always stay. For a table by numbers ``keep``
+    ``archive_schema`` as ``on_expiry`` says; the last partition and the default always stay. By what a table is partitioned that
+    others have made is read from its partitions: days, weeks, months, quarters, years, or equal ranges of numbers. For a table by numbers ``keep``
     is how many numbers behind the greatest are kept. The rule that was there before is given back by
     `unmanage_partitions`. Needs `install_pgopt`::
 
@@ -106,7 +110,11 @@ class ManagePartitions(RuleOperation):
         return (f"rows of {self.table} older than {self.keep} will be dropped, which nothing brings back",)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table, memory = self.known(db)
+        table, memory = self.looked_up(db)
+        native = memory is None
+        if memory is None:
+            by = by_of(db, table)
+            memory = replace(Memory.native(db, table), by=by)
         self._check_fit(db, table, memory)
         kept, rule = self.kept(db, table), literal_of(self.rule)
         was = sql(
@@ -116,7 +124,13 @@ class ManagePartitions(RuleOperation):
         )
         yield Step(
             f"write down how the partitions of {table} go on",
-            [kept.forget() if db.memory.down else kept.keep(was), _set(table, rule)],
+            [
+                kept.forget()
+                if db.memory.down
+                else kept.keep(sql("select {}", literal_of(UNKNOWN)) if native else was),
+                *([memory.write(table, plain=None)] if native else []),
+                _set(table, rule),
+            ],
             done=lambda db: self.has(db, table) and (db.was(kept) is None) == db.memory.down,
         )
 
@@ -155,24 +169,27 @@ class UnmanagePartitions(RuleOperation):
         return other(ManagePartitions, self)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
-        table, _ = self.known(db)
+        table, memory = self.looked_up(db)
+        if memory is None:
+            return
         kept = self.kept(db, table)
         none = literal_of(dict.fromkeys(("keep", "on_expiry", "archive_schema")))
         given_back = sql("coalesce((select was from pgopt.undo where {}), {})", kept.where, none)
         yield Step(
             f"give back how the partitions of {table} went on",
-            [_set(table, given_back), kept.forget()],
+            [_set(table, given_back), _forget_unknown(table, kept), kept.forget()],
             done=lambda db: db.was(kept) is None and not self._is_there(db, table),
         )
 
     def _is_there(self, db: Catalog, table: Relation) -> bool:
         """Whether the rule is there that this takes away: the one that is said, or any."""
         any_of_them = self.premake is None and self.keep is None
-        return rule_of(db, table)["keep"] is not None and (any_of_them or self.has(db, table))
+        there = rule_of(db, table)
+        return there is not None and there["keep"] is not None and (any_of_them or self.has(db, table))
 
 
-def rule_of(db: Catalog, table: Relation) -> dict[str, Any]:
-    """Read the rule of a table."""
+def rule_of(db: Catalog, table: Relation) -> dict[str, Any] | None:
+    """Read the rule of a table, where pgopt knows it."""
     columns = ("premake", "keep", "on_expiry", "archive_schema")
     row = db.session.row(
         sql(
@@ -180,12 +197,22 @@ def rule_of(db: Catalog, table: Relation) -> dict[str, Any]:
             literal(table.oid),
         )
     )
-    return dict(zip(columns, row, strict=True))
+    return row and dict(zip(columns, row, strict=True))
 
 
 def literal_of(values: dict[str, Any]) -> Composable:
     """Write values as jsonb."""
     return sql("{}::jsonb", literal(json.dumps(values)))
+
+
+def _forget_unknown(table: Relation, kept: Kept) -> Composable:
+    """Forget a table of which nothing was known before."""
+    return sql(
+        "delete from pgopt.partitioned where relation = {}::oid and exists (select from pgopt.undo where {} and was = {})",
+        literal(table.oid),
+        kept.where,
+        literal_of(UNKNOWN),
+    )
 
 
 def _set(table: Relation, rule: Composable) -> Composable:

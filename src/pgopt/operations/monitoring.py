@@ -78,13 +78,20 @@ class UninstallMonitoring(StateOperation):
 _SEARCH_PATH = "set local search_path = pg_catalog, pg_temp"
 
 
-# what others were granted, as statements
+# what others were granted, as statements for what is there again
 _GRANTED = """select set_config('pgopt.granted', coalesce(string_agg(format(
-    'if to_regclass(%1$L) is not null then grant %2$s on %1$s to %3$s%4$s; end if;', c.oid::regclass, a.privilege_type,
+    'if %s(%L) is not null then grant %s on %s %s to %s%s; end if;', a.asks, a.name, a.privilege_type, a.kind, a.name,
     case a.grantee when 0 then 'public' else quote_ident(pg_get_userbyid(a.grantee)) end,
     case when a.is_grantable then ' with grant option' end), ' '), ''), true)
-from pg_class c, aclexplode(c.relacl) a
-where c.relnamespace = 'pgopt'::regnamespace and c.relkind = 'v' and a.grantee <> c.relowner"""
+from (
+    select 'to_regclass' as asks, 'table' as kind, c.oid::regclass::text as name, c.relowner as owner, e.*
+    from pg_class c, aclexplode(c.relacl) e where c.relnamespace = 'pgopt'::regnamespace and c.relkind = 'v'
+    union all
+    select 'to_regprocedure', 'function', p.oid::regprocedure::text, p.proowner, e.*
+    from pg_proc p, aclexplode(p.proacl) e
+    where p.pronamespace = 'pgopt'::regnamespace and p.pronargs = 0 and p.prokind = 'f'
+) a
+where a.grantee <> a.owner"""
 _GRANT = """do $$ begin
     execute 'do $pgopt$ begin ' || current_setting('pgopt.granted') || ' end $pgopt$';
 end $$"""

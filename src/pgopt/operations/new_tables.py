@@ -15,6 +15,7 @@ from pgopt.copy.by import Partitioning
 from pgopt.copy.layout import Layout
 from pgopt.copy.memory import Memory
 from pgopt.copy.move import locks_on_sequences
+from pgopt.copy.pieces import refuse_split
 from pgopt.copy.shape import tree
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import StateOperation, operation, other
@@ -132,6 +133,7 @@ class DropPartitionedTable(NewTableOperation):
         if table is None:
             return
         self._refuse_rows(db, table)
+        refuse_split(db, table)
         tables = tree(db, table)
         yield Step(
             f"drop {table} with its partitions",

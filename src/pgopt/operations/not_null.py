@@ -11,7 +11,7 @@ from pgopt.operations import constraint_steps as steps
 from pgopt.operations.base import StateOperation, operation, other
 from pgopt.plan.step import Step
 from pgopt.server.locks import Mode
-from pgopt.server.quoting import NAME_BYTES, ident, literal, name_of, sql
+from pgopt.server.quoting import NAME_BYTES, block, ident, literal, name_of, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -198,10 +198,9 @@ def _drop_not_null(table: Relation, tables: Sequence[Relation], column: str) -> 
 
 def _validate_not_null(table: Relation, column: str) -> Composable:
     """Validate the constraint whose name the server has chosen."""
-    return sql(
-        "do $pgopt$ begin execute (select format('alter table %s validate constraint %I', c.conrelid::regclass, c.conname)"
+    validate = (
+        "execute (select format('alter table %s validate constraint %I', c.conrelid::regclass, c.conname)"
         " from pg_constraint c join pg_attribute a on a.attrelid = c.conrelid and c.conkey = array[a.attnum]"
-        " where c.conrelid = {} and c.contype = 'n' and a.attname = {}); end $pgopt$",
-        literal(table.oid),
-        literal(column),
+        " where c.conrelid = {} and c.contype = 'n' and a.attname = {})"
     )
+    return block([sql(validate, literal(table.oid), literal(column))])

@@ -13,6 +13,7 @@ from pgopt.copy.by import Hash, ListOf, Partitioning
 from pgopt.copy.exchange import Exchange
 from pgopt.copy.layout import Layout
 from pgopt.copy.memory import Memory, was
+from pgopt.copy.pieces import refuse_split
 from pgopt.copy.shape import (
     GONE,
     PART,
@@ -219,6 +220,7 @@ class UnpartitionTable(PartitionOperation):
         table = db.table(self.table, self.schema)
         _check_installed(db)
         if table.partitioned:
+            refuse_split(db, table)
             # an interrupted way there may have left some to the partitions alone, where the way back would not look
             yield from partitions.unsettled_foreign_keys(db, table)
             yield from self._convert(db, table)

@@ -141,6 +141,11 @@ class BatchRun:
 
     def run(self) -> None:
         """Work through the batches that are left."""
+        # the keys between which there is something to do are those of all rows, too
+        with self.session.settings(ALL_ROWS):
+            self._run()
+
+    def _run(self) -> None:
         end = self.memory.begin(self.cut)
         if end is None:
             return
@@ -150,13 +155,14 @@ class BatchRun:
                 self.turns.repeat(partial(self._turn, end))
             except Rewritten:
                 self._begin_anew()
-                self.run()
+                self._run()
                 return
             self.turns.rest(self.memory.keys, total)
 
     def _rows(self) -> int:
         rows = self.session.value(sql("select reltuples from pg_class where oid = {}", literal(self.step.table.oid)))
-        return max(0, round(float(rows)))
+        # a table that somebody has dropped is missed by the first batch
+        return max(0, round(float(rows or 0)))
 
     def _turn(self, end: Sequence[str]) -> None:
         turns, memory = self.turns, self.memory

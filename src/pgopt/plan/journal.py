@@ -12,9 +12,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from alembic.runtime.migration import MigrationContext
+from alembic.util import CommandError
 
 from pgopt.errors import HalfDone
-from pgopt.server.quoting import literal, sql
+from pgopt.server.quoting import literal, render, sql
 from pgopt.server.session import Session
 from pgopt.server.undo import Memory
 
@@ -41,12 +42,14 @@ class Revision:
 
 
 def chain_of(context: MigrationContext) -> str:
-    """Name the chain of revisions by its version table."""
-    return (
-        f"{context.version_table_schema}.{context.version_table}"
-        if context.version_table_schema
-        else context.version_table
-    )
+    """Name the chain of revisions by its version table.
+
+    Where env.py goes through schemas by the search path, each has a version table of its own.
+    """
+    schema = context.version_table_schema
+    if schema is None and not context.as_sql and context.dialect.default_schema_name != "public":
+        schema = context.dialect.default_schema_name
+    return f"{schema}.{context.version_table}" if schema else context.version_table
 
 
 def current_revision(context: MigrationContext) -> Revision | None:
@@ -98,6 +101,14 @@ def stamped_revisions(context: MigrationContext) -> set[str]:
     return {script.revision for script in context.script.walk_revisions("base", heads)}  # type: ignore[arg-type]
 
 
+def is_missing(context: MigrationContext, revision: str) -> bool:
+    """Whether the file of a revision is gone."""
+    try:
+        return context.script is not None and context.script.get_revision(revision) is None
+    except CommandError:
+        return True
+
+
 class Journal:
     """The memory of one run in `pgopt.run` and `pgopt.progress`."""
 
@@ -109,6 +120,7 @@ class Journal:
         *,
         undoing: bool = False,
         stamped: Callable[[], set[str]] | None = None,
+        missing: Callable[[str], bool] | None = None,
         tasks: Counter[str] | None = None,
     ) -> None:
         self.session = session
@@ -116,6 +128,7 @@ class Journal:
         self.revision = revision
         self.undoing = undoing
         self.stamped = stamped
+        self.missing = missing
         self.tasks = Counter() if tasks is None else tasks
         self.installed = bool(session.value("select to_regclass('pgopt.run') is not null"))
 
@@ -123,20 +136,36 @@ class Journal:
     def of(cls, context: MigrationContext, revision: Revision | None, *, tasks: Counter[str] | None = None) -> Journal:
         """Open the journal of the chain that Alembic is running; it counts on what the revision has done so far."""
         session = Session(context.connection)  # type: ignore[arg-type]
-        stamped = partial(stamped_revisions, context)
-        return cls(session, chain_of(context), revision, undoing=UNDOING in context.opts, stamped=stamped, tasks=tasks)
+        return cls(
+            session,
+            chain_of(context),
+            revision,
+            undoing=UNDOING in context.opts,
+            stamped=partial(stamped_revisions, context),
+            missing=partial(is_missing, context),
+            tasks=tasks,
+        )
 
     def check(self) -> None:
         """Refuse to go on past a half-done revision, or back over it."""
         for revision, operation in self.half_done():
             if revision == self.revision or (self.undoing and revision.opposite == self.revision):
                 continue
-            target = revision.id if revision.direction == UP else f"{revision.id}-1"
-            raise HalfDone(
-                f"the {revision.direction} of revision {revision.id} was interrupted in {operation}: finish it with"
-                f" `alembic {revision.direction} {target}`, or take it back with `pgopt undo {revision.id}`,"
-                " before anything else"
+            begun = f"the {revision.direction} of revision {revision.id} was interrupted in {operation}"
+            raise HalfDone(f"{begun}{self._way_out(revision)}")
+
+    def _way_out(self, revision: Revision) -> str:
+        if self.missing and self.missing(revision.id):
+            row = sql("(chain, revision) = ({}, {})", literal(revision.chain), literal(revision.id))
+            return (
+                ", and its file is gone: bring that back, to finish it or to take it back, or do so by hand and say"
+                f" `delete from pgopt.run where {render(row)}`"
             )
+        target = revision.id if revision.direction == UP else f"{revision.id}-1"
+        return (
+            f": finish it with `alembic {revision.direction} {target}`, or take it back with `pgopt undo {revision.id}`,"
+            " before anything else"
+        )
 
     def half_done(self) -> list[tuple[Revision, str]]:
         """Give the revisions that were begun and not stamped, with the operation at which each was.

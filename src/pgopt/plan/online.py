@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import LockNotAcquired, StatementFailed
 from pgopt.plan import events
-from pgopt.plan.batches import BatchRun, DrainRun
+from pgopt.plan.batches import ALL_ROWS, BatchRun, DrainRun
 from pgopt.plan.journal import memory_of
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server import locks
@@ -108,10 +108,20 @@ class OnlineRunner:
         """Say which rows the server means, and leave nothing of the plan behind."""
         if step.explain is None or not self.session.alive or not is_integrity_violation(error):
             return
-        reason = step.explain(self.db)
+        reason = self._reason(step.explain)
         for each in step.give_up:
             self._step(each)
         raise StatementFailed(f"{server_error(error).sentence}: {reason}") from error
+
+    def _reason(self, explain: Callable[[Catalog], str]) -> str:
+        """Ask for the rows, of which a policy may hide some from us, or say why they cannot be shown."""
+        try:
+            with self.session.settings(ALL_ROWS):
+                return explain(self.db)
+        except DBAPIError as error:
+            if not self.session.alive:
+                raise
+            return f"the rows cannot be shown ({server_error(error).sentence}); mend them and run again"
 
     def _clear(self, step: Step) -> None:
         for clearing in step.clear(self.db) if step.clear else ():

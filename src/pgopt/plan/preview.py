@@ -113,6 +113,8 @@ class Preview:
 
     def __init__(self, url: URL | None = None) -> None:
         self.url = url
+        self.chain: str | None = None
+        """The chain of revisions, as the database names it."""
         self.revisions: list[RevisionView] = []
         self.notes: list[str] = []
         self.output = StringIO()
@@ -153,7 +155,7 @@ class Preview:
         """Show an operation instead of carrying it out."""
         assert self._db is not None
         self._keep_sql()
-        self._db.memory = memory_of(Revision(chain, self.revisions[-1].id, self.revisions[-1].direction))
+        self._db.memory = memory_of(Revision(self.chain or chain, self.revisions[-1].id, self.revisions[-1].direction))
         view = OperationView(operation.title, repr(operation), again=self._changed)
         if self._works_before(self.revisions[-1]) and not self.allows_mixed(operation):
             view.notes.append(MIXED)

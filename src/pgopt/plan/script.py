@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgopt.errors import NeedsDatabase, PgoptError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from pgopt.plan.settings import Settings
     from pgopt.plan.step import AnyStep
     from pgopt.server.objects import Relation
+    from pgopt.server.undo import Memory
 
 STOP = "\\set ON_ERROR_STOP on"
 
@@ -28,7 +30,7 @@ STOP = "\\set ON_ERROR_STOP on"
 def write(context: MigrationContext, operation: Plannable, settings: Settings) -> None:
     """Write what an operation does; psql runs it to the same result as the runner."""
     try:
-        db = Unseen(memory_of(current_revision(context)))
+        db = Unseen(_memory(context))
         plan = operation.make_plan(db)
         lines = [render(line) for step in plan.steps for line in _lines(step, settings)]
         lines = [*(render(_refuse_partitioned(table)) for table in db.assumed), *lines]
@@ -41,11 +43,21 @@ def write(context: MigrationContext, operation: Plannable, settings: Settings) -
     # Alembic has a transaction open here, and the steps have their own
     if context.impl.transactional_ddl:
         context.impl.emit_commit()
-    put(f"-- {plan.title}")
+    # a comment ends with its line, and a name need not
+    put(f"-- {' '.join(plan.title.split())}")
     for line in lines:
         put(f"{line};")
     if context.impl.transactional_ddl:
         context.impl.emit_begin()
+
+
+def _memory(context: MigrationContext) -> Memory:
+    """Give the place of the revision in the chain of the schema in which the script is run, as the runner names it."""
+    memory = memory_of(current_revision(context))
+    if not memory.chain or context.version_table_schema:
+        return memory
+    there = sql("concat_ws('.', nullif(current_schema(), 'public'), {})", literal(context.version_table))
+    return replace(memory, chain=there)
 
 
 def _lines(step: AnyStep, settings: Settings) -> Iterator[Composable]:

@@ -45,6 +45,10 @@ class Step:
     before: Sequence[AnyStep] = ()
     """What is done anew before each attempt, so that little is left to do under the locks."""
 
+    def __post_init__(self) -> None:
+        # a name may have several lines, what is told of it has one
+        object.__setattr__(self, "label", " ".join(self.label.splitlines()))
+
     @property
     def statements(self) -> Sequence[Composable]:
         """The statements in their order, where they are known beforehand."""

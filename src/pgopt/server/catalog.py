@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from pgopt.server.quoting import ident, literal, render, sql
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
     from psycopg.sql import Composable
@@ -75,8 +76,19 @@ class Catalog:
         return self._index(query("index", index=oid))
 
     def by_oid(self, oid: int) -> Relation:
-        """Look up a relation that is known to be there."""
-        return Relation(*self._row(query("relation", relation=literal(oid))))
+        """Look up a relation that was there a moment ago."""
+        row = self._row(query("relation", relation=literal(oid)))
+        if row is None:
+            raise InvalidOperation("somebody has dropped a table while it was looked at: run again")
+        return Relation(*row)
+
+    def may_lock(self, table: Relation) -> bool:
+        """Whether LOCK TABLE is allowed to us: a foreign key may refer to the table of another role, where it is not."""
+        return bool(
+            self.session.value(
+                sql("select has_table_privilege({}::oid, 'UPDATE, DELETE, TRUNCATE')", literal(table.oid))
+            )
+        )
 
     def invalid_indexes(self, table: Relation, pattern: str) -> Sequence[IndexInfo]:
         """Give the invalid indexes of a table and of its TOAST table whose names match a regular expression."""
@@ -156,16 +168,14 @@ class Catalog:
         The server adds it to an empty copy of the table, in a transaction that is rolled back: what it makes anew has
         another file then, with rows in it or without.
         """
-        probe = sql("{}::regclass", literal("pg_temp.pgopt_probe"))
-        file = sql("select relfilenode::int8 from pg_class where oid = {}", probe)
-        add = "alter table pg_temp.pgopt_probe add column {} {}{}"
-        with self.session.rolled_back():
-            self.session.run(sql("create temp table pgopt_probe (like {} including generated)", table.ident))
+        with self._copy_of(table) as copy:
+            oid = sql("{}::regclass", literal(render(copy)))
+            file = sql("select relfilenode::int8 from pg_class where oid = {}", oid)
             files = [self.session.value(file)]
             for name, said in (("pgopt_probe_it", default), ("pgopt_probe_bare", sql(""))):
-                self.session.run(sql(add, ident(name), kind, said))
+                self.session.run(sql("alter table {} add column {} {}{}", copy, ident(name), kind, said))
                 files.append(self.session.value(file))
-            shape = self.column_shape(probe, "pgopt_probe_it")
+            shape = self.column_shape(oid, "pgopt_probe_it")
         assert shape is not None
         return replace(shape, rewrites=files[1] != files[0], rewrites_bare=files[2] != files[1])
 
@@ -217,15 +227,15 @@ class Catalog:
 
     def constraint_definition(self, table: Relation, constraint: Composable) -> str:
         """Give a constraint as the server writes it, read against an empty copy of the table that is rolled back."""
-        with self.session.rolled_back():
-            self.session.run(
-                sql("create temp table pgopt_probe (like {} including generated)", table.ident),
-                sql("alter table pg_temp.pgopt_probe add constraint pgopt_probe_it {}", constraint),
-            )
+        with self._copy_of(table) as copy:
+            self.session.run(sql("alter table {} add constraint pgopt_probe_it {}", copy, constraint))
             return str(
                 self.session.value(
-                    "select pg_get_constraintdef(oid) from pg_constraint"
-                    " where conrelid = 'pg_temp.pgopt_probe'::regclass and conname = 'pgopt_probe_it'"
+                    sql(
+                        "select pg_get_constraintdef(oid) from pg_constraint"
+                        " where conrelid = {}::regclass and conname = 'pgopt_probe_it'",
+                        literal(render(copy)),
+                    )
                 )
             )
 
@@ -261,12 +271,9 @@ class Catalog:
 
     def shape_of_statistics(self, table: Relation, create: Callable[[Composable, Composable], Composable]) -> str:
         """Describe the statistics that a statement would make, on an empty copy of the table that is rolled back."""
-        with self.session.rolled_back():
-            self.session.run(
-                sql("create temp table pgopt_probe (like {} including generated)", table.ident),
-                create(ident("pg_temp", "pgopt_probe_it"), ident("pg_temp", "pgopt_probe")),
-            )
-            made = sql("s.stxrelid = {}::regclass", literal("pg_temp.pgopt_probe"))
+        with self._copy_of(table) as copy:
+            self.session.run(create(ident("pg_temp", "pgopt_probe_it"), copy))
+            made = sql("s.stxrelid = {}::regclass", literal(render(copy)))
             return Statistics(*self.session.row(query("statistics", which=made))).shape
 
     def extension(self, name: str) -> Extension | None:
@@ -293,16 +300,23 @@ class Catalog:
 
         The server reads the statement against an empty copy of the table, in a transaction that is rolled back.
         """
-        probe = ident("pg_temp", "pgopt_probe")
-        name = ident("pgopt_probe_index")
-        with self.session.rolled_back():
-            self.session.run(
-                sql("create temp table pgopt_probe (like {} including generated)", table.ident),
-                create(name, probe),
-            )
+        with self._copy_of(table) as copy:
+            self.session.run(create(ident("pgopt_probe_index"), copy))
             return self.session.value(
                 query("index_shape", index=sql("{}::regclass", literal("pg_temp.pgopt_probe_index")))
             )
+
+    @contextmanager
+    def _copy_of(self, table: Relation) -> Iterator[Composable]:
+        """Make an empty copy of a table for a block, in a transaction that is rolled back, and give its name.
+
+        It has the table's own name, since a predicate may say ``tickets.status``; other names mean what they mean without it.
+        """
+        name = "pgopt_probe" if (table.schema or "").startswith("pg_temp") else table.name
+        with self.session.rolled_back():
+            self.session.run(sql("create temp table {} (like {} including generated)", ident(name), table.ident))
+            self.session.value(_TEMP_LAST)
+            yield ident("pg_temp", name)
 
     def installed(self) -> int:
         """Give the version of the pgopt schema, 0 where it is not installed."""
@@ -347,6 +361,12 @@ class Catalog:
         if text not in self._answers:
             self._answers[text] = self.session.row(text)
         return self._answers[text]
+
+
+# a table is a type of its name, too, and those that are temporary are found first
+_TEMP_LAST = (
+    "select set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp'), true)"
+)
 
 
 def _oid(name: str, schema: str | None) -> Composable:

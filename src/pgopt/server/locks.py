@@ -88,7 +88,7 @@ class Lock:
     """Whether it is an index or a sequence, which cannot be locked before they are used."""
     is_view: bool = field(default=False, compare=False)
     is_foreign: bool = field(default=False, compare=False)
-    """Whether it is on a foreign table, which LOCK TABLE refuses: the statement takes it."""
+    """Whether LOCK TABLE refuses it, on a foreign table or on one of another role: the statement takes it."""
 
     def __str__(self) -> str:
         return f"{self.mode.words} on {self.name}"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Memory:
     """The memory of the revision that is running; outside of revisions all share one."""
 
-    chain: str = ""
+    chain: str | Composable = ""
+    """Its name; in a script what gives the name where that runs."""
     revision: str = ""
     down: bool = False
     """Whether the revision is on its way down: what was there is given back, and nothing is kept anew."""
@@ -32,14 +33,14 @@ class Memory:
 class Kept:
     """One row of `pgopt.undo`, which may be there or not."""
 
-    key: tuple[str, str, str, str]
+    key: tuple[str | Composable, str, str, str]
 
     def keep(self, was: Composable) -> Composable:
         """Write down what a query says is there, unless an earlier run has."""
         return sql(
             "insert into pgopt.undo (chain, revision, operation, subject, was) select {}, {}, {}, {}, ({})"
             " on conflict do nothing",
-            *map(literal, self.key),
+            *map(_said, self.key),
             was,
         )
 
@@ -50,4 +51,8 @@ class Kept:
     @property
     def where(self) -> Composable:
         """The condition that finds the row."""
-        return sql("(chain, revision, operation, subject) = ({}, {}, {}, {})", *map(literal, self.key))
+        return sql("(chain, revision, operation, subject) = ({}, {}, {}, {})", *map(_said, self.key))
+
+
+def _said(part: str | Composable) -> Composable:
+    return literal(part) if isinstance(part, str) else part

@@ -50,6 +50,9 @@ class Unseen(Catalog):
     def index(self, name: str, schema: str | None = None) -> IndexInfo | None:  # noqa: ARG002, D102
         return None
 
+    def may_lock(self, table: Relation) -> bool:  # noqa: ARG002, D102
+        return True
+
     def partitions(self, table: Relation) -> Sequence[Relation]:  # noqa: ARG002, D102
         return []
 

@@ -104,6 +104,18 @@ WITH_KEYS = (
 
 EXAMPLES = [
     Example(
+        "check by names with the table before them",
+        PROPOSALS,
+        CreateCheckConstraintOnline("ck_value", "proposals", "proposals.value >= 0 and proposals is not null"),
+        writes=WRITES,
+    ),
+    Example(
+        "not null with dollars in the names",
+        'create table "a$pgopt$b" ("c$pgopt$d" int); insert into "a$pgopt$b" values (1), (2)',
+        SetNotNullOnline("a$pgopt$b", "c$pgopt$d"),
+        writes='insert into "a$pgopt$b" values ({n})',
+    ),
+    Example(
         "check",
         PROPOSALS,
         CreateCheckConstraintOnline("ck_value", "proposals", "value >= 0"),

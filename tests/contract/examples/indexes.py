@@ -331,6 +331,18 @@ UNIQUE = [
 
 NAMES = [
     Example(
+        "by names with the table before them",
+        TICKETS + "create schema other; create type other.tickets as enum ('OPEN')",
+        CreateIndexConcurrently("ix_open", "tickets", ["lower(tickets.title)"], where="tickets.status = 'OPEN'"),
+        writes=WRITES,
+    ),
+    Example(
+        "a name of two lines",
+        'create table "two\nlines" (id int primary key, a int); insert into "two\nlines" select g, g from generate_series(1, 20) g',
+        CreateIndexConcurrently("ix\n; select 1 / 0; --", "two\nlines", ["a"], comment="also\ntwo"),
+        writes='insert into "two\nlines" values (100 + {n}, {n})',
+    ),
+    Example(
         "mixed case",
         PRISMA,
         CreateIndexConcurrently(

@@ -99,6 +99,17 @@ EXAMPLES = [
         scriptable=False,
     ),
     Example(
+        "manage partitions that others have made",
+        """create schema "S x"; create table "S x"."Lo'gs %" (id int, "At:" date, primary key (id, "At:")) partition by range ("At:");
+        create table "S x"."1:%" partition of "S x"."Lo'gs %" for values from (minvalue) to ('2020-01-01');
+        create table "S x"."2:%" partition of "S x"."Lo'gs %" for values from ('2020-01-01') to ('2020-04-01');
+        create table "S x"."3:%" partition of "S x"."Lo'gs %" default""",
+        ManagePartitions("Lo'gs %", premake=2, keep="10 years", schema="S x"),
+        before=(InstallPgopt(1),),
+        writes="""insert into "S x"."Lo'gs %" values ({n}, '2020-02-02')""",
+        scriptable=False,
+    ),
+    Example(
         "unmanage partitions",
         TINY,
         UnmanagePartitions("tiny", keep="100"),

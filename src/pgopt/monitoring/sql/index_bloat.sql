@@ -1,5 +1,9 @@
 -- How much larger B-tree indexes are than their rows need, as an estimate from the statistics of ANALYZE.
-with block as (
+with known as materialized (
+    -- read once: the planner would look for each column in a view of many joins
+    select schemaname, tablename, attname, null_frac, avg_width, n_distinct from pg_stats
+    where not inherited and schemaname not in ('pg_catalog', 'pg_toast', 'information_schema')
+), block as (
     select current_setting('block_size')::numeric as size
 ), described as (
     select c.oid, n.nspname, t.relname as table_name, c.relname as index_name, c.reltuples, c.relpages, i.indisunique,
@@ -16,9 +20,9 @@ with block as (
     join pg_namespace n on n.oid = c.relnamespace
     join pg_attribute a on a.attrelid = c.oid
     left join pg_attribute k on k.attrelid = t.oid and k.attnum = i.indkey[a.attnum - 1] and k.attnum > 0
-    left join pg_stats s on s.schemaname = n.nspname and not s.inherited
-                        and s.tablename = case when k.attnum is null then c.relname else t.relname end
-                        and s.attname = coalesce(k.attname, a.attname)
+    left join known s on s.schemaname = n.nspname
+                     and s.tablename = case when k.attnum is null then c.relname else t.relname end
+                     and s.attname = coalesce(k.attname, a.attname)
     where c.relkind = 'i' and i.indisvalid and n.nspname not in ('pg_catalog', 'pg_toast', 'information_schema', 'pgopt')
     group by c.oid, n.nspname, t.oid, i.indisunique
 ), needed as (

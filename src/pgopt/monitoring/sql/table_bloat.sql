@@ -1,5 +1,9 @@
 -- How much larger tables are than their rows need, without TOAST, as an estimate from the statistics of ANALYZE.
-with described as (
+with known as materialized (
+    -- read once: the planner would look for each column in a view of many joins
+    select schemaname, tablename, attname, null_frac, avg_width from pg_stats
+    where not inherited and schemaname not in ('pg_catalog', 'pg_toast', 'information_schema')
+), described as (
     select c.oid, n.nspname, c.relname, c.reltuples, c.relpages, current_setting('block_size')::numeric as size,
            coalesce((select option_value::int from pg_options_to_table(c.reloptions) where option_name = 'fillfactor'), 100) as fill,
            sum((1 - coalesce(s.null_frac, 0)) * coalesce(s.avg_width, 0)) as width,
@@ -9,7 +13,7 @@ with described as (
     from pg_class c
     join pg_namespace n on n.oid = c.relnamespace
     join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-    left join pg_stats s on s.schemaname = n.nspname and s.tablename = c.relname and s.attname = a.attname and not s.inherited
+    left join known s on s.schemaname = n.nspname and s.tablename = c.relname and s.attname = a.attname
     where c.relkind in ('r', 'm') and n.nspname not in ('pg_catalog', 'pg_toast', 'information_schema', 'pgopt')
     group by c.oid, n.nspname
 ), needed as (

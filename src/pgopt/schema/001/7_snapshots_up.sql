@@ -74,13 +74,14 @@ comment on table pgopt.statement is 'the words of the statements in pgopt.snapsh
 create table pgopt.last_snapshot (
     one boolean primary key default true check (one),
     taken_at timestamptz not null,
-    timeline text not null,
+    server text not null,
     wal_bytes numeric not null,
     statistics_reset timestamptz,
     statements_reset timestamptz,
     counts double precision[] not null
 );
 comment on table pgopt.last_snapshot is 'what the last snapshot read of the counters of the server';
+comment on column pgopt.last_snapshot.server is 'which server, database and timeline the counters are of';
 
 create table pgopt.last_table (
     relation oid primary key,
@@ -166,7 +167,7 @@ begin
     return query execute format(
         'select userid, queryid, %s,'
         ' array[sum(calls), sum(total_exec_time), sum(rows), sum(shared_blks_hit), sum(shared_blks_read), sum(temp_blks_written)]::double precision[],'
-        ' regexp_replace(left(min(query), 10000), ''(\mpassword|\mconnection)(\s+e?''''.*)'', ''\1 …'', ''is'')'
+        ' regexp_replace(coalesce(left(min(query), 10000), ''its words are lost''), ''(\mpassword|\mconnection)(\s+e?''''.*)'', ''\1 …'', ''is'')'
         ' from %I.pg_stat_statements'
         ' where toplevel and dbid = (select oid from pg_database where datname = current_database()) group by userid, queryid',
         case when extension.knows_since then 'min(stats_since)' else 'null::timestamptz' end, extension.nspname
@@ -279,11 +280,12 @@ begin
     end if;
     perform pg_advisory_xact_lock(hashtextextended('pgopt.snapshot', 0));
     select * into before from pgopt.last_snapshot;
-    select true, at, left(pg_walfile_name(pg_current_wal_lsn()), 8), pg_current_wal_lsn() - '0/0', d.stats_reset, pgopt.statements_reset(),
+    select true, at, concat_ws(' ', (select c.system_identifier from pg_control_system() c), d.datid, left(pg_walfile_name(pg_current_wal_lsn()), 8)),
+           pg_current_wal_lsn() - '0/0', d.stats_reset, pgopt.statements_reset(),
            array[d.xact_commit, d.xact_rollback, d.blks_hit, d.blks_read, d.tup_inserted + d.tup_updated + d.tup_deleted, d.temp_bytes, d.deadlocks]
     into now from pg_stat_database d where d.datname = current_database();
-    -- counters are of one server: one that was promoted has others
-    known := before.timeline is not distinct from now.timeline;
+    -- counters are of one server and one database: one that was promoted, restored or copied has others
+    known := before.server is not distinct from now.server;
     done := case when known then pgopt.done_since(before.counts, now.counts) end;
 
     insert into pgopt.snapshot as s (
@@ -326,14 +328,14 @@ begin
     set live_rows = it.live_rows, dead_rows = it.dead_rows, statements = it.statements, notes = it.notes,
         table_bloat_bytes = it.table_bloat_bytes, index_bloat_bytes = it.index_bloat_bytes, unused_index_bytes = it.unused_index_bytes,
         resets = array_remove(array[
-            case when before.timeline <> now.timeline then 'another server' end,
+            case when before.server <> now.server then 'another server' end,
             case when known and (before.statistics_reset is distinct from now.statistics_reset or table_resets or done = now.counts) then 'statistics' end,
             case when it.statements and statement_resets then 'pg_stat_statements' end
         ], null)
     where s.id = it.id;
     insert into pgopt.last_snapshot select (now).*
     on conflict (one) do update
-    set taken_at = excluded.taken_at, timeline = excluded.timeline, wal_bytes = excluded.wal_bytes, statistics_reset = excluded.statistics_reset,
+    set taken_at = excluded.taken_at, server = excluded.server, wal_bytes = excluded.wal_bytes, statistics_reset = excluded.statistics_reset,
         statements_reset = excluded.statements_reset, counts = excluded.counts;
     return it.id;
 end

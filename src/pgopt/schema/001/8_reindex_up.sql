@@ -54,7 +54,9 @@ begin
     return query execute
         'select b.schema_name, b.index_name, c.oid, b.bytes, b.bloat_bytes from pgopt.index_bloat b'
         ' join pg_namespace n on n.nspname = b.schema_name join pg_class c on c.relnamespace = n.oid and c.relname = b.index_name'
-        ' where b.unreliable is null and b.bloat_bytes >= $1 order by b.bloat_bytes desc, 1, 2' using above;
+        ' join pg_index i on i.indexrelid = c.oid'
+        -- what REINDEX CONCURRENTLY refuses
+        ' where not i.indisexclusion and c.relpersistence <> ''t'' and b.unreliable is null and b.bloat_bytes >= $1 order by b.bloat_bytes desc, 1, 2' using above;
 end
 $$;
 comment on function pgopt.bloated_indexes is 'the indexes that are larger than they need be by so many bytes, by an estimate that can be relied on';

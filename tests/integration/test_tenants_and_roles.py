@@ -1,0 +1,171 @@
+"""One application in several schemas, tables of several roles, and rows that a policy hides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pgopt.errors import PgoptError
+from pgopt.operations import (
+    AddColumnOnline,
+    Backfill,
+    CreateCheckConstraintOnline,
+    CreateForeignKeyOnline,
+    InstallPgopt,
+)
+from tests.integration.alembic_project import Project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy import Engine
+
+    from tests.databases import Database
+
+# as Alembic's cookbook has it
+TENANTS = """\
+from alembic import context
+from sqlalchemy import create_engine, pool, text
+
+tenant = context.get_x_argument(as_dictionary=True)["tenant"]
+with create_engine(context.config.get_main_option("sqlalchemy.url"), poolclass=pool.NullPool).connect() as connection:
+    connection.execute(text('set search_path to "%s"' % tenant))
+    connection.commit()
+    connection.dialect.default_schema_name = tenant
+    context.configure(connection=connection, transaction_per_migration=True)
+    with context.begin_transaction():
+        context.run_migrations()
+"""
+FILLFACTORS = "select c.relnamespace::regnamespace::text, reloptions from pg_class c where relname = 't' order by 1"
+DENSE = {"fillfactor": 90}
+
+
+@pytest.fixture
+def tenants(database: Database) -> Database:
+    database.perform(InstallPgopt(1))
+    for tenant, fillfactor in (("a", 77), ("b", 55)):
+        database.run(f"create schema {tenant}; create table {tenant}.t (id int) with (fillfactor = {fillfactor})")
+    return database
+
+
+def test_each_tenant_gets_its_own_back(tenants: Database, tmp_path: Path) -> None:
+    before = tenants.rows(FILLFACTORS)
+    project = Project.with_run(tmp_path, tenants.server.url(tenants.name))
+    project.write_env(TENANTS)
+    project.revision("r1", f'op.set_storage_parameters("t", {DENSE})', f'op.reset_storage_parameters("t", {DENSE})')
+    for tenant in "ab":
+        project.upgrade(x=[f"tenant={tenant}"])
+    assert tenants.rows(FILLFACTORS) == [("a", ["fillfactor=90"]), ("b", ["fillfactor=90"])]
+    for tenant in "ab":
+        project.downgrade("base", x=[f"tenant={tenant}"])
+    assert tenants.rows(FILLFACTORS) == before
+
+
+def test_an_interrupted_tenant_stops_no_other(tenants: Database, tmp_path: Path) -> None:
+    tenants.run("insert into a.t values (null)")
+    project = Project.with_run(tmp_path, tenants.server.url(tenants.name))
+    project.write_env(TENANTS)
+    project.revision("r1", 'op.set_not_null_online("t", "id")', 'op.drop_not_null("t", "id")')
+    project.revision("r2", 'op.create_index_concurrently("ix", "t", ["id"])', 'op.drop_index_concurrently("ix", "t")')
+    with pytest.raises(PgoptError, match="have NULL in id"):
+        project.upgrade(x=["tenant=a"])
+    project.upgrade(x=["tenant=b"])
+    assert tenants.rows("select chain, revision from pgopt.run") == [("a.alembic_version", "r1")]
+
+
+def test_a_script_remembers_in_the_chain_of_the_schema_in_which_it_is_run(tenants: Database, tmp_path: Path) -> None:
+    before = tenants.rows(FILLFACTORS)
+    project = Project.with_run(tmp_path, tenants.server.url(tenants.name))
+    project.revision("r1", f'op.set_storage_parameters("t", {DENSE})', f'op.reset_storage_parameters("t", {DENSE})')
+    tenants.psql("set search_path = a;\n" + project.upgrade(sql=True))
+    assert tenants.rows("select chain from pgopt.undo") == [("a.alembic_version",)]
+    project.write_env(TENANTS)
+    project.downgrade("base", x=["tenant=a"])
+    assert tenants.rows(FILLFACTORS) == before
+
+
+def test_a_revision_whose_file_is_gone_has_a_way_out(database: Database, tmp_path: Path) -> None:
+    database.perform(InstallPgopt(1))
+    database.run("create table t (id int); insert into t values (null)")
+    project = Project.with_run(tmp_path, database.server.url(database.name))
+    path = project.revision("r1", 'op.set_not_null_online("t", "id")', 'op.drop_not_null("t", "id")')
+    with pytest.raises(PgoptError, match="have NULL in id"):
+        project.upgrade()
+    path.unlink()
+    project.revision("r2", 'op.create_index_concurrently("ix", "t", ["id"])', "pass", after=None)
+    with pytest.raises(PgoptError, match="its file is gone") as caught:
+        project.upgrade()
+    database.run(str(caught.value).split("`")[1])
+    project.upgrade()
+
+
+# -- roles -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def owner(database: Database) -> Engine:
+    """A role that owns its tables and nothing else."""
+    role = '"Owner of tables"'
+    database.run(
+        'do $$ begin if to_regrole(\'"Owner of tables"\') is null then create role "Owner of tables"; end if; end $$;'
+        f' grant create on schema public to {role}; grant create on database "{database.name}" to {role}'
+    )
+    engine = database.engine(connect_args={"options": r"-c role=Owner\ of\ tables"})
+    database.perform(InstallPgopt(1), engine=engine)
+    database.run(
+        f"create table orgs (id int primary key); insert into orgs values (1), (2); grant references on orgs to {role};"
+        f" set role {role}; create table t (id int primary key, org int, v int);"
+        " insert into t select g, 1, g from generate_series(1, 10) g"
+    )
+    return engine
+
+
+HIDE = "alter table t enable row level security; alter table t force row level security; create policy p on t using (false)"
+
+
+def test_rows_that_a_policy_hides_are_not_left_out(database: Database, owner: Engine) -> None:
+    database.run(HIDE)
+    add = AddColumnOnline("t", "token", "uuid", default="gen_random_uuid()")
+    for operation in (Backfill("t", {"v": "0"}), add, add):
+        with pytest.raises(PgoptError, match="row-level security policy"):
+            database.perform(operation, engine=owner)
+    database.run("alter table t no force row level security")
+    database.perform(add, engine=owner)
+    assert database.value("select count(*) from t where token is null") == 0
+
+
+def test_violations_that_a_policy_hides_are_not_said_to_be_none(database: Database, owner: Engine) -> None:
+    database.run(HIDE)
+    with pytest.raises(PgoptError, match=r"violated by some row: the rows cannot be shown .*row-level security"):
+        database.perform(CreateCheckConstraintOnline("ck", "t", "v > 5"), engine=owner)
+    assert database.value("select count(*) from pg_constraint where conname = 'ck'") == 0
+
+
+def test_a_foreign_key_may_refer_to_the_table_of_another_role(database: Database, owner: Engine) -> None:
+    before = database.dump()
+    key = CreateForeignKeyOnline("fk", "t", "orgs", ["org"], ["id"])
+    database.perform(key, engine=owner)
+    assert database.value("select convalidated from pg_constraint where conname = 'fk'") is True
+    database.perform(key.reverse(), engine=owner)
+    assert database.dump() == before
+    database.run("insert into t values (11, 3, 1)")
+    with pytest.raises(PgoptError, match="violates foreign key constraint"):
+        database.perform(key, engine=owner)
+    assert database.value("select count(*) from pg_constraint where conname = 'fk'") == 0
+
+
+def test_a_table_that_is_dropped_meanwhile_is_said_to_be_gone(database: Database) -> None:
+    from sqlalchemy import event
+
+    database.perform(InstallPgopt(1))
+    database.run("create table t (id int primary key, v int); insert into t values (1, 1)")
+    engine = database.engine()
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def drop(_: object, __: object, statement: str, *___: object) -> None:
+        if "reltuples" in statement:
+            database.run("drop table t")
+
+    with pytest.raises(PgoptError, match="does not exist"):
+        database.perform(Backfill("t", {"v": "0"}), engine=engine)
