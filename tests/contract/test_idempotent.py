@@ -73,9 +73,10 @@ def reads(statement: str) -> bool:
         "on",
         "k",
         "lateral",
+        "materialized",
     }
     return bool(
-        re.match(r"\s*select\b", words)
+        re.match(r"\s*(select|with)\b", words)
         and all(map(HARMLESS.fullmatch, called))
         and not WRITING_WORDS.intersection(re.findall(r"\w+", words))
     )
