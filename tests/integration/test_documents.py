@@ -230,6 +230,7 @@ def check_worker(page: Page, arguments: list[str]) -> None:
     """It works until it is told to stop."""
     others = (
         "select array_agg(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+        " and backend_type = 'client backend'"
     )
     before = set(page.database.value(others) or [])
     with subprocess.Popen([sys.executable, "-m", "pgopt.cli.main", *arguments], env=os.environ) as process:

@@ -41,12 +41,21 @@ def read(text: str) -> dict[tuple[str, Labels], float]:
     }
 
 
+# what runs the tests may ignore interruptions, as a job in the background does, and a process inherits that
+INTERRUPTIBLE = """
+import signal
+from pgopt.cli.main import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+main()
+"""
+
+
 @contextmanager
 def running(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
     """A command that goes on, until it is interrupted."""
     environment = {key: value for key, value in os.environ.items() if key != "DATABASE_URL"}
     with subprocess.Popen(
-        [sys.executable, "-m", "pgopt.cli.main", *arguments],
+        [sys.executable, "-c", INTERRUPTIBLE, *arguments],
         cwd=cwd,
         env=environment,
         stdout=subprocess.PIPE,

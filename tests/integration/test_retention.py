@@ -269,18 +269,21 @@ def test_the_procedure_waits_for_a_standby_whose_replay_stands_still(server: Ser
     bindir = Path(server.bindir)
     with of_binaries(bindir) as primary, of_binaries(bindir, standby_of=primary) as standby:
         here, there = Database(primary, "postgres"), Database(standby, "postgres")
-        here.run(LOGS)
+        here.run(
+            LOGS
+            + f"insert into logs select g, timestamptz '{NOW}' - interval '1 year' from generate_series(201, 3200) g"
+        )
         here.perform(InstallPgopt(1), replace(DAY, batch=1))
-        here.run("alter database postgres set pgopt.replication_lag = '20ms'")
+        here.run("alter database postgres set pgopt.replication_lag = '100ms'")
         wait_until("the standby has the policy", lambda: there.value("select to_regclass('pgopt.retention_policy')"))
         there.run("select pg_wal_replay_pause()")
         with ThreadPoolExecutor(1) as threads:
             working = threads.submit(apply, here)
             wait_until("it waits", lambda: here.value(SLEEPING))
-            assert 24 < count(here, "logs") < 100
+            assert 24 < count(here, "logs") < 3100
             there.run("select pg_wal_replay_resume()")
             working.result()
-        assert runs(here) == [("logs", 76, None)]
+        assert runs(here) == [("logs", 3076, None)]
 
 
 # -- what stands against it ----------------------------------------------------------------------------------------------

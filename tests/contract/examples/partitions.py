@@ -416,7 +416,7 @@ EXAMPLES = [
     Example(
         "attach a table of strange names",
         STRANGE,
-        PartitionTable("O'r\"ders %", IntRange("Id: %", step=50), method="attach", schema="S: %s", default=True),
+        PartitionTable("O'r\"ders %", IntRange("Id: %", step=10_000), method="attach", schema="S: %s", default=True),
         before=INSTALLED,
         writes=STRANGE_WRITES,
         scriptable=False,
