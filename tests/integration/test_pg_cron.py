@@ -54,10 +54,21 @@ def shared() -> Iterator[Database]:
         yield found
 
 
+BEGIN = f"{LOG}; create extension pg_cron"
+
+
+@pytest.fixture
+def fresh() -> Iterator[Database]:
+    """A server in which the extension was never dropped: pg_cron may see no jobs of one that comes after that."""
+    with cron_server() as found:
+        found.run(BEGIN)
+        yield found
+
+
 @pytest.fixture
 def cron(shared: Database) -> Iterator[Database]:
     """The database that has pg_cron, as it was before anything."""
-    shared.run(f"{LOG}; create extension pg_cron")
+    shared.run(BEGIN)
     yield shared
     shared.run("drop table log; drop schema if exists pgopt cascade; drop extension if exists pg_cron cascade")
 
@@ -232,12 +243,12 @@ def test_what_a_runner_is_at_work_on_is_not_given_to_pg_cron(cron: Database) -> 
         assert cron.rows(ENTRIES) == []
 
 
-def test_jobs_that_are_due_are_run_by_pg_cron(cron: Database) -> None:
-    cron.run(
+def test_jobs_that_are_due_are_run_by_pg_cron(fresh: Database) -> None:
+    fresh.run(
         "create procedure in_parts() language plpgsql as $$ begin for n in 1 .. 3 loop insert into public.log (said) values (n);"
         " commit; end loop; end $$"
     )
-    cron.perform(
+    fresh.perform(
         InstallPgopt(1),
         ScheduleJob("call", "call public.in_parts()", every="1 hour"),
         ScheduleJob("vacuum", "vacuum public.log", every="1 hour"),
@@ -246,25 +257,25 @@ def test_jobs_that_are_due_are_run_by_pg_cron(cron: Database) -> None:
         ScheduleJob("long", "select pg_sleep(1000)", every="1 hour", time_limit="1 second", retries=0),
         UsePgCron(),
     )
-    cron.run("update pgopt.job set next_due = clock_timestamp()")
+    fresh.run("update pgopt.job set next_due = clock_timestamp()")
     wait_until(
         "the long one is at work",
-        lambda: cron.value("select count(*) from cron.job_run_details where command ~ '1000' and status = 'running'"),
+        lambda: fresh.value("select count(*) from cron.job_run_details where command ~ '1000' and status = 'running'"),
         seconds=400,
     )
     with pytest.raises(Exception, match=r"job [a-z]+ is being run by pg_cron: wait until it has ended, or cancel it"):
-        cron.perform(LeavePgCron())
-    assert "at work for" in pgopt("jobs", jobs=cron).stdout
+        fresh.perform(LeavePgCron())
+    assert "at work for" in pgopt("jobs", jobs=fresh).stdout
     done = "select count(distinct job) from pgopt.job_run where finished_at is not null"
-    wait_until("all have been run", lambda: cron.value(done) == 5, seconds=400)
+    wait_until("all have been run", lambda: fresh.value(done) == 5, seconds=400)
     first = "select distinct on (job) job, outcome, error, runner from pgopt.job_run order by job, id"
-    assert cron.rows(first) == [
+    assert fresh.rows(first) == [
         ("bad", "failed", "division by zero", "pg_cron"),
         ("call", "succeeded", None, "pg_cron"),
         ("index", "succeeded", None, "pg_cron"),
         ("long", "failed", "canceling statement due to user request", "pg_cron"),
         ("vacuum", "succeeded", None, "pg_cron"),
     ]
-    assert cron.value("select count(*) from log") == 3
-    shown = pgopt("jobs", jobs=cron)
+    assert fresh.value("select count(*) from log") == 3
+    shown = pgopt("jobs", jobs=fresh)
     assert (shown.returncode, "division by zero" in shown.stdout) == (1, True)
