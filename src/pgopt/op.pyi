@@ -871,6 +871,7 @@ def partition_table(
     default: bool = False,
     widen_keys: bool = False,
     incoming: Literal['refuse', 'drop'] = 'refuse',
+    publish: Literal['root'] | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
@@ -887,7 +888,11 @@ def partition_table(
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
     partition. ``incoming="drop"`` drops the foreign keys that refer to a key without the column, and gives them back on the
-    way back.
+    way back. ``publish="root"`` lets the partitioned table take the place of the table in its publications, for subscribers who
+    need not know of partitions.
+
+    Materialized views that read the table are built anew beside the old ones, over what takes its place, and swapped with it;
+    with ``method="attach"`` right after it, since until then the rows are not there.
     """
 
 def refresh_materialized_view(
@@ -1244,6 +1249,7 @@ def unpartition_table(
     default: bool = False,
     widen_keys: bool = False,
     incoming: Literal['refuse', 'drop'] = 'refuse',
+    publish: Literal['root'] | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
