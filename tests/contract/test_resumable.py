@@ -38,6 +38,9 @@ NAMED = [example for example in EXAMPLES if example.named]
 # the same statements each time, however slow the machine is
 STEADY = {"batch_seconds": 1000.0, "replication_lag": 0.0}
 
+# a turn of each failure, and as many in which there is none
+TURNS = 2 * len(MOST)
+
 # where rows are kept that an action changes
 STASH = "stash"
 
@@ -198,7 +201,7 @@ class Case:
     def interrupt(self, failure: Failure, points: Sequence[int]) -> None:
         """Fail at each of these statements, and run again; fail there again, and undo."""
         for at in points:
-            for finish, end in ending_in_turn(self.endings(), at, len(MOST)):
+            for finish, end in ending_in_turn(self.endings(), at, TURNS):
                 expected = end
                 self.restore()
                 assert fail(self.fuse, at, failure, self.run), (
@@ -252,7 +255,7 @@ def case(prepared: Database, example: Example) -> Iterator[Case]:
 def test_named_examples_survive_each_failure_at_each_statement(case: Case, failure: Failure) -> None:
     before = TALLY.points[case.example.name]
     points = range(1, len(case.statements) + 1)
-    case.interrupt(failure, in_turn(points, MOST.index(failure), len(MOST)) if IN_TURN else points)
+    case.interrupt(failure, in_turn(points, MOST.index(failure), TURNS) if IN_TURN else points)
     case.compare_dumps()
     TALLY.named += TALLY.points[case.example.name] - before
 
