@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_postgresql import factories
 
+from tests.connections import collect, still_open, watch
 from tests.contract.killpoints import TALLY
 from tests.databases import Database
 from tests.servers import Server, binaries, major_version, named, of_binaries
@@ -16,6 +17,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from psycopg import Connection
+
+
+watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[object]:
+    """Blame a test for the connections that it leaves open, and no later one."""
+    before = still_open()
+    done = yield
+    collect(before)
+    return done
 
 
 @pytest.fixture(scope="session")
