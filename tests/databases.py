@@ -15,9 +15,9 @@ from sqlalchemy.pool import NullPool
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from alembic.operations import MigrateOperation
     from sqlalchemy import Engine
 
-    from pgopt.operations import Operation
     from pgopt.plan.events import Event
     from tests.servers import Server
 
@@ -100,7 +100,7 @@ class Database:
 
     def perform(
         self,
-        *operations: Operation,
+        *operations: MigrateOperation,
         engine: Engine | None = None,
         settings: dict[str, Any] | None = None,
         **options: Any,
@@ -128,7 +128,7 @@ class Database:
             }
             yield MigrationContext.configure(connection, opts=opts)
 
-    def script(self, *operations: Operation) -> str:
+    def script(self, *operations: MigrateOperation) -> str:
         """Write operations as `alembic upgrade --sql` does."""
         import io
 

@@ -124,6 +124,10 @@ def create_archive_table(
     name: str | None = None,
     *,
     parameters: Mapping[str, Any] | None = None,
+    by: Partitioning | None = None,
+    premake: int = 3,
+    start: str | None = None,
+    widen_keys: bool = False,
     rows: Literal['restore', 'leave'] | None = None,
     archive_schema: str | None = None,
     schema: str | None = None,
@@ -133,13 +137,16 @@ def create_archive_table(
 
     It has no defaults, no foreign keys and no other indexes; generated columns are plain ones there, so that they keep what
     they were. ``parameters`` are its storage parameters. ``rows`` says what becomes of its rows on the way back. Takes ACCESS
-    SHARE on the table for an instant. For an archive in partitions make it with `create_partitioned_table`. Needs
-    `install_pgopt`::
+    SHARE on the table for an instant. With ``by`` it is partitioned: from the oldest row on, with ``premake`` partitions ahead,
+    to which ``pgopt.maintain_partitions()`` adds, and a default, so that no row ever lacks a place; rows before ``start``
+    share one. To find the oldest row it reads the table, unless an index begins with the column. The key must
+    contain the column; ``widen_keys=True`` adds it in the archive. Needs `install_pgopt`::
 
         op.create_archive_table("credit_ledger", "credit_ledger_archive", parameters={"autovacuum_freeze_min_age": 0})
         op.create_retention_policy(
             "credit_ledger", column="created_at", keep="6 months", action="archive", archive_to="credit_ledger_archive"
         )
+        op.create_archive_table("audit_logs", by=Monthly("created_at"), widen_keys=True)
     """
 
 def create_check_constraint_online(
@@ -464,6 +471,10 @@ def drop_archive_table(
     name: str | None = None,
     *,
     parameters: Mapping[str, Any] | None = None,
+    by: Partitioning | None = None,
+    premake: int = 3,
+    start: str | None = None,
+    widen_keys: bool = False,
     rows: Literal['restore', 'leave'] | None = None,
     archive_schema: str | None = None,
     schema: str | None = None,

@@ -25,9 +25,9 @@ from tests.integration.alembic_project import Project
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from alembic.operations import MigrateOperation
     from psycopg import Connection
 
-    from pgopt.operations import Operation
     from tests.contract.examples import Example
     from tests.contract.failures import Obstacle
     from tests.databases import Database
@@ -91,7 +91,7 @@ class Case:
         """Carry its inverse out."""
         self._perform(*self.example.inverse)
 
-    def _perform(self, *operations: Operation) -> None:
+    def _perform(self, *operations: MigrateOperation) -> None:
         self.known = None
         self.database.perform(*operations, engine=self.fuse.engine, settings=dict(STEADY))
 
