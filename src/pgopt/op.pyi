@@ -881,7 +881,8 @@ def partition_table(
     start: str | None = None,
     default: bool = False,
     widen_keys: bool = False,
-    incoming: Literal['refuse', 'drop'] = 'refuse',
+    incoming: Literal['refuse', 'drop', 'widen'] = 'refuse',
+    incoming_columns: Mapping[str, str] | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
@@ -897,8 +898,11 @@ def partition_table(
 
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
-    partition. ``incoming="drop"`` drops the foreign keys that refer to a key without the column, and gives them back on the
-    way back.
+    partition.
+
+    Foreign keys that refer to it stand against it. ``incoming="drop"`` drops them; ``incoming="widen"`` lets them refer to the
+    column, too, with ``incoming_columns={"in_team": "team_since"}``: the referencing column that holds it, by the name of the
+    foreign key or of its table. Both give them back on the way back.
     """
 
 def refresh_materialized_view(
@@ -1254,7 +1258,8 @@ def unpartition_table(
     start: str | None = None,
     default: bool = False,
     widen_keys: bool = False,
-    incoming: Literal['refuse', 'drop'] = 'refuse',
+    incoming: Literal['refuse', 'drop', 'widen'] = 'refuse',
+    incoming_columns: Mapping[str, str] | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:

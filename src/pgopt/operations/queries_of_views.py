@@ -72,7 +72,7 @@ def locks_of(db: Catalog, text: str) -> list[Lock]:
     with db.session.rolled_back():
         db.session.run(sql("explain {}", verbatim(bare(text))))
         rows = db.session.rows(query("locked", PACKAGE))
-    return [Lock(Mode.ACCESS_SHARE, name, schema, is_foreign=True) for schema, name in rows]
+    return [Lock(Mode.ACCESS_SHARE, name, schema, by_statement=True) for schema, name in rows]
 
 
 def find(db: Catalog, name: str, schema: str | None) -> Relation | None:

@@ -137,7 +137,7 @@ class Exchange:
         return [
             *dict.fromkeys(lock for each in self.views for lock in locks_on_views(db, each)),
             *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in self.views),
-            *(Lock(Mode.ACCESS_SHARE, name, schema, is_foreign=True) for schema, name in read),
+            *(Lock(Mode.ACCESS_SHARE, name, schema, by_statement=True) for schema, name in read),
             *(
                 Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True)
                 for each in db.indexes_on(*self.views)

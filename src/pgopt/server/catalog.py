@@ -225,6 +225,12 @@ class Catalog:
         """Give the columns by which a table is partitioned, with nothing for an expression."""
         return [name for (name,) in self.session.rows(query("partition_key", table=literal(table.oid)))]
 
+    def partition_strategy(self, table: Relation) -> str | None:
+        """Give the strategy by which a table is partitioned, as pg_partitioned_table has it: r for ranges, l for lists, h for hashes."""
+        strategy = sql("select partstrat::text from pg_partitioned_table where partrelid = {}", literal(table.oid))
+        found: str | None = self.session.value(strategy)
+        return found
+
     def constraint_definition(self, table: Relation, constraint: Composable) -> str:
         """Give a constraint as the server writes it, read against an empty copy of the table that is rolled back."""
         with self._copy_of(table) as copy:
