@@ -84,11 +84,13 @@ class Definition:
     guaranteed: bool
     """Whether a foreign key sees to it that no row of the source comes before its row of the target."""
     read_only: bool = False
+    deferred: str | None = None
+    """When a job folds in what was changed, where the triggers only note it."""
 
     @property
     def incremental(self) -> bool:
         """Whether all changes can be added to what is there."""
-        return self.aggregate and all(column.merge for column in self.columns)
+        return self.aggregate and self.deferred is None and all(column.merge for column in self.columns)
 
     @property
     def one_row(self) -> bool:
@@ -98,7 +100,7 @@ class Definition:
     @property
     def said(self) -> dict[str, Any]:
         """As it is written down; `read` gives it back."""
-        names = ("on", "columns", "inputs", "order", "aggregate", "guaranteed", "read_only")
+        names = ("on", "columns", "inputs", "order", "aggregate", "guaranteed", "read_only", "deferred")
         whole = asdict(self)
         return {name: whole[name] for name in names}
 
@@ -106,7 +108,8 @@ class Definition:
     def wording(self) -> tuple[Any, ...]:
         """What makes two definitions equal, whatever indexes and foreign keys there are."""
         columns = {(each.name, each.type, each.expression, each.default) for each in self.columns}
-        return self.source, {(key.target, key.source) for key in self.on}, columns, self.aggregate, self.read_only
+        on = {(key.target, key.source) for key in self.on}
+        return self.source, on, columns, self.aggregate, self.read_only, self.deferred
 
     @property
     def names(self) -> list[str]:
@@ -123,6 +126,11 @@ class Definition:
     def view(self) -> Composable:
         """The view that shows what is beside what should be; the columns that are read cannot be dropped under it."""
         return ident("pgopt", f"denormal_{self.tag}")
+
+    @property
+    def queue(self) -> Composable:
+        """The table in which changes wait, where they are folded in later."""
+        return ident("pgopt", f"denormal_{self.tag}_queue")
 
     def trigger(self, what: str) -> Composable:
         """Name one of its triggers."""
