@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from pgopt.copy.changes import Changes
 from pgopt.copy.filling import Filling
 from pgopt.copy.followers import Followers
+from pgopt.copy.incoming import add_foreign_key
 from pgopt.copy.move import Move, locks_on_parts, rename_index, watch_instead
 from pgopt.copy.shape import (
     GONE,
     QUALIFIED,
-    ForeignKey,
     Index,
     beside,
     foreign_keys_of,
@@ -51,8 +51,6 @@ class Exchange:
     """By which it is partitioned, in one of the forms."""
     index: Callable[[Index], Index]
     """Makes an index of the other form out of one that the table has."""
-    leave: Sequence[str] = ()
-    """Foreign keys of the table to itself that do not come along."""
     finish: Callable[[Catalog], Iterable[Composable]] = field(default=lambda _: ())
     """What else is said in the transaction of the swap."""
     also: Sequence[Lock] = ()
@@ -185,8 +183,6 @@ class Exchange:
         followers.refuse_others(db)
         views = followers.exchanged(db)
         move = Move(db, self.table, target, self.aside)
-        # others' may be called the same
-        own = [key for key in move.foreign_keys if not (key.name in self.leave and key.referent == self.table.oid)]
         yield from views.take_places()
         yield from move.take()
         for key in move.foreign_keys:
@@ -197,13 +193,6 @@ class Exchange:
         yield from move.give()
         yield from views.give()
         yield watch_instead(self.table, target)
-        for key in own:
-            yield from _add_foreign_key(db, key, self.table, target)
-
-
-def _add_foreign_key(db: Catalog, key: ForeignKey, source: Relation, target: Relation) -> Iterator[Composable]:
-    """Add a foreign key for new rows; before 18 to each partition, which the parent adopts when they are valid."""
-    leaves = [each for each in db.descendants(target) if each.kind == "r"]
-    tables = [leaf.ident for leaf in leaves] if target.partitioned and db.version < 180000 else [source.ident]
-    for table in tables:
-        yield sql("alter table {} add constraint {} {} not valid", table, ident(key.name), verbatim(key.definition))
+        new = replace(target, name=self.table.name)
+        for key in move.foreign_keys:
+            yield from add_foreign_key(db, new, key.name, key.definition, key.comment)

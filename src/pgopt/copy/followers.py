@@ -90,7 +90,10 @@ class Followers:
             statements,
             locks=[
                 *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in moved),
-                *(Lock(Mode.ACCESS_SHARE, each.name, each.schema, is_foreign=True) for each in self._others(db, view)),
+                *(
+                    Lock(Mode.ACCESS_SHARE, each.name, each.schema, by_statement=True)
+                    for each in self._others(db, view)
+                ),
             ],
             done=lambda db: self.over(db) or StandIn.of(view).find(db) is not None,
         )
@@ -118,7 +121,7 @@ class Followers:
         there = db.relation(self.target, self.sources[0].schema)
         if there is None or not any(each.oid in read_from(db, view) for each in self.sources):
             return []
-        return [Lock(Mode.ACCESS_SHARE, each.name, each.schema, is_foreign=True) for each in tree(db, there)]
+        return [Lock(Mode.ACCESS_SHARE, each.name, each.schema, by_statement=True) for each in tree(db, there)]
 
     def _read_by(self, db: Catalog, view: Relation) -> list[Lock]:
         """Give the locks on what a view reads, also through others, beside what others take the place of."""
@@ -155,7 +158,7 @@ class Followers:
         read = [db.by_oid(oid) for oid in oids]
         locks = [
             *exchange_locks(db, (), *self.sources),
-            *(Lock(Mode.ACCESS_SHARE, each.name, each.schema, is_foreign=True) for each in read),
+            *(Lock(Mode.ACCESS_SHARE, each.name, each.schema, by_statement=True) for each in read),
         ]
         return first_of_each(locks, tables)
 

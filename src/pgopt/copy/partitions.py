@@ -127,14 +127,19 @@ def _validate(name: str, owner: str, schema: str, referent: str, referent_schema
     )
 
 
-def _adopt(db: Catalog, table: Relation, name: str, definition: str, referent: int) -> Step:
+def _adopt(db: Catalog, table: Relation, name: str, definition: str, referent: int, comment: str | None) -> Step:
     """Add a foreign key to a partitioned table whose partitions have it: that scans nothing."""
-    referents = tree(db, db.by_oid(referent))
+    referents, constraint = tree(db, db.by_oid(referent)), ident(name)
+    said = [sql("comment on constraint {} on {} is {}", constraint, table.ident, literal(comment))] if comment else []
     return Step(
         f"add {name} to {table}, which adopts those of its partitions",
-        sql("alter table {} add constraint {} {}", table.ident, ident(name), verbatim(definition)),
+        [sql("alter table {} add constraint {} {}", table.ident, constraint, verbatim(definition)), *said],
         locks=[
-            *(Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema) for each in tree(db, table)),
+            *(
+                Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema)
+                for each in tree(db, table)
+                if each not in referents
+            ),
             *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in referents),
         ],
     )

@@ -82,7 +82,7 @@ def locks_of(db: Catalog, text: str) -> list[Lock]:
     with db.session.rolled_back():
         db.session.run(sql("explain {}", verbatim(bare(text))))
         rows = db.session.rows(query("locked", PACKAGE))
-    return [Lock(Mode.ACCESS_SHARE, name, schema, is_foreign=True) for schema, name in rows]
+    return [Lock(Mode.ACCESS_SHARE, name, schema, by_statement=True) for schema, name in rows]
 
 
 # -- building ------------------------------------------------------------------------------------------------------------
@@ -205,6 +205,6 @@ def exchange_locks(db: Catalog, views: Sequence[Relation], *tables: Relation) ->
     return [
         *dict.fromkeys(lock for each in (*tables, *views) for lock in locks_on_views(db, each)),
         *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in views),
-        *(Lock(Mode.ACCESS_SHARE, name, schema, is_foreign=True) for schema, name in read),
+        *(Lock(Mode.ACCESS_SHARE, name, schema, by_statement=True) for schema, name in read),
         *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(*views)),
     ]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.copy.by import ListOf, list_of, range_of
 from pgopt.copy.followers import Followers, clear_left, first_of_each
+from pgopt.copy.incoming import drop
 from pgopt.copy.memory import Memory
 from pgopt.copy.move import Move, is_watched, locks_on_parts, locks_on_watched, rename_index, watch_instead
 from pgopt.copy.shape import (
@@ -36,7 +37,7 @@ from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from psycopg.sql import Composable
 
@@ -88,8 +89,8 @@ class Attachment:
             return sql("{} in ({})", column, joined(map(literal, values)))
         return sql("{} < {}", column, literal(self.bound))
 
-    def steps(self, db: Catalog) -> Iterator[AnyStep]:
-        """Give the steps that make the table the first partition of a new one."""
+    def steps(self, db: Catalog, before: Sequence[Step] = ()) -> Iterator[AnyStep]:
+        """Give the steps that make the table the first partition of a new one, with those that come just before the last."""
         proof, table = proof_of(self.table), self.table
         yield Step(
             f"take the bound that comes near from {table}",
@@ -130,6 +131,7 @@ class Attachment:
             locks=[Lock(Mode.ACCESS_SHARE, table.name, table.schema)],
             done=lambda db: db.relation(self.layout.parent, table.schema) is not None,
         )
+        yield from before
         followers = _followers(db, table, table)
         yield Step(
             f"attach {table} to the partitioned one",
@@ -203,8 +205,7 @@ class Attachment:
         partition = self.layout.name(db, "history")
         spare = self._spare(db)
         indexes = [index for index in indexes_of(db, table) if index.name not in spare]
-        for key in self.memory.was["incoming"]:
-            yield sql("alter table {} drop constraint {}", ident(key["schema"], key["table"]), ident(key["name"]))
+        yield from drop(self.memory.was["incoming"])
         move = Move(db, table, parent, partition)
         texts = followers.texts(db)
         yield from move.take()
@@ -220,6 +221,8 @@ class Attachment:
             yield rename_index(table, beside(index.name, PARTED), index.name)
         for key in move.foreign_keys:
             yield sql("alter table {} add constraint {} {}", parent.ident, ident(key.name), verbatim(key.definition))
+            if key.comment is not None:
+                yield sql("comment on constraint {} on {} is {}", ident(key.name), parent.ident, literal(key.comment))
         yield from move.give()
         bound = (
             list_of(next(iter(self.layout.by.values.values())))
@@ -227,6 +230,7 @@ class Attachment:
             else range_of(None, self.bound)
         )
         yield sql("alter table {} attach partition {} {}", table.ident, move.aside, bound)
+        yield from self.memory.widen(db)
         yield sql("delete from pgopt.partitioned where relation = {}::oid", literal(table.oid))
         yield watch_instead(table, parent)
         yield from followers.define_all(db, texts)
@@ -370,8 +374,9 @@ class Detachment:
         referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
         referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
         # those who write to a partition itself wait, too: it has no rows, and must not get any; with a foreign key of the
-        # table goes that of each partition, and so does what notes changes for materialized views
-        mode = Mode.ACCESS_EXCLUSIVE if referents or is_watched(db, self.table) else Mode.SHARE
+        # table, or one to it, goes that of each partition, and so does what notes changes for materialized views
+        all_change = referents or referencing or is_watched(db, self.table)
+        mode = Mode.ACCESS_EXCLUSIVE if all_change else Mode.SHARE
         locks = dict.fromkeys((each.oid for each in self._others(db)), mode)
         default = db.session.value(
             sql("select partdefid::int8 from pg_partitioned_table where partrelid = {}", literal(self.table.oid))
@@ -383,7 +388,7 @@ class Detachment:
         return [
             *followers.locks(db, *tables),
             *(Lock(locks[each.oid], each.name, each.schema) for each in tables),
-            *self.memory.locks_on_incoming(self.table),
+            *self.memory.locks_on_incoming(db, self.table),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in parts else lock
                 for lock in locks_on_parts(db, self.table, self.partition)
@@ -399,6 +404,7 @@ class Detachment:
             raise InvalidOperation(
                 f"rows came to other partitions of {self.table} than {self.partition}: run again, they are copied then"
             )
+        yield from self.memory.drop_widened(db)
         move = Move(db, self.table, self.partition, beside(self.table.name, GONE))
         parts = {index.name: self._part_of(db, index) for index in move.indexes}
         views = followers.exchanged(db)

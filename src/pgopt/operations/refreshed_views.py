@@ -65,7 +65,7 @@ class RefreshMaterializedView(Action):
         beside = populated and self.concurrently is not False and _not_concurrently(db, view) is None
         mode = Mode.EXCLUSIVE if beside else Mode.ACCESS_EXCLUSIVE
         return [
-            Lock(mode, view.name, view.schema, is_foreign=True),
+            Lock(mode, view.name, view.schema, by_statement=True),
             *views_beside.locks_of(db, views_beside.definition(db, view)),
             *(
                 Lock(Mode.ROW_EXCLUSIVE if beside else Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True)

@@ -84,7 +84,7 @@ def _analyze(view: Relation) -> Step:
     return Step(
         f"analyze {view}",
         sql("analyze {}", view.ident),
-        locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, view.name, view.schema, is_foreign=True)],
+        locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, view.name, view.schema, by_statement=True)],
         done=lambda db: not db.session.value(unfilled),
     )
 

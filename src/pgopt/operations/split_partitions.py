@@ -72,11 +72,9 @@ class PiecesOperation(StateOperation):
         """Look the table up, and refuse one that is not partitioned by ranges of a column."""
         db.require_pgopt()
         table = db.table(self.table, self.schema)
-        strategy = db.session.value(
-            sql("select partstrat::text from pg_partitioned_table where partrelid = {}", literal(table.oid))
-        )
+        strategy = db.partition_strategy(table)
         if strategy != "r":
-            how = {"l": "partitioned by lists", "h": "partitioned by a hash"}.get(strategy, "not partitioned")
+            how = {"l": "partitioned by lists", "h": "partitioned by a hash"}.get(strategy or "", "not partitioned")
             raise InvalidOperation(f"{table} is {how}: only ranges are split")
         key = db.partition_key(table)
         if len(key) != 1 or key[0] is None:

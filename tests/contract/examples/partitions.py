@@ -180,6 +180,66 @@ SEEN_WRITES = (
     "insert into notes (at) values (date '2026-09-01' + {n} % 60); update notes set at = at + 1 where id = 1 + {n} % 30"
 )
 
+TEAMS = """
+create table teams (id int primary key, since date not null, name text);
+insert into teams select g, date '2025-06-01' + g, 'team ' || g from generate_series(1, 120) g;
+create table players (id int primary key, team int constraint in_team references teams on delete set null on update cascade, since date);
+create index on players (team, since);
+insert into players select g, t.id, t.since from generate_series(1, 200) g left join teams t on t.id = g % 150;
+comment on constraint in_team on players is 'it''s one %s :x';
+"""
+TEAM_WRITES = """
+insert into teams values (1000 + {n}, '2026-03-01', 'x'); insert into players values (1000 + {n}, 1000 + {n}, '2026-03-01');
+update teams set name = name || '!' where id = {n} % 100; delete from players where id = 1000 + {n} - 4;
+update players set team = 7, since = (select since from teams where id = 7) where id = {n} % 200
+"""
+TEAM = PartitionTable(
+    "teams", Monthly("since"), widen_keys=True, incoming="widen", incoming_columns={"in_team": "since"}, premake=1
+)
+
+LONG_OTHER = "p" * 63
+ODD = f"""
+create schema "S: %s"; create schema "Oth'er";
+create table "S: %s"."A""cc %" (zone uuid, "Id: %" int, "at ?" timestamptz not null, primary key (zone, "Id: %"));
+insert into "S: %s"."A""cc %" select md5((g % 3)::text)::uuid, g, timestamptz '2026-04-01 00:00+02' + g * interval '7 hours' from generate_series(1, 90) g;
+create table "Oth'er".{LONG_OTHER} (n int primary key, "re(f)" int, "zo,ne" uuid, "(at) %s" timestamptz,
+    constraint "{LONG_OTHER[1:]}" foreign key ("zo,ne", "re(f)") references "S: %s"."A""cc %" match full on delete cascade deferrable initially deferred);
+insert into "Oth'er".{LONG_OTHER} select "Id: %", "Id: %", zone, "at ?" from "S: %s"."A""cc %";
+insert into "Oth'er".{LONG_OTHER} values (-1);
+create table "Oth'er".second (zone uuid not null, id int not null, at timestamptz not null, constraint "it: refers" foreign key (zone, id) references "S: %s"."A""cc %");
+insert into "Oth'er".second select zone, "Id: %", "at ?" from "S: %s"."A""cc %" where "Id: %" < 20;
+"""
+ODD_WRITES = f"""
+insert into "S: %s"."A""cc %" values (md5('1')::uuid, 1000 + {{n}}, '2026-04-20 00:00+00');
+insert into "Oth'er".{LONG_OTHER} values (1000 + {{n}}, 1000 + {{n}}, md5('1')::uuid, '2026-04-20 00:00+00');
+delete from "S: %s"."A""cc %" where "Id: %" = 1000 + {{n}} - 3
+"""
+ODD_BY = {LONG_OTHER[1:]: "(at) %s", "Oth'er.second": "at"}
+
+BORN = """
+create table family (id int primary key, born date not null, parent int, parents_birth date,
+    constraint "its pare:nt" foreign key (parent) references family on delete set null on update cascade deferrable);
+insert into family select g, date '2026-01-01' + g, nullif(g / 2, 0), date '2026-01-01' + nullif(g / 2, 0) from generate_series(1, 60) g;
+comment on constraint "its pare:nt" on family is 'a tree';
+"""
+BORN_WRITES = """
+insert into family values (100 + {n}, '2026-02-02', 1 + {n} % 40, date '2026-01-01' + 1 + {n} % 40);
+update family set parent = 1 + {n} % 20, parents_birth = date '2026-01-01' + 1 + {n} % 20 where id = 21 + {n} % 20;
+delete from family where id = 100 + {n} - 3
+"""
+TREE = {"family": "parents_birth"}
+
+# what refers to the partitions' column already needs no other
+LINES = """
+create table bills (id int, day date, note text, primary key (id, day)); insert into bills select g, date '2026-05-01' + g, 'n' from generate_series(1, 60) g;
+create table lines (bill int, day date, n int, constraint of_bill foreign key (bill, day) references bills (id, day) on update cascade on delete cascade);
+insert into lines select id, day, 1 from bills;
+"""
+LINES_WRITES = """
+insert into bills values (1000 + {n}, '2026-05-05'); insert into lines values (1000 + {n}, '2026-05-05', 2);
+update bills set day = day + 1 where id = {n} % 60; delete from bills where id = 1000 + {n} - 2
+"""
+
 SALES = """
 create table sales (id int primary key, at date not null, shop text not null, amount numeric);
 insert into sales select g, date '2026-05-01' + g % 120, 'shop ' || g % 5, g from generate_series(1, 300) g;
@@ -525,6 +585,104 @@ EXAMPLES = [
         PartitionTable("empty", Daily("at", timezone="Pacific/Auckland"), method="attach", widen_keys=True, premake=1),
         before=INSTALLED,
         writes="insert into empty values ({n}, now())",
+        scriptable=False,
+    ),
+    Example(
+        "partition a table and widen what refers to it",
+        TEAMS,
+        TEAM,
+        before=INSTALLED,
+        writes=TEAM_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table and widen what refers to it",
+        TEAMS,
+        PartitionTable(
+            "teams",
+            IntRange("id", step=1000),
+            method="attach",
+            incoming="widen",
+            default=True,
+        ),
+        before=INSTALLED,
+        writes=TEAM_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table of strange names and widen two keys",
+        ODD,
+        PartitionTable(
+            'A"cc %',
+            Quarterly("at ?", timezone="Asia/Kolkata"),
+            widen_keys=True,
+            incoming="widen",
+            incoming_columns=ODD_BY,
+            schema="S: %s",
+        ),
+        before=INSTALLED,
+        writes=ODD_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table of strange names and widen two keys",
+        ODD,
+        PartitionTable(
+            'A"cc %',
+            Monthly("at ?"),
+            method="attach",
+            widen_keys=True,
+            incoming="widen",
+            incoming_columns=ODD_BY,
+            schema="S: %s",
+        ),
+        before=INSTALLED,
+        writes=ODD_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table and widen what refers to itself",
+        BORN,
+        PartitionTable("family", Monthly("born"), widen_keys=True, incoming="widen", incoming_columns=TREE, premake=1),
+        before=INSTALLED,
+        writes=BORN_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "attach a table and widen what refers to itself",
+        BORN,
+        PartitionTable(
+            "family", Daily("born"), method="attach", widen_keys=True, incoming="widen", incoming_columns=TREE
+        ),
+        before=INSTALLED,
+        writes=BORN_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table and keep what refers to its column",
+        LINES,
+        PartitionTable("bills", Monthly("day"), incoming="widen", premake=1),
+        before=INSTALLED,
+        writes=LINES_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition by hash and keep what refers to it and to itself",
+        BORN
+        + "create table pets (owner int references family on delete cascade); insert into pets select g from generate_series(1, 30) g",
+        PartitionTable("family", Hash("id", 2), incoming="widen"),
+        before=INSTALLED,
+        writes=BORN_WRITES + "; insert into pets values (1 + {n} % 30)",
+        scriptable=False,
+    ),
+    Example(
+        "unpartition what widened keys refer to, when it is final",
+        TEAMS,
+        UnpartitionTable("teams", Monthly("since")),
+        before=(*INSTALLED, TEAM, FinalizePartitioning("teams")),
+        back=(TEAM, FinalizePartitioning("teams")),
+        writes=TEAM_WRITES,
         scriptable=False,
     ),
     Example(
