@@ -192,7 +192,7 @@ class Exchange:
             yield rename_index(self.table, beside(index.name, self.form), index.name)
         yield from move.give()
         yield from views.give()
-        yield watch_instead(self.table, target)
+        yield from watch_instead(db, self.table, target)
         new = replace(target, name=self.table.name)
         for key in move.foreign_keys:
             yield from add_foreign_key(db, new, key.name, key.definition, key.comment)

@@ -65,9 +65,10 @@ def rename_index(table: Relation, name: str, new: str) -> Composable:
     return sql("alter index {} rename to {}", ident(table.schema, name), ident(new))
 
 
-def watch_instead(table: Relation, successor: Relation) -> Composable:
+def watch_instead(db: Catalog, table: Relation, successor: Relation) -> Iterator[Composable]:
     """Let changes be noted for materialized views on what has taken the place of a table, or on its new partitions."""
-    return sql("select pgopt.watch_instead({}::oid, {}::oid)", literal(table.oid), literal(successor.oid))
+    if is_watched(db, table):
+        yield sql("select pgopt.watch_instead({}::oid, {}::oid)", literal(table.oid), literal(successor.oid))
 
 
 def is_watched(db: Catalog, table: Relation) -> bool:

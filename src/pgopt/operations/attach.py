@@ -232,7 +232,7 @@ class Attachment:
         yield sql("alter table {} attach partition {} {}", table.ident, move.aside, bound)
         yield from self.memory.widen(db)
         yield sql("delete from pgopt.partitioned where relation = {}::oid", literal(table.oid))
-        yield watch_instead(table, parent)
+        yield from watch_instead(db, table, parent)
         yield from followers.define_all(db, texts)
         views = {"views": [view.oid for view in followers.views]} if followers.views else {}
         memory = replace(self.memory, was={**self.memory.was, **views})
@@ -309,7 +309,7 @@ def _build_views(db: Catalog, followers: Followers, partition: Relation) -> Iter
         yield from exchanged.take_places()
         yield from exchanged.give()
         parent = db.table(table, schema)
-        yield watch_instead(partition, parent)
+        yield from watch_instead(db, partition, parent)
         yield sql("update pgopt.partitioned set was = was - 'views' where relation = {}::oid", literal(parent.oid))
 
     watched = locks_on_watched(db, partition, table)
@@ -424,7 +424,7 @@ class Detachment:
                 yield old.use(beside(index.name, PARTED), index.name, self.partition)
         yield from move.give()
         yield from views.give()
-        yield watch_instead(self.table, self.partition)
+        yield from watch_instead(db, self.table, self.partition)
         yield from self.memory.give_back(db, table=self.table)
 
     def _part_of(self, db: Catalog, index: Index) -> str:

@@ -236,7 +236,7 @@ class Splitting(Place):
             yield sql("alter table {} drop constraint {}", piece.ident, ident(proof_of(piece)))
             if piece.name == beside(self.name, REST):
                 yield sql("alter table {} rename to {}", piece.ident, ident(self.name))
-        yield watch_instead(self.table, self.table)
+        yield from watch_instead(db, self.table, self.table)
         yield from self._forget_proof(db)
         yield sql(
             "insert into pgopt.split (whole, parent, name, bound, pieces, said) values ({}, {}, {}, {}, {}::oid[]::regclass[], {})",
@@ -342,7 +342,7 @@ class Merging(Place):
         yield sql("alter table {} rename to {}", self.whole.ident, ident(self.name))
         yield sql("alter table {} attach partition {} {}", self.table.ident, whole, verbatim(self.known.bound))
         yield sql("alter table {} drop constraint {}", whole, ident(proof_of(self.whole)))
-        yield watch_instead(self.table, self.table)
+        yield from watch_instead(db, self.table, self.table)
         if default is not None and default.oid not in self._oids:
             yield sql("alter table {} drop constraint if exists {}", default.ident, ident(self.proof))
         yield sql("delete from pgopt.split where whole = {}::oid", literal(self.whole.oid))
