@@ -61,7 +61,8 @@ TABLES = {
     "docs/retention.md": """
         create table request_logs (created_at timestamptz not null);
         create table tracked_errors (seen_at timestamptz not null, resolved boolean not null);
-        create table credit_ledger (id int primary key, user_id int, created_at timestamptz not null)
+        create table credit_ledger (id int primary key, user_id int, created_at timestamptz not null);
+        create table orders (id int primary key, created_at timestamptz not null)
     """,
 }
 INSTALLED = {"docs/monitoring.md": ["op.install_monitoring()"]}

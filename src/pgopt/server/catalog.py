@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.server.session import Session
-    from pgopt.server.undo import Kept
+    from pgopt.server.undo import Kept, KeptTree
 
 
 class Catalog:
@@ -345,6 +345,16 @@ class Catalog:
         """Give what was written down, or nothing."""
         text = self.session.value(sql("select was::text from pgopt.undo where {}", kept.where))
         return None if text is None else json.loads(text)
+
+    def remembered(self, kept: KeptTree) -> set[str]:
+        """Give the settings of a tree of which something was written down."""
+        found = self.session.rows(sql("select distinct was ->> 'setting' from pgopt.undo where {}", kept.where))
+        return {setting for (setting,) in found}
+
+    def remembers_as_wanted(self, kept: KeptTree) -> bool:
+        """Whether all of it is written down; on the way down, nothing, since nobody would take it back."""
+        found = self.remembered(kept)
+        return not found if self.memory.down else found.issuperset(kept.settings)
 
     def _index(self, statement: Composable) -> IndexInfo | None:
         row = self._row(statement)
