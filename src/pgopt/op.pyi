@@ -891,6 +891,7 @@ def partition_table(
     widen_keys: bool = False,
     incoming: Literal['refuse', 'drop', 'widen'] = 'refuse',
     incoming_columns: Mapping[str, str] | None = None,
+    publish: Literal['root'] | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
@@ -906,7 +907,11 @@ def partition_table(
 
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
-    partition.
+    partition. ``publish="root"`` lets the partitioned table take the place of the table in its publications, for subscribers who
+    need not know of partitions.
+
+    Materialized views that read the table are built anew beside the old ones, over what takes its place, and swapped with it;
+    with ``method="attach"`` right after it, since until then the rows are not there.
 
     Foreign keys that refer to it stand against it. ``incoming="drop"`` drops them; ``incoming="widen"`` lets them refer to the
     column, too, with ``incoming_columns={"in_team": "team_since"}``: the referencing column that holds it, by the name of the
@@ -1268,6 +1273,7 @@ def unpartition_table(
     widen_keys: bool = False,
     incoming: Literal['refuse', 'drop', 'widen'] = 'refuse',
     incoming_columns: Mapping[str, str] | None = None,
+    publish: Literal['root'] | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:

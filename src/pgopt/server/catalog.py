@@ -82,6 +82,10 @@ class Catalog:
             raise InvalidOperation("somebody has dropped a table while it was looked at: run again")
         return Relation(*row)
 
+    def is_there(self, oid: int) -> bool:
+        """Tell whether there is a relation of that number still."""
+        return bool(self.session.value(sql("select exists (select from pg_class where oid = {})", literal(oid))))
+
     def may_lock(self, table: Relation) -> bool:
         """Whether LOCK TABLE is allowed to us: a foreign key may refer to the table of another role, where it is not."""
         return bool(
