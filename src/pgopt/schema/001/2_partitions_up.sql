@@ -627,7 +627,7 @@ begin
     for it in select t.tgrelid from pg_trigger t where t.tgname = 'pgopt_dirty' and t.tgrelid = any(gone) loop
         execute format('drop trigger pgopt_dirty on %s', it);
     end loop;
-    delete from pgopt.source s where s.source = any(gone);
+    delete from pgopt.source s where s.source = any(gone) or not exists (select from pg_class c where c.oid = s.source);
     foreach it in array watching loop
         -- where it cannot be known any more that there is nothing to do, a refresh is not skipped
         if not exists (select from pgopt.unseen_changes(it)) then
