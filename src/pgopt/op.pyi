@@ -906,7 +906,7 @@ def partition_table(
 
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
-    partition.
+    partition; that is a key, or an instant where the key is a UUID or an epoch.
 
     Foreign keys that refer to it stand against it. ``incoming="drop"`` drops them; ``incoming="widen"`` lets them refer to the
     column, too, with ``incoming_columns={"in_team": "team_since"}``: the referencing column that holds it, by the name of the
