@@ -82,10 +82,12 @@ class Database:
         )
         wanted = columns or self.columns()
         found: dict[str, list[str]] = {}
-        for table, whole in tables:
-            # columns of a partition may stand in another order
-            row = f"row({', '.join(wanted.get(whole, []))})"
-            found.setdefault(whole, []).extend(names(self.rows(f"select {row}::text from only {table}")))
+        with self.connect() as connection:
+            for table, whole in tables:
+                # columns of a partition may stand in another order
+                row = f"row({', '.join(wanted.get(whole, []))})"
+                rows = connection.execute(f"select {row}::text from only {table}").fetchall()
+                found.setdefault(whole, []).extend(names(rows))
         return {table: sorted(rows) for table, rows in sorted(found.items())}
 
     def psql(self, script: str) -> str:

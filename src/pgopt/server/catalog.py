@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.server.session import Session
-    from pgopt.server.undo import Kept
+    from pgopt.server.undo import Kept, KeptTree
 
 
 class Catalog:
@@ -81,6 +81,10 @@ class Catalog:
         if row is None:
             raise InvalidOperation("somebody has dropped a table while it was looked at: run again")
         return Relation(*row)
+
+    def is_there(self, oid: int) -> bool:
+        """Tell whether there is a relation of that number still."""
+        return bool(self.session.value(sql("select exists (select from pg_class where oid = {})", literal(oid))))
 
     def may_lock(self, table: Relation) -> bool:
         """Whether LOCK TABLE is allowed to us: a foreign key may refer to the table of another role, where it is not."""
@@ -225,6 +229,12 @@ class Catalog:
         """Give the columns by which a table is partitioned, with nothing for an expression."""
         return [name for (name,) in self.session.rows(query("partition_key", table=literal(table.oid)))]
 
+    def partition_strategy(self, table: Relation) -> str | None:
+        """Give the strategy by which a table is partitioned, as pg_partitioned_table has it: r for ranges, l for lists, h for hashes."""
+        strategy = sql("select partstrat::text from pg_partitioned_table where partrelid = {}", literal(table.oid))
+        found: str | None = self.session.value(strategy)
+        return found
+
     def constraint_definition(self, table: Relation, constraint: Composable) -> str:
         """Give a constraint as the server writes it, read against an empty copy of the table that is rolled back."""
         with self._copy_of(table) as copy:
@@ -339,6 +349,16 @@ class Catalog:
         """Give what was written down, or nothing."""
         text = self.session.value(sql("select was::text from pgopt.undo where {}", kept.where))
         return None if text is None else json.loads(text)
+
+    def remembered(self, kept: KeptTree) -> set[str]:
+        """Give the settings of a tree of which something was written down."""
+        found = self.session.rows(sql("select distinct was ->> 'setting' from pgopt.undo where {}", kept.where))
+        return {setting for (setting,) in found}
+
+    def remembers_as_wanted(self, kept: KeptTree) -> bool:
+        """Whether all of it is written down; on the way down, nothing, since nobody would take it back."""
+        found = self.remembered(kept)
+        return not found if self.memory.down else found.issuperset(kept.settings)
 
     def _index(self, statement: Composable) -> IndexInfo | None:
         row = self._row(statement)
