@@ -14,7 +14,7 @@ from tests.databases import Database
 from tests.servers import Server, binaries, major_version, named, of_binaries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from psycopg import Connection
 
@@ -23,7 +23,7 @@ watch()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol() -> Iterator[object]:
+def pytest_runtest_protocol() -> Generator[None, object, object]:
     """Blame a test for the connections that it leaves open, and no later one."""
     before = still_open()
     done = yield

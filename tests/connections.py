@@ -36,7 +36,7 @@ def watch() -> None:
         place = getattr(self, "opened_at", "an unknown place")
         end(self, lambda said, category: warn(f"{said}; it was opened at {place}", category, stacklevel=1))
 
-    BaseConnection.__init__ = opened  # type: ignore[method-assign, assignment]
+    BaseConnection.__init__ = opened  # type: ignore[method-assign]
     BaseConnection.__del__ = left  # type: ignore[method-assign, assignment]
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.operations.constraint_steps import on_all
 from pgopt.operations.not_null import SetNotNullOnline, proof_name
 from pgopt.plan.batches import ALL_ROWS
 from pgopt.plan.step import BatchStep, Step
@@ -205,7 +206,7 @@ class AddColumnOnline(ColumnOperation):
         return Step(
             f"add {self.name} to {table}",
             [sql("alter table {} add column {} {}{}", table.ident, ident(self.name), self.kind, more), *statements],
-            locks=[Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tree],
+            locks=on_all(Mode.ACCESS_EXCLUSIVE, tree),
             done=lambda db: db.column_shape(literal(table.oid), self.name) is not None,
         )
 
@@ -278,7 +279,7 @@ class DropColumnOnline(ColumnOperation):
         yield Step(
             f"drop {self.name} of {table}",
             sql("alter table {} drop column {}", table.ident, ident(self.name)),
-            locks=[Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tree],
+            locks=on_all(Mode.ACCESS_EXCLUSIVE, tree),
             done=lambda db: db.column_shape(literal(table.oid), self.name) is None,
         )
 
