@@ -37,7 +37,7 @@ def watch() -> None:
         end(self, lambda said, category: warn(f"{said}; it was opened at {place}", category, stacklevel=1))
 
     BaseConnection.__init__ = opened  # type: ignore[method-assign]
-    BaseConnection.__del__ = left  # type: ignore[method-assign, assignment]
+    BaseConnection.__del__ = left  # type: ignore[assignment, method-assign]
 
 
 def still_open() -> set[BaseConnection[Any]]:

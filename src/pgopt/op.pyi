@@ -124,6 +124,10 @@ def create_archive_table(
     name: str | None = None,
     *,
     parameters: Mapping[str, Any] | None = None,
+    by: Partitioning | None = None,
+    premake: int = 3,
+    start: str | None = None,
+    widen_keys: bool = False,
     rows: Literal['restore', 'leave'] | None = None,
     archive_schema: str | None = None,
     schema: str | None = None,
@@ -133,13 +137,16 @@ def create_archive_table(
 
     It has no defaults, no foreign keys and no other indexes; generated columns are plain ones there, so that they keep what
     they were. ``parameters`` are its storage parameters. ``rows`` says what becomes of its rows on the way back. Takes ACCESS
-    SHARE on the table for an instant. For an archive in partitions make it with `create_partitioned_table`. Needs
-    `install_pgopt`::
+    SHARE on the table for an instant. With ``by`` it is partitioned: from the oldest row on, with ``premake`` partitions ahead,
+    to which ``pgopt.maintain_partitions()`` adds, and a default, so that no row ever lacks a place; rows before ``start``
+    share one. To find the oldest row it reads the table, unless an index begins with the column. The key must
+    contain the column; ``widen_keys=True`` adds it in the archive. Needs `install_pgopt`::
 
         op.create_archive_table("credit_ledger", "credit_ledger_archive", parameters={"autovacuum_freeze_min_age": 0})
         op.create_retention_policy(
             "credit_ledger", column="created_at", keep="6 months", action="archive", archive_to="credit_ledger_archive"
         )
+        op.create_archive_table("audit_logs", by=Monthly("created_at"), widen_keys=True)
     """
 
 def create_check_constraint_online(
@@ -388,6 +395,7 @@ def denormalize_aggregate(
     on: Mapping[str, str],
     columns: Mapping[str, Any],
     read_only: bool = False,
+    deferred: str | None = None,
     schema: str | None = None,
     source_schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -409,6 +417,9 @@ def denormalize_aggregate(
     counter of one's own; under REPEATABLE READ the second gets a serialization error. Where no foreign key of the source
     refers to the table, rows of a key in both are kept apart by an advisory lock until the end of the transaction.
     With ``read_only=True`` writing the columns is an error.
+
+    ``deferred="every 20 seconds"``, or a cron expression in UTC, makes the triggers only note which keys were changed, and a job fold
+    that in, so that nobody waits for anybody; `pgopt.deferred_columns` shows how far it is behind.
     """
 
 def denormalize_columns(
@@ -418,6 +429,7 @@ def denormalize_columns(
     on: Mapping[str, str],
     columns: Mapping[str, Any],
     read_only: bool = False,
+    deferred: str | None = None,
     schema: str | None = None,
     source_schema: str | None = None,
     defaults: Mapping[str, Any] | None = None,
@@ -437,6 +449,7 @@ def denormalize_columns(
     From then on who adds a row to the table locks its row of the source FOR SHARE, so that an update of that waits for the
     transaction, and the other way round. A REPEATABLE READ transaction that changes the source does not see rows that came
     since its snapshot: use READ COMMITTED or SERIALIZABLE. With ``read_only=True`` writing the columns is an error.
+    ``deferred="every 20 seconds"``, or a cron expression in UTC, makes the triggers only note what was changed, and a job fold that in.
     """
 
 def detach_partition(
@@ -464,6 +477,10 @@ def drop_archive_table(
     name: str | None = None,
     *,
     parameters: Mapping[str, Any] | None = None,
+    by: Partitioning | None = None,
+    premake: int = 3,
+    start: str | None = None,
+    widen_keys: bool = False,
     rows: Literal['restore', 'leave'] | None = None,
     archive_schema: str | None = None,
     schema: str | None = None,
@@ -520,6 +537,7 @@ def drop_denormalized_aggregate(
     on: Mapping[str, str],
     columns: Mapping[str, Any],
     read_only: bool = False,
+    deferred: str | None = None,
     schema: str | None = None,
     source_schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
@@ -540,6 +558,7 @@ def drop_denormalized_columns(
     on: Mapping[str, str],
     columns: Mapping[str, Any],
     read_only: bool = False,
+    deferred: str | None = None,
     schema: str | None = None,
     source_schema: str | None = None,
     defaults: Mapping[str, Any] | None = None,
@@ -870,7 +889,9 @@ def partition_table(
     start: str | None = None,
     default: bool = False,
     widen_keys: bool = False,
-    incoming: Literal['refuse', 'drop'] = 'refuse',
+    incoming: Literal['refuse', 'drop', 'widen'] = 'refuse',
+    incoming_columns: Mapping[str, str] | None = None,
+    publish: Literal['root'] | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
@@ -886,8 +907,15 @@ def partition_table(
 
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
-    partition. ``incoming="drop"`` drops the foreign keys that refer to a key without the column, and gives them back on the
-    way back.
+    partition. ``publish="root"`` lets the partitioned table take the place of the table in its publications, for subscribers who
+    need not know of partitions.
+
+    Materialized views that read the table are built anew beside the old ones, over what takes its place, and swapped with it;
+    with ``method="attach"`` right after it, since until then the rows are not there.
+
+    Foreign keys that refer to it stand against it. ``incoming="drop"`` drops them; ``incoming="widen"`` lets them refer to the
+    column, too, with ``incoming_columns={"in_team": "team_since"}``: the referencing column that holds it, by the name of the
+    foreign key or of its table. Both give them back on the way back.
     """
 
 def refresh_materialized_view(
@@ -1243,7 +1271,9 @@ def unpartition_table(
     start: str | None = None,
     default: bool = False,
     widen_keys: bool = False,
-    incoming: Literal['refuse', 'drop'] = 'refuse',
+    incoming: Literal['refuse', 'drop', 'widen'] = 'refuse',
+    incoming_columns: Mapping[str, str] | None = None,
+    publish: Literal['root'] | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import psycopg
 
+from pgopt.denormal.definition import tag_of
 from pgopt.operations import DenormalizeAggregate, DenormalizeColumns, InstallPgopt
+from pgopt.server.objects import Relation
 
 if TYPE_CHECKING:
     import random
@@ -51,9 +53,12 @@ class Kind:
     """Of a number `{}`."""
     composite: bool = False
     referring: bool = True
+    deferred: bool = False
+    """Whether changes are folded in later."""
 
     def __str__(self) -> str:
-        return f"{'composite, ' * self.composite}{self.type}, {'a' if self.referring else 'no'} foreign key"
+        words = f"{'composite, ' * self.composite}{self.type}, {'a' if self.referring else 'no'} foreign key"
+        return f"{words}{', deferred' * self.deferred}"
 
     @property
     def id(self) -> list[str]:
@@ -107,21 +112,41 @@ class Kind:
             columns=COPIED,
             defaults={"author_name": "'nobody'"},
         )
-        return [InstallPgopt(1), added, read, names]
+        kept = [added, read, names]
+        if self.deferred:
+            kept = [replace(each, deferred="every 1 hour") for each in kept]
+        return [InstallPgopt(1), *kept]
 
     @property
     def wrong(self) -> str:
-        """The query for what is not as it should be, computed from scratch."""
+        """The query for what is not as it should be, computed from scratch, and about which no change waits."""
+        return self._wrong([self._unless_waiting(each) for each in (ADDED, READ, COPIED)])
+
+    @property
+    def wrong_at_last(self) -> str:
+        """The query for what is not as it should be when nothing waits."""
+        return self._wrong(["true"] * 3)
+
+    def _wrong(self, unless: list[str]) -> str:
         match = " and ".join(f"r.{other} = t.{one}" for one, other in zip(self.id, self.ticket_id, strict=True))
-        counted = {**ADDED, **READ}
-        whether = [f't."{name}" is distinct from s."{name}"' for name in counted]
-        whether += ["t.author_name is distinct from case when p.who is null then 'nobody' else p.name end"]
-        whether += ["t.about is distinct from p.about"]
-        results = ", ".join(f'{text} as "{name}"' for name, text in counted.items())
+        differs = [" or ".join(f't."{name}" is distinct from s."{name}"' for name in each) for each in (ADDED, READ)]
+        differs += [
+            "t.author_name is distinct from case when p.who is null then 'nobody' else p.name end or t.about is distinct from p.about"
+        ]
+        whether = " or ".join(f"({one}) and {other}" for one, other in zip(differs, unless, strict=True))
+        results = ", ".join(f'{text} as "{name}"' for name, text in {**ADDED, **READ}.items())
         return (
             f"select t.*, s.*, p.* from tickets t left join people p on p.who = t.author"
-            f" cross join lateral (select {results} from comments r where {match}) s where {' or '.join(whether)}"
+            f" cross join lateral (select {results} from comments r where {match}) s where {whether}"
         )
+
+    def _unless_waiting(self, columns: dict[str, str]) -> str:
+        if not self.deferred:
+            return "true"
+        names = ["author"] if columns is COPIED else self.id
+        match = " and ".join(f"q.k{number} = t.{name}" for number, name in enumerate(names, 1))
+        queue = f"pgopt.denormal_{tag_of(Relation(0, 'public', 'tickets', 'r'), list(columns))}_queue"
+        return f"not exists (select from {queue} q where q.k1 is null or {match})"
 
     def prepare(self, database: Database) -> None:
         """Make the tables, and keep columns in them."""
@@ -145,6 +170,8 @@ KINDS = [
     Kind("text", "'Ke:y %{}'", referring=False),
     Kind("numeric", "{}.50"),
     Kind("timestamptz", "'2024-01-01'::timestamptz + {} * interval '1 day'", composite=True),
+    Kind("text", "'Ke:y %{}'", composite=True, referring=False, deferred=True),
+    Kind("uuid", "md5('{}')::uuid", deferred=True),
 ]
 
 

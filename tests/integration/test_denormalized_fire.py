@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +25,15 @@ from tests.databases import wait_until
 from tests.integration.fire import KINDS, REFUSED, Gun, Kind, shoot
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.databases import Database
 
 WRITERS = 4
+FOLDERS = 2
 QUICK = "-c deadlock_timeout=20ms"
 KILLS = 0.03
+FOLD = "call pgopt.fold(most => 3)"
 SHORT = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 LOST = psycopg.OperationalError
 """What a session sees that was killed."""
@@ -38,7 +43,7 @@ def isolations(kind: Kind) -> list[str]:
     """At which levels transactions may change comments beside others of another level: see the guide."""
     return (
         ["read committed", "read committed", "repeatable read", "serializable"]
-        if kind.referring
+        if kind.referring or kind.deferred
         else ["read committed"]
     )
 
@@ -118,7 +123,7 @@ class Interleaved(RuleBasedStateMachine):
         session, gun = self.sessions[number], Gun(self.kind, chance)
         statements = {old: gun.statement(old=old) for old in (False, True)}
         if self._free(session):
-            session.begin(statements[session.old])
+            session.begin(statements[session.old and not self.kind.deferred])
             self._check()
 
     @rule(number=st.integers(0, WRITERS - 1), which=st.integers(0, 3))
@@ -138,6 +143,13 @@ class Interleaved(RuleBasedStateMachine):
         session = self.sessions[number]
         if self._free(session) and session.status is TransactionStatus.INTRANS:
             session.begin(words)
+            self._check()
+
+    @rule(number=st.integers(0, WRITERS - 1))
+    def fold(self, number: int) -> None:
+        session = self.sessions[number]
+        if self._free(session) and session.status is TransactionStatus.IDLE:
+            session.begin(FOLD)
             self._check()
 
     @rule(number=st.integers(0, WRITERS - 1))
@@ -164,6 +176,8 @@ class Interleaved(RuleBasedStateMachine):
                 session.connection.execute("commit")
                 waiting.remove(session)
         self._check()
+        self.monitor.execute(FOLD)
+        assert self.monitor.execute(self.kind.wrong_at_last).fetchall() == []
         for session in self.sessions:
             session.close()
         self.monitor.close()
@@ -193,7 +207,7 @@ def interleaved(of: Kind, on: Database) -> type[Interleaved]:
     return Bound
 
 
-@pytest.mark.parametrize("kind", KINDS[:2], ids=str)
+@pytest.mark.parametrize("kind", [*KINDS[:2], KINDS[6]], ids=str)
 def test_after_each_step_of_four_sessions_what_is_committed_is_right(database: Database, kind: Kind) -> None:
     kind.prepare(database)
     run_state_machine_as_test(
@@ -251,11 +265,15 @@ class Shooter:
             with connection.transaction(force_rollback=self.chance.random() < 0.1):
                 connection.execute(f"set transaction isolation level {level}")
                 for _ in range(self.chance.randint(1, 5)):
-                    self._part(connection, old=level != "read committed" and self.level is None)
+                    self._part(
+                        connection, old=level != "read committed" and self.level is None and not self.kind.deferred
+                    )
         except REFUSED:
             self.refused += 1
         if self.chance.random() < KILLS:
-            connection.execute("select pg_terminate_backend(%s)", [self.pids.get(self.chance.randint(1, WRITERS), 0)])
+            connection.execute(
+                "select pg_terminate_backend(%s)", [self.pids.get(self.chance.randint(1, FOLDERS + WRITERS), 0)]
+            )
 
     def _part(self, connection: psycopg.Connection[Any], *, old: bool) -> None:
         with connection.transaction(force_rollback=self.chance.random() < 0.1):
@@ -264,11 +282,52 @@ class Shooter:
                 shoot(connection, self.gun.statement(old=old))
 
 
+@dataclass
+class Folder:
+    """A runner of the job, as often as it can, while others write."""
+
+    database: Database
+    number: int
+    pids: dict[int, int]
+    over: threading.Event
+    done: int = 0
+
+    def run(self) -> None:
+        """Go on until it is over."""
+        while not self.over.is_set():
+            with suppress(LOST), self.database.connect(options=QUICK) as connection:
+                self.pids[self.number] = connection.info.backend_pid
+                while not self.over.is_set():
+                    with suppress(*REFUSED):
+                        connection.execute(FOLD)
+                        self.done += 1
+
+
+@contextmanager
+def folding(database: Database, kind: Kind, pids: dict[int, int]) -> Iterator[None]:
+    """Have what is deferred folded in meanwhile."""
+    over = threading.Event()
+    folders = [Folder(database, WRITERS + n, pids, over) for n in range(1, FOLDERS + 1) if kind.deferred]
+    with ThreadPoolExecutor(FOLDERS) as threads:
+        running = [threads.submit(each.run) for each in folders]
+        try:
+            yield
+        finally:
+            over.set()
+        for each in running:
+            each.result()
+    assert all(folder.done for folder in folders)
+
+
 def storm(database: Database, kind: Kind, seed: str, statements: int, level: str | None = None) -> list[Shooter]:
     """Let all writers shoot at once, while what is committed is looked at, and give them."""
     pids: dict[int, int] = {}
     writers = [Shooter(database, kind, n, seed, statements // WRITERS, pids, level) for n in range(1, WRITERS + 1)]
-    with ThreadPoolExecutor(WRITERS) as threads, database.connect() as monitor:
+    with (
+        ThreadPoolExecutor(WRITERS) as threads,
+        database.connect() as monitor,
+        folding(database, kind, pids),
+    ):
         kind.fill(monitor)
         running = [threads.submit(writer.run) for writer in writers]
         while wait(running, 0.05).not_done:
@@ -276,10 +335,13 @@ def storm(database: Database, kind: Kind, seed: str, statements: int, level: str
         for each in running:
             each.result()
         assert monitor.execute(kind.wrong).fetchall() == [], f"PGOPT_FIRE_SEED={seed}"
+    with database.connect() as monitor:
+        monitor.execute(FOLD)
+        assert monitor.execute(kind.wrong_at_last).fetchall() == [], f"PGOPT_FIRE_SEED={seed}"
     return writers
 
 
-@pytest.mark.parametrize("kind", KINDS[2:4], ids=str)
+@pytest.mark.parametrize("kind", [*KINDS[2:4], KINDS[7]], ids=str)
 def test_what_four_writers_leave_is_right(database: Database, kind: Kind) -> None:
     kind.prepare(database)
     writers = storm(database, kind, "short", 400)

@@ -47,7 +47,9 @@ TABLES = {
         create table profiles (user_id int primary key references users, country text, ghost_mode boolean not null);
         create table tickets (id int primary key);
         create table comments (ticket_id int references tickets, created_at timestamptz, value int, status text);
-        create index on comments (ticket_id)
+        create index on comments (ticket_id);
+        create table likes (ticket_id int references tickets);
+        create index on likes (ticket_id)
     """,
     "docs/jobs.md": "create table tickets (id int primary key)",
     "docs/materialized-views.md": 'create table "TokenUsage" ("userId" text, tokens int)',
@@ -61,7 +63,8 @@ TABLES = {
     "docs/retention.md": """
         create table request_logs (created_at timestamptz not null);
         create table tracked_errors (seen_at timestamptz not null, resolved boolean not null);
-        create table credit_ledger (id int primary key, user_id int, created_at timestamptz not null)
+        create table credit_ledger (id int primary key, user_id int, created_at timestamptz not null);
+        create table orders (id int primary key, created_at timestamptz not null)
     """,
 }
 INSTALLED = {"docs/monitoring.md": ["op.install_monitoring()"]}

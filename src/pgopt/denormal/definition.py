@@ -84,11 +84,13 @@ class Definition:
     guaranteed: bool
     """Whether a foreign key sees to it that no row of the source comes before its row of the target."""
     read_only: bool = False
+    deferred: str | None = None
+    """When a job folds in what was changed, where the triggers only note it."""
 
     @property
     def incremental(self) -> bool:
         """Whether all changes can be added to what is there."""
-        return self.aggregate and all(column.merge for column in self.columns)
+        return self.aggregate and self.deferred is None and all(column.merge for column in self.columns)
 
     @property
     def one_row(self) -> bool:
@@ -98,7 +100,7 @@ class Definition:
     @property
     def said(self) -> dict[str, Any]:
         """As it is written down; `read` gives it back."""
-        names = ("on", "columns", "inputs", "order", "aggregate", "guaranteed", "read_only")
+        names = ("on", "columns", "inputs", "order", "aggregate", "guaranteed", "read_only", "deferred")
         whole = asdict(self)
         return {name: whole[name] for name in names}
 
@@ -106,7 +108,8 @@ class Definition:
     def wording(self) -> tuple[Any, ...]:
         """What makes two definitions equal, whatever indexes and foreign keys there are."""
         columns = {(each.name, each.type, each.expression, each.default) for each in self.columns}
-        return self.source, {(key.target, key.source) for key in self.on}, columns, self.aggregate, self.read_only
+        on = {(key.target, key.source) for key in self.on}
+        return self.source, on, columns, self.aggregate, self.read_only, self.deferred
 
     @property
     def names(self) -> list[str]:
@@ -124,14 +127,23 @@ class Definition:
         """The view that shows what is beside what should be; the columns that are read cannot be dropped under it."""
         return ident("pgopt", f"denormal_{self.tag}")
 
+    @property
+    def queue(self) -> Composable:
+        """The table in which changes wait, where they are folded in later."""
+        return ident("pgopt", f"denormal_{self.tag}_queue")
+
     def trigger(self, what: str) -> Composable:
         """Name one of its triggers."""
         return ident(f"{PREFIX}_{self.tag}_{what}")
 
     @property
     def number(self) -> Composable:
-        """The number by which its advisory locks are told from others'."""
-        return literal(int(self.tag[:7], 16))
+        """The number by which advisory locks on a key of the target are told from others'.
+
+        It is one for all that is kept by this key: a row that one definition has locked could not be waited for by whoever holds
+        the key for another.
+        """
+        return literal(int(tag_of(self.target, [key.target for key in self.on])[:7], 16))
 
     # -- pieces of SQL; `t` is a row of the target, `r` one of the source ----------------------------------------------------
 

@@ -25,6 +25,8 @@ class Drift:
     columns: Sequence[str]
     rows: int
     examples: Sequence[Mapping[str, Any]]
+    waiting: int = 0
+    """How many changes wait to be folded in; rows that they are about have not drifted."""
 
     @property
     def sentence(self) -> str:
@@ -32,12 +34,18 @@ class Drift:
         noun = "row" if self.rows == 1 else "rows"
         names = ", ".join(self.columns)
         if not self.rows:
-            return f"{names} of {self.target} are what {self.source} says"
+            return f"{names} of {self.target} are what {self.source} says{self._but}"
         shown = "; ".join(
             f"{_pairs(each['key'])} has {_pairs(each['is'])}, and should have {_pairs(each['should'])}"
             for each in self.examples
         )
         return f"{self.rows} {noun} of {self.target} have not in {names} what {self.source} says: {shown}"
+
+    @property
+    def _but(self) -> str:
+        if not self.waiting:
+            return ""
+        return f", but for {self.waiting} {'change that waits' if self.waiting == 1 else 'changes that wait'} to be folded in"
 
 
 def look(db: Catalog, of: Definition) -> Drift:
@@ -58,6 +66,7 @@ def look(db: Catalog, of: Definition) -> Drift:
             }
             for row in examples
         ],
+        0 if of.deferred is None else int(db.session.value(sql("select count(*) from {}", of.queue))),
     )
 
 

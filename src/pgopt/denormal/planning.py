@@ -33,6 +33,7 @@ class Wish:
     defaults: Mapping[str, str]
     aggregate: bool
     read_only: bool
+    deferred: str | None = None
 
     def there(self, db: Catalog) -> Known | None:
         """Find it among what is kept in the target, or refuse another one of the same columns."""
@@ -82,6 +83,7 @@ class Wish:
             self.aggregate,
             self._guaranteed(db),
             self.read_only,
+            self.deferred,
         )
 
     def _expression(self, db: Catalog, text: str) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
+    from pgopt.denormal.definition import Kept
     from pgopt.server.objects import Relation
 
 PACKAGE = __package__
@@ -59,17 +60,14 @@ class Triggers:
                 sql(when, self.of.source.ident),
                 self.of.function(event),
             )
-        yield from self._on_target("set", "before insert on {}", None, self._query("set"))
-        yield from self._on_target("moved", "after update on {}", self._has_moved(), self._query("moved"))
-        if self.of.aggregate and self.of.guaranteed:
-            yield self._trigger("came", "after insert on {}", self._has_some(), "moved")
+        yield from self._rows_of_target()
         if self.of.read_only:
             yield from self._on_target("guard", "before update on {}", self._is_written(), self._guard())
         yield sql(
-            "create view {} as select {}, not ({}) as drifted from {} t cross join lateral ({}) v",
+            "create view {} as select {}, {} as drifted from {} t cross join lateral ({}) v",
             self.of.view,
             self._shown(),
-            self.of.as_it_should_be("t", "v"),
+            self._drifted(),
             self.of.target.ident,
             self.of.value(self.of.target_keys("t")),
         )
@@ -150,15 +148,13 @@ class Triggers:
 
     def _body(self, event: str) -> Composable:
         if event == "truncate":
-            of_row = joined(self.of.target_keys("t"))
-            return query("truncated", PACKAGE, value=self.of.function("value"), keys=of_row, **self._common)
+            return self._truncated()
         change = Change(self.of, event)
         variables = [(ident(f"pgopt_{name}"), f"{full_type}[]") for name, full_type in change.fields]
         names = [name for name, _ in variables]
         if not change.qualified:
             variables.append((ident("pgopt_path"), "pg_catalog.text := pg_catalog.current_setting('search_path')"))
         keys = [ident(f"pgopt_k{number}") for number, _ in enumerate(self.of.on, 1)]
-        read_again = self._read_again(keys)
         return query(
             "on_change",
             PACKAGE,
@@ -172,8 +168,17 @@ class Triggers:
             changed=change.query,
             nothing=sql("{} is null", keys[0]),
             hold=self._hold_source(event, keys),
-            then=self._add_up(event, change, keys, read_again) if self.of.incremental else read_again,
+            then=self._then(event, change, keys),
         )
+
+    def _truncated(self) -> Composable:
+        of_row = joined(self.of.target_keys("t"))
+        return query("truncated", PACKAGE, value=self.of.function("value"), keys=of_row, **self._common)
+
+    def _then(self, event: str, change: Change, keys: Sequence[Composable]) -> Composable:
+        """Do in the target what the change is about."""
+        read_again = self._read_again(keys)
+        return self._add_up(event, change, keys, read_again) if self.of.incremental else read_again
 
     def _read_again(self, keys: Sequence[Composable]) -> Composable:
         """Set the values of the keys by what the source says."""
@@ -246,6 +251,13 @@ class Triggers:
 
     # -- functions of triggers on the target -------------------------------------------------------------------------------
 
+    def _rows_of_target(self) -> Iterator[Composable]:
+        """Give rows that come, or get another key, their values."""
+        yield from self._on_target("set", "before insert on {}", None, self._query("set"))
+        yield from self._on_target("moved", "after update on {}", self._has_moved(), self._query("moved"))
+        if self.of.aggregate and self.of.guaranteed:
+            yield self._trigger("came", "after insert on {}", self._has_some("new"), "moved")
+
     def _on_target(self, what: str, when: str, condition: Composable | None, body: Composable) -> Iterator[Composable]:
         yield from self._function(what, "returns trigger", body)
         yield self._trigger(what, when, condition, what)
@@ -294,15 +306,23 @@ class Triggers:
         columns = dict.fromkeys([*(key.target for key in self.of.on), *self.of.order])
         return joined((sql("old.{} is distinct from new.{}", ident(name), ident(name)) for name in columns), " or ")
 
-    def _has_some(self) -> Composable:
-        """Give the condition that rows of the source were there before the row: those of one that was just about to go."""
+    def _has_some(self, of: str) -> Composable:
+        """Give the condition that a row has values of rows of the source, as far as they tell."""
         empty = (
-            column.same(
-                sql("new.{}", ident(column.name)), sql("{}::{}", literal(column.empty), verbatim(column.full_type))
-            )
+            column.same(sql("{}.{}", verbatim(of), ident(column.name)), self._nothing(column))
             for column in self.of.columns
         )
         return sql("not ({})", joined(empty, " and "))
+
+    def _nothing(self, column: Kept) -> Composable:
+        """Give what a column is where the source has no row."""
+        if self.of.aggregate:
+            return sql("{}::{}", literal(column.empty), verbatim(column.full_type))
+        return sql("({})::{}", verbatim(column.default or "null"), verbatim(column.full_type))
+
+    def _drifted(self) -> Composable:
+        """Give the condition that a row `t` is not as it should be, which is `v`."""
+        return sql("not ({})", self.of.as_it_should_be("t", "v"))
 
     def _is_written(self) -> Composable:
         same = (

@@ -8,15 +8,16 @@ from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from pgopt.denormal.deferring import triggers_of
 from pgopt.denormal.definition import known
 from pgopt.denormal.drift import look
 from pgopt.denormal.planning import Wish
-from pgopt.denormal.triggers import Triggers
 from pgopt.errors import InvalidOperation, StatementFailed
 from pgopt.operations.base import Action, StateOperation, operation, other
+from pgopt.operations.jobs import EVERY, ScheduleJob
 from pgopt.plan.step import BatchStep, Step
 from pgopt.server.locks import Lock, Mode
-from pgopt.server.quoting import check_name, ident, joined, literal, sql, verbatim
+from pgopt.server.quoting import check_name, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +42,7 @@ class Denormalization(StateOperation):
     on: Mapping[str, str]
     columns: Mapping[str, Any]
     read_only: bool = False
+    deferred: str | None = None
     schema: str | None = None
     source_schema: str | None = None
 
@@ -49,6 +51,8 @@ class Denormalization(StateOperation):
             raise InvalidOperation(f"{self.title}: say on={{'id': 'the_id'}} and columns={{'name': 'expression'}}")
         for name in self.columns:
             check_name(name, f"a column of {self.table}")
+        if self.deferred is not None:
+            folding("", self.deferred, self.table, list(self.columns)).check()
 
     @property
     def defaults_said(self) -> Mapping[str, Any]:
@@ -66,6 +70,7 @@ class Denormalization(StateOperation):
             {name: str(text) for name, text in self.defaults_said.items()},
             self.aggregate,
             self.read_only,
+            self.deferred,
         )
 
     def keep(self, db: Catalog) -> Iterator[AnyStep]:
@@ -84,7 +89,7 @@ class Denormalization(StateOperation):
         )
         yield Step(
             f"keep {', '.join(of.names)} of {of.target} by triggers on {of.source}",
-            list(Triggers(of).create()),
+            list(triggers_of(of).create()),
             locks=[_lock(Mode.SHARE_ROW_EXCLUSIVE, each) for each in tables],
             done=lambda db: _has_view(db, of),
         )
@@ -95,6 +100,8 @@ class Denormalization(StateOperation):
             [sql("update pgopt.denormalized set filled = true where tag = {}", literal(of.tag)), _forget_batches(of)],
             done=lambda db: _row(db, of) is True,
         )
+        if of.deferred is not None:
+            yield from _job(of, of.deferred).plan(db)
 
     def take_away(self, db: Catalog) -> Iterator[AnyStep]:
         """Give the step that drops the columns and what keeps them."""
@@ -103,10 +110,12 @@ class Denormalization(StateOperation):
         of = there.definition if there else None
         if of is None:
             return
-        triggers = Triggers(of)
+        triggers = triggers_of(of)
         for name in of.names:
             if users := [each for each in db.column_users(of.target, name, "") if of.tag not in each]:
                 raise InvalidOperation(f"column {name!r} of {of.target} is used by {', '.join(users)}: drop that first")
+        if of.deferred is not None:
+            yield from _job(of, of.deferred).reverse().plan(db)
         tables = list(dict.fromkeys([of.source, of.target]))
         yield Step(
             f"forget how far {', '.join(of.names)} of {of.target} were filled",
@@ -167,6 +176,7 @@ class DenormalizeColumns(ColumnsOf):
     From then on who adds a row to the table locks its row of the source FOR SHARE, so that an update of that waits for the
     transaction, and the other way round. A REPEATABLE READ transaction that changes the source does not see rows that came
     since its snapshot: use READ COMMITTED or SERIALIZABLE. With ``read_only=True`` writing the columns is an error.
+    ``deferred="every 20 seconds"``, or a cron expression in UTC, makes the triggers only note what was changed, and a job fold that in.
     """
 
     def reverse(self) -> DropDenormalizedColumns:
@@ -218,6 +228,9 @@ class DenormalizeAggregate(AggregateOf):
     counter of one's own; under REPEATABLE READ the second gets a serialization error. Where no foreign key of the source
     refers to the table, rows of a key in both are kept apart by an advisory lock until the end of the transaction.
     With ``read_only=True`` writing the columns is an error.
+
+    ``deferred="every 20 seconds"``, or a cron expression in UTC, makes the triggers only note which keys were changed, and a job fold
+    that in, so that nobody waits for anybody; `pgopt.deferred_columns` shows how far it is behind.
     """
 
     def reverse(self) -> DropDenormalizedAggregate:
@@ -292,6 +305,22 @@ def _compare(of: Definition, db: Catalog) -> Iterator[Composable]:
     if drift.rows:
         raise StatementFailed(f"{drift.sentence}: say repair=True")
     yield from ()
+
+
+# -- the job of what is deferred -------------------------------------------------------------------------------------------
+
+
+def folding(tag: str, when: str, table: str, names: Sequence[str]) -> ScheduleJob:
+    """Give the job that folds changes in."""
+    every = when.removeprefix(EVERY) if when.startswith(EVERY) else None
+    command = sql("call pgopt.fold(denormal => {})", literal(tag))
+    return ScheduleJob(
+        f"fold {', '.join(names)} of {table}", render(command), cron=None if every else when, every=every
+    )
+
+
+def _job(of: Definition, when: str) -> ScheduleJob:
+    return folding(of.tag, when, str(of.target), of.names)
 
 
 # -- steps ---------------------------------------------------------------------------------------------------------------

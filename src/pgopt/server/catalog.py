@@ -82,6 +82,10 @@ class Catalog:
             raise InvalidOperation("somebody has dropped a table while it was looked at: run again")
         return Relation(*row)
 
+    def is_there(self, oid: int) -> bool:
+        """Tell whether there is a relation of that number still."""
+        return bool(self.session.value(sql("select exists (select from pg_class where oid = {})", literal(oid))))
+
     def may_lock(self, table: Relation) -> bool:
         """Whether LOCK TABLE is allowed to us: a foreign key may refer to the table of another role, where it is not."""
         return bool(
@@ -224,6 +228,12 @@ class Catalog:
     def partition_key(self, table: Relation) -> Sequence[str | None]:
         """Give the columns by which a table is partitioned, with nothing for an expression."""
         return [name for (name,) in self.session.rows(query("partition_key", table=literal(table.oid)))]
+
+    def partition_strategy(self, table: Relation) -> str | None:
+        """Give the strategy by which a table is partitioned, as pg_partitioned_table has it: r for ranges, l for lists, h for hashes."""
+        strategy = sql("select partstrat::text from pg_partitioned_table where partrelid = {}", literal(table.oid))
+        found: str | None = self.session.value(strategy)
+        return found
 
     def constraint_definition(self, table: Relation, constraint: Composable) -> str:
         """Give a constraint as the server writes it, read against an empty copy of the table that is rolled back."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sqlalchemy import column, func
 
 from pgopt.operations import (
@@ -76,6 +78,25 @@ insert into "Other:1"."Customer's" select g, 'r' || g % 3, 'name ' || g, case g 
 insert into "S x"."Order ""1"" x" select g, 'r' || g % 3, nullif(g % 45, 7) from generate_series(1, 400) g;
 """
 
+STRANGE_WRITES = """
+insert into "S x"."Order ""1"" x" values ({n} + 1000, 'r1', {n} % 45) on conflict do nothing;
+insert into "Other:1"."Customer's" values ({n} + 30, 'r' || {n} % 3, 'new', 'on') on conflict do nothing;
+update "Other:1"."Customer's" set "Name" = 'w{n}' where k1 = {n} % 40;
+update "S x"."Order ""1"" x" set "user" = {n} % 45 where "Id %s" = {n};
+"""
+
+LONG_SETUP = (
+    f"create table {LONG} (id int primary key, {LONG_COLUMN} text unique); create table s{LONG[1:]} ({LONG_COLUMN} text);"
+    f" create index on s{LONG[1:]} ({LONG_COLUMN}); insert into {LONG} select g, 'k' || g from generate_series(1, 100) g;"
+    f" insert into s{LONG[1:]} select 'k' || g % 120 from generate_series(1, 500) g"
+)
+LONG_WRITES = (
+    f"insert into {LONG} values ({{n}} + 100, 'k' || {{n}} + 100); insert into s{LONG[1:]} values ('k{{n}}'), (null), ('k110');"
+    f" delete from s{LONG[1:]} where {LONG_COLUMN} = 'k' || {{n}} % 7"
+)
+
+DEFERRED = replace(COUNTS, deferred="every 20 seconds")
+
 EXAMPLES = [
     Example(
         "denormalize counts, sums and extremes",
@@ -136,25 +157,17 @@ EXAMPLES = [
             source_schema="Other:1",
         ),
         before=INSTALLED,
-        writes="""
-            insert into "S x"."Order ""1"" x" values ({n} + 1000, 'r1', {n} % 45) on conflict do nothing;
-            insert into "Other:1"."Customer's" values ({n} + 30, 'r' || {n} % 3, 'new', 'on') on conflict do nothing;
-            update "Other:1"."Customer's" set "Name" = 'w{n}' where k1 = {n} % 40;
-            update "S x"."Order ""1"" x" set "user" = {n} % 45 where "Id %s" = {n};
-        """,
+        writes=STRANGE_WRITES,
         scriptable=False,
     ),
     Example(
         "denormalize with names of 63 bytes, without a foreign key",
-        f"create table {LONG} (id int primary key, {LONG_COLUMN} text unique); create table s{LONG[1:]} ({LONG_COLUMN} text);"
-        f" create index on s{LONG[1:]} ({LONG_COLUMN}); insert into {LONG} select g, 'k' || g from generate_series(1, 100) g;"
-        f" insert into s{LONG[1:]} select 'k' || g % 120 from generate_series(1, 500) g",
+        LONG_SETUP,
         DenormalizeAggregate(
             LONG, source=f"s{LONG[1:]}", on={LONG_COLUMN: LONG_COLUMN}, columns={f"n{LONG[1:]}": "count(*)"}
         ),
         before=INSTALLED,
-        writes=f"insert into {LONG} values ({{n}} + 100, 'k' || {{n}} + 100); insert into s{LONG[1:]} values ('k{{n}}'), (null), ('k110');"
-        f" delete from s{LONG[1:]} where {LONG_COLUMN} = 'k' || {{n}} % 7",
+        writes=LONG_WRITES,
         scriptable=False,
     ),
     Example(
@@ -190,6 +203,55 @@ EXAMPLES = [
         writes=TICKET_WRITES,
         scriptable=False,
         named=True,
+    ),
+    Example(
+        "denormalize counts whose changes are folded in by a job",
+        TICKETS,
+        DEFERRED,
+        before=INSTALLED,
+        writes=TICKET_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "denormalize columns of strange names, deferred",
+        STRANGE,
+        DenormalizeColumns(
+            'Order "1" x',
+            source="Customer's",
+            on={"re:gion": "re:gion", "user": "k1"},
+            columns={"Na:me %s": "Name", "Loud": '"Other:1"."Loud"("Name")', "state": "State"},
+            defaults={"Na:me %s": "'100% :x'"},
+            read_only=True,
+            deferred="*/5 * * * *",
+            schema="S x",
+            source_schema="Other:1",
+        ),
+        before=INSTALLED,
+        writes=STRANGE_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "denormalize with names of 63 bytes, deferred",
+        LONG_SETUP,
+        DenormalizeAggregate(
+            LONG,
+            source=f"s{LONG[1:]}",
+            on={LONG_COLUMN: LONG_COLUMN},
+            columns={f"n{LONG[1:]}": "count(*)"},
+            deferred="every 1 minute",
+        ),
+        before=INSTALLED,
+        writes=LONG_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "drop a denormalized aggregate whose changes wait",
+        TICKETS,
+        DEFERRED.reverse(),
+        before=(*INSTALLED, DEFERRED),
+        writes=TICKET_WRITES,
+        scriptable=False,
     ),
     Example(
         "verify denormalized columns",

@@ -1,3 +1,7 @@
+drop view pgopt.deferred_columns;
+drop function pgopt.waiting(text);
+drop procedure pgopt.fold(regclass, text, integer);
+drop function pgopt.deferred(regclass, text);
 drop function pgopt.hold_target(integer, bigint);
 drop function pgopt.hold_source(integer, bigint[]);
 drop function pgopt.held(integer);
