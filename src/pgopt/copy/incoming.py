@@ -1,14 +1,15 @@
-"""Foreign keys that refer to a table while it changes its form: dropped, widened by the partitions' column, and given back."""
+"""Foreign keys of and to a table while it changes its form: dropped, widened by the partitions' column, and given back."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pgopt.copy.shape import closing
+from pgopt.copy.shape import closing, foreign_keys_of, foreign_keys_to, tree
 from pgopt.server.quoting import ident, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from psycopg.sql import Composable
 
@@ -66,3 +67,37 @@ def add_foreign_key(
         yield sql("alter table {} add constraint {} {} not valid", each.ident, ident(name), verbatim(definition))
         if comment is not None:
             yield sql("comment on constraint {} on {} is {}", ident(name), each.ident, literal(comment))
+
+
+@dataclass(frozen=True)
+class ForeignKeys:
+    """All foreign keys of a partitioned table and to it, which would be checked when a partition comes or goes.
+
+    So they are dropped before, and made for new rows only after; then the rows are checked while the table is in use.
+    """
+
+    keys: Sequence[ForeignKey]
+
+    @classmethod
+    def of(cls, db: Catalog, table: Relation, parts: Sequence[Relation] = ()) -> ForeignKeys:
+        """Read them; of partitions, too, to which alone an interrupted run may have left those of the table."""
+        found = [key for each in (table, *parts) for key in (*foreign_keys_of(db, each), *foreign_keys_to(db, each))]
+        return cls(list({(key.owner, key.name): key for key in found}.values()))
+
+    def referencing(self, db: Catalog) -> list[Relation]:
+        """Give the tables that have them."""
+        return [db.by_oid(key.owner) for key in self.keys]
+
+    def referents(self, db: Catalog) -> list[Relation]:
+        """Give the tables to which they refer, with their partitions."""
+        return [each for key in self.keys for each in tree(db, db.by_oid(key.referent))]
+
+    def drop(self) -> Iterator[Composable]:
+        """Drop them."""
+        for key in self.keys:
+            yield sql("alter table {} drop constraint {}", ident(key.schema, key.table), ident(key.name))
+
+    def add(self, db: Catalog) -> Iterator[Composable]:
+        """Add them for new rows."""
+        for key in self.keys:
+            yield from add_foreign_key(db, db.by_oid(key.owner), key.name, key.definition, key.comment)

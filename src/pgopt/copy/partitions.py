@@ -96,7 +96,7 @@ def settle_foreign_keys(name: str, schema: str | None) -> Iterator[Step]:
         f"see that the foreign keys of {name} hold",
         [],
         done=lambda db: not found(db, "unsettled"),
-        clear=lambda db: (_validate(*key) for key in found(db, "unsettled")),
+        clear=lambda db: (_validate(db, *key) for key in found(db, "unsettled")),
     )
     yield Step(
         f"see that {name} has the foreign keys of its partitions",
@@ -112,17 +112,17 @@ def unsettled_foreign_keys(db: Catalog, table: Relation) -> Iterator[Step]:
     yield from (step for step in steps if step.done is not None and not step.done(db))
 
 
-def _validate(name: str, owner: str, schema: str, referent: str, referent_schema: str) -> Step:
+def _validate(db: Catalog, name: str, owner: int, referent: int) -> Step:
+    table, other = db.by_oid(owner), db.by_oid(referent)
+    tables = tree(db, table)
+    modes = {each.oid: Mode.ACCESS_SHARE for each in tree(db, other)} | {other.oid: Mode.ROW_SHARE}
+    modes |= {each.oid: Mode.SHARE_UPDATE_EXCLUSIVE for each in tables}
     return Step(
-        f"check the rows of {owner} against {name}",
-        sql("alter table {} validate constraint {}", ident(schema, owner), ident(name)),
+        f"check the rows of {table.name} against {name}",
+        sql("alter table {} validate constraint {}", table.ident, ident(name)),
         locks=[
-            Lock(Mode.SHARE_UPDATE_EXCLUSIVE, owner, schema),
-            *(
-                [Lock(Mode.ROW_SHARE, referent, referent_schema)]
-                if (referent, referent_schema) != (owner, schema)
-                else []
-            ),
+            Lock(modes[each.oid], each.name, each.schema, by_statement=not db.may_lock(each))
+            for each in in_order(tables, [], tree(db, other))
         ],
     )
 
@@ -131,16 +131,14 @@ def _adopt(db: Catalog, table: Relation, name: str, definition: str, referent: i
     """Add a foreign key to a partitioned table whose partitions have it: that scans nothing."""
     referents, constraint = tree(db, db.by_oid(referent)), ident(name)
     said = [sql("comment on constraint {} on {} is {}", constraint, table.ident, literal(comment))] if comment else []
+    modes = {each.oid: Mode.SHARE_ROW_EXCLUSIVE for each in tree(db, table)}
+    modes |= {each.oid: Mode.ACCESS_EXCLUSIVE for each in referents}
     return Step(
         f"add {name} to {table}, which adopts those of its partitions",
         [sql("alter table {} add constraint {} {}", table.ident, constraint, verbatim(definition)), *said],
         locks=[
-            *(
-                Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema)
-                for each in tree(db, table)
-                if each not in referents
-            ),
-            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in referents),
+            Lock(modes[each.oid], each.name, each.schema, by_statement=not db.may_lock(each))
+            for each in in_order(tree(db, table), [], referents)
         ],
     )
 

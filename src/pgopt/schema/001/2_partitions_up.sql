@@ -52,6 +52,17 @@ end
 $$;
 comment on function pgopt.key_at is 'the least value of the partition key at a local time';
 
+create function pgopt.key_said(by jsonb, said text) returns text
+language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO'
+as $$
+select case
+    when (by ->> 'type' = 'uuid' and said !~* '^[{]?([0-9a-f]{4}-?){8}[}]?$') or (by ->> 'type' = 'bigint' and said !~ '^\s*-?[0-9]+\s*$')
+        then pgopt.key_at(by, said::timestamptz at time zone (by ->> 'timezone'))
+    else said
+end
+$$;
+comment on function pgopt.key_said is 'a value of the partition key, which may be said as an instant where it is none';
+
 create function pgopt.periods(by jsonb, first text, last text, most integer default 2147483647)
 returns table (suffix text, lower text, upper text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
