@@ -177,10 +177,7 @@ class Attachment:
         return [
             *locks_on_views(db, self.table),
             # the triggers by which the partition's foreign keys are looked after there are dropped: its parent has them
-            *(
-                Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema)
-                for each in in_order(referencing, [self.table], referents)
-            ),
+            *(db.lock(Mode.ACCESS_EXCLUSIVE, each) for each in in_order(referencing, [self.table], referents)),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in dropped else lock
                 for lock in locks_on_parts(db, self.table)
@@ -319,10 +316,7 @@ class Detachment:
         parts = {self._part_of(db, index) for index in indexes_of(db, self.table)}
         return [
             *locks_on_views(db, self.table),
-            *(
-                Lock(locks[each.oid], each.name, each.schema)
-                for each in in_order(referencing, tree(db, self.table), referents)
-            ),
+            *(db.lock(locks[each.oid], each) for each in in_order(referencing, tree(db, self.table), referents)),
             *self.memory.locks_on_incoming(db, self.table),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in parts else lock
