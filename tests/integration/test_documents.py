@@ -47,7 +47,9 @@ TABLES = {
         create table profiles (user_id int primary key references users, country text, ghost_mode boolean not null);
         create table tickets (id int primary key);
         create table comments (ticket_id int references tickets, created_at timestamptz, value int, status text);
-        create index on comments (ticket_id)
+        create index on comments (ticket_id);
+        create table likes (ticket_id int references tickets);
+        create index on likes (ticket_id)
     """,
     "docs/jobs.md": "create table tickets (id int primary key)",
     "docs/materialized-views.md": 'create table "TokenUsage" ("userId" text, tokens int)',

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pgopt.copy.changes import Changes
+from pgopt.copy.followers import left_on
 from pgopt.copy.shape import (
     GONE,
     PACKAGE,
@@ -24,7 +25,7 @@ from pgopt.errors import InvalidOperation
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
-from pgopt.server.quoting import ident, literal, render, sql, verbatim
+from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -49,6 +50,37 @@ def obstacles(db: Catalog, table: Relation, column: str) -> Iterator[str]:
     ours = [beside(index.name, PART) for index in db.indexes_on(table)]
     found = query("obstacles", PACKAGE, table=literal(table.oid), proof=literal(proof_of(table)), ours=literal(ours))
     yield from (said for (said,) in db.session.rows(found))
+
+
+def published(db: Catalog, table: Relation, column: str, *, publish: bool, copied: bool) -> Iterator[str]:
+    """Give what of its publications stands against another table taking the place of one, whose rows are copied or not."""
+    said = {"publish": publish, "copied": copied, "table": table.oid, "column": column}
+    found = query("published", PACKAGE, **{name: literal(value) for name, value in said.items()})
+    yield from (said for (said,) in db.session.rows(found))
+
+
+def publications(db: Catalog, table: Relation) -> list[str]:
+    """Give the publications that name a table, or all of its schema or database."""
+    return [name for (name,) in db.session.rows(sql(_PUBLISHED_BY, literal(table.schema), literal(table.name)))]
+
+
+def reading_partitions(db: Catalog, table: Relation, following: Sequence[Relation]) -> Iterator[str]:
+    """Give the views that read a partition itself, which will be gone, beside those that follow the table."""
+    parts = db.descendants(table)
+    known = [each.oid for each in (*following, *left_on(db, *parts))]
+    rows = db.session.rows(sql(_READING, literal([each.oid for each in parts]), literal(known)))
+    yield from (f"{view} reads {part} itself, which will be gone: drop it first" for view, part in rows)
+
+
+_PUBLISHED_BY = "select pubname from pg_publication_tables where (schemaname, tablename) = ({}, {}) order by 1"
+_READING = """
+select distinct v.oid::regclass::text, d.refobjid::regclass::text
+from pg_depend d
+join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+join pg_class v on v.oid = r.ev_class
+where d.refclassid = 'pg_class'::regclass and d.refobjid = any({}::oid[]) and v.oid <> all({}::oid[])
+order by 1, 2
+"""
 
 
 # -- after the swap ------------------------------------------------------------------------------------------------------
@@ -208,19 +240,26 @@ def _drop(db: Catalog, table: Relation, form: str) -> Step:
         yield from changes.drop()
         if form != GONE:
             yield sql("delete from pgopt.copy where source = {}::oid", literal(table.oid))
+        if left:
+            yield sql("drop materialized view {}", joined(each.ident for each in left))
         yield sql("drop table if exists {}", ident(table.schema, name))
 
     there = db.relation(name, table.schema)
     dropped = tree(db, there) if there else []
+    left = left_on(db, *dropped)
     return Step(
         f"drop {name}",
         statements,
         locks=[
+            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in left),
             *(
                 Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema)
                 for each in in_order((), [*changes.watched(db), *dropped], ())
             ),
-            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(*dropped)),
+            *(
+                Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True)
+                for each in db.indexes_on(*dropped, *left)
+            ),
         ],
     )
 

@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from pgopt.copy import partitions
+from pgopt.copy import followers, partitions
 from pgopt.copy.by import Hash, ListOf, Partitioning
 from pgopt.copy.exchange import Exchange
 from pgopt.copy.incoming import drop
@@ -58,6 +58,7 @@ class PartitionOperation(StateOperation):
     widen_keys: bool = False
     incoming: Literal["refuse", "drop", "widen"] = "refuse"
     incoming_columns: Mapping[str, str] | None = None
+    publish: Literal["root"] | None = None
     schema: str | None = None
 
     def check(self) -> None:
@@ -65,7 +66,11 @@ class PartitionOperation(StateOperation):
             raise InvalidOperation(
                 f"by={self.by!r} of {self.table}: say Monthly('created_at'), IntRange('id', step=1000000), or another such"
             )
-        for what, known in (("method", ("attach", "copy")), ("incoming", ("refuse", "drop", "widen"))):
+        for what, known in (
+            ("method", ("attach", "copy")),
+            ("incoming", ("refuse", "drop", "widen")),
+            ("publish", (None, "root")),
+        ):
             if getattr(self, what) not in known:
                 raise InvalidOperation(
                     f"{what}={getattr(self, what)!r} of {self.table}: say {' or '.join(map(repr, known))}"
@@ -98,7 +103,11 @@ class PartitionTable(PartitionOperation):
 
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
-    partition; that is a key, or an instant where the key is a UUID or an epoch.
+    partition; that is a key, or an instant where the key is a UUID or an epoch. ``publish="root"`` lets the partitioned table
+    take the place of the table in its publications, for subscribers who need not know of partitions.
+
+    Materialized views that read the table are built anew beside the old ones, over what takes its place, and swapped with it;
+    with ``method="attach"`` right after it, since until then the rows are not there.
 
     Foreign keys that refer to it stand against it. ``incoming="drop"`` drops them; ``incoming="widen"`` lets them refer to the
     column, too, with ``incoming_columns={"in_team": "team_since"}``: the referencing column that holds it, by the name of the
@@ -129,6 +138,13 @@ class PartitionTable(PartitionOperation):
         if self.method == "attach" and not isinstance(self.by, ListOf):
             bound = Attachment.of(db, self._layout(db, table), self._memory(db, table), Memory.of(db, table)).bound
             said.append(f"until the swap, rows with {self.by.column} from {bound} on are refused")
+        if views := followers.readers(db, table):
+            said.append(f"built anew, and so refreshed: {', '.join(map(str, views))}")
+        if self.publish and (names := partitions.publications(db, table)):
+            said.append(
+                f"takes the place of the table in {', '.join(names)}: its subscribers see the same table, by keys that contain"
+                f" {self.by.column}"
+            )
         if self.method == "copy":
             said.append(
                 f"the old table is kept as {beside(self.table, PLAIN)}, and changes are noted for it, until"
@@ -140,18 +156,25 @@ class PartitionTable(PartitionOperation):
         table = db.table(self.table, self.schema)
         _check_installed(db)
         if table.partitioned:
-            memory = self._check_equal(db, table)
-            if memory.attached and memory.plain is not None:
-                yield partitions.analyze(table.name, table.schema)
-                partition, names = db.by_oid(memory.plain), [each.name for each in indexes_of(db, table)]
-                yield from attach.drop_spare_indexes(db, partition, names, PARTED)
+            yield from self._settle(db, table)
         else:
             self._check(db, table)
+            yield followers.clear_left(table.name, table.schema)
         yield partitions.clean_up(self.table, self.schema, only=GONE)
         if not table.partitioned:
             yield from self._convert(db, table)
         yield partitions.clean_up(self.table, self.schema)
         yield from partitions.settle_foreign_keys(self.table, self.schema)
+
+    def _settle(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
+        memory = self._check_equal(db, table)
+        if memory.attached and memory.plain is not None and db.is_there(memory.plain):
+            partition, names = db.by_oid(memory.plain), [each.name for each in indexes_of(db, table)]
+            yield from attach.settle_views(db, table, partition)
+            yield partitions.analyze(table.name, table.schema)
+            yield from attach.drop_spare_indexes(db, partition, names, PARTED)
+        else:
+            yield followers.clear_left(table.name, table.schema)
 
     def _check_equal(self, db: Catalog, table: Relation) -> Memory:
         memory = Memory.of(db, table)
@@ -163,6 +186,10 @@ class PartitionTable(PartitionOperation):
     def _check(self, db: Catalog, table: Relation) -> None:
         obstacles = list(partitions.obstacles(db, table, self.by.column))
         obstacles += _obstacles_of_keys(db, table, self)
+        obstacles += partitions.published(
+            db, table, self.by.column, publish=self.publish is not None, copied=self.method == "copy"
+        )
+        obstacles += followers.obstacles(db, table, followers.readers(db, table))
         widening = self._widening(db, table)
         obstacles += widening.obstacles(db)
         if not obstacles:
@@ -213,7 +240,7 @@ class PartitionTable(PartitionOperation):
         yield from exchange.copy(db)
         yield from exchange.prepare_way_back()
         yield from self._widening(db, table).look_again()
-        yield exchange.swap(db, before=[layout.make_room()], then=partial(_close, layout=layout, memory=memory))
+        yield from exchange.swap(db, before=[layout.make_room()], then=partial(_close, layout=layout, memory=memory))
 
     def _remember(self, db: Catalog, *, table: Relation, memory: Memory) -> Iterator[Composable]:
         yield from memory.widen(db)
@@ -241,6 +268,7 @@ class UnpartitionTable(PartitionOperation):
         _check_installed(db)
         if table.partitioned:
             refuse_split(db, table)
+            yield followers.clear_left(table.name, table.schema)
             # an interrupted way there may have left some to the partitions alone, where the way back would not look
             yield from partitions.unsettled_foreign_keys(db, table)
             yield from self._convert(db, table)
@@ -252,8 +280,10 @@ class UnpartitionTable(PartitionOperation):
 
     def _convert(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
         memory = Memory.of(db, table) or Memory.native(db, table)
+        detachment = Detachment.of(db, table, memory)
+        self._check(db, table, memory, copied=detachment is None)
         _refuse_orphans(db, table, memory)
-        if (detachment := Detachment.of(db, table, memory)) is not None:
+        if detachment is not None:
             partitions.refuse_duplicates(db, table, memory)
             yield from detachment.steps(db)
             return
@@ -267,6 +297,7 @@ class UnpartitionTable(PartitionOperation):
             finish=partial(memory.give_back, table=table),
             also=memory.locks_on_incoming(db, table),
             keep=False,
+            instead=attach.read_instead(db, memory),
         )
         partitions.refuse_duplicates(db, table, memory)
         if not partitions.is_kept_up(db, table):
@@ -274,7 +305,18 @@ class UnpartitionTable(PartitionOperation):
             yield from exchange.copy(db)
         else:
             yield from exchange.follow(db)
-        yield exchange.swap(db, then=memory.drop_widened)
+        yield from exchange.swap(db, then=memory.drop_widened)
+
+    def _check(self, db: Catalog, table: Relation, memory: Memory, *, copied: bool) -> None:
+        reading = followers.readers(db, table, *attach.read_instead(db, memory))
+        obstacles = [
+            *partitions.published(db, table, memory.by["column"], publish=True, copied=copied),
+            *followers.obstacles(db, table, reading),
+            *(partitions.reading_partitions(db, table, reading) if copied else ()),
+        ]
+        if obstacles:
+            lines = "".join(f"\n  {obstacle}" for obstacle in obstacles)
+            raise InvalidOperation(f"{table} cannot be made plain as it is:{lines}")
 
 
 @operation("finalize_partitioning")

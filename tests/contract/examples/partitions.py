@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from pgopt import Daily, Hash, IntRange, ListOf, Monthly, Quarterly, Weekly, Yearly
-from pgopt.operations import FinalizePartitioning, InstallPgopt, PartitionTable, UnpartitionTable
+from pgopt.operations import (
+    CreateMaterializedView,
+    FinalizePartitioning,
+    InstallPgopt,
+    PartitionTable,
+    UnpartitionTable,
+)
 from tests.contract.examples.base import Example
 
 INSTALLED = (InstallPgopt(1),)
@@ -234,6 +240,75 @@ insert into bills values (1000 + {n}, '2026-05-05'); insert into lines values (1
 update bills set day = day + 1 where id = {n} % 60; delete from bills where id = 1000 + {n} - 2
 """
 
+SALES = """
+create table sales (id int primary key, at date not null, shop text not null, amount numeric);
+insert into sales select g, date '2026-05-01' + g % 120, 'shop ' || g % 5, g from generate_series(1, 300) g;
+"""
+SALES_WRITES = """
+insert into sales values (1000 + {n}, '2026-07-07', 'shop new', 1); update sales set amount = amount + 1, at = at + 31 where id = {n};
+delete from sales where id = 1000 + {n} - 3
+"""
+
+VIEW = "v" * 63
+# a view on views, on a view, on the table; one that is read with the table; one that is not filled; one of another schema
+UNDER_VIEWS = f"""
+create schema "S: %s"; create schema other; create table shops (name text primary key);
+insert into shops select 'shop ' || g from generate_series(0, 4) g;
+create table "S: %s"."Sa'les %" ("Id: %" int, at timestamptz not null, shop text, "am:ount" numeric, primary key ("Id: %", at));
+insert into "S: %s"."Sa'les %" select g, timestamptz '2026-05-01 00:00+00' + g * interval '7 hours', 'shop ' || g % 5, g
+    from generate_series(1, 300) g;
+create materialized view "S: %s"."By: %" with (fillfactor = 70) as
+    select shop, sum("am:ount") as "am:ount", count(*) filter (where shop ~ ':x%') as n from "S: %s"."Sa'les %" s group by shop;
+create unique index "u: %" on "S: %s"."By: %" (shop);
+create index on "S: %s"."By: %" ("am:ount" desc) where n > 0;
+alter materialized view "S: %s"."By: %" cluster on "u: %";
+alter materialized view "S: %s"."By: %" alter column n set statistics 77;
+create statistics other.st (dependencies) on shop, n from "S: %s"."By: %";
+comment on materialized view "S: %s"."By: %" is 'it''s %s :x';
+comment on column "S: %s"."By: %".n is 'number';
+grant select on "S: %s"."By: %" to pg_monitor with grant option; grant select (shop) on "S: %s"."By: %" to public;
+create view "S: %s".plain as select * from "S: %s"."By: %" b join shops on name = shop where exists (select from "S: %s"."Sa'les %" s where s.shop = b.shop);
+create materialized view other.{VIEW} as select p.shop, b.n, "Id: %" from "S: %s".plain p join "S: %s"."By: %" b using (shop)
+    join "S: %s"."Sa'les %" using (shop);
+create materialized view other.empty as select * from other.{VIEW} with no data;
+create index empty_index on other.empty (n);
+create materialized view other.far as select count(*) from "S: %s".plain;
+create view other."on: top" as select * from other.{VIEW};
+create materialized view other.aside as select 1 as one;
+"""
+UNDER_VIEWS_WRITES = """
+insert into "S: %s"."Sa'les %" values (1000 + {n}, '2026-07-07 00:00+00', 'shop 1', 1);
+update "S: %s"."Sa'les %" set "am:ount" = {n}, at = at + interval '20 days' where "Id: %" = {n};
+delete from "S: %s"."Sa'les %" where "Id: %" = 1000 + {n} - 3
+"""
+PER_SHOP = "create materialized view per_shop as select shop, sum(amount) from sales group by shop; create unique index on per_shop (shop);"
+WATCHED = CreateMaterializedView(
+    "per_day",
+    "select at, count(*) as n from sales group by at",
+    unique=["at"],
+    depends_on=["sales"],
+    refresh="every 5 minutes",
+)
+TINY = """
+create table tiny (id int primary key); insert into tiny select generate_series(1, 30);
+create materialized view evens as select id from tiny where id % 2 = 0; create index on evens (id);
+create materialized view many as select count(*) from evens;
+"""
+TINY_WRITES = "insert into tiny values ({n} + 100); delete from tiny where id = {n} + 97"
+
+PUBLISHED = """
+create schema p; create table p."Sa:les %" (id int, at date not null, shop text, amount numeric, primary key (id, at));
+insert into p."Sa:les %" select g, date '2026-05-01' + g % 120, 'shop ' || g % 5, g from generate_series(1, 200) g;
+set client_min_messages = error;
+create publication "p: %" for table p."Sa:les %" (id, at, shop) where (id > 0 and at <> '2020-01-01') with (publish_via_partition_root = true);
+create publication other for table p."Sa:les %" with (publish_via_partition_root = true, publish = 'insert');
+"""
+PUBLISHED_WRITES = """
+insert into p."Sa:les %" values (1000 + {n}, '2026-07-07', 'shop new', 1);
+update p."Sa:les %" set amount = amount + 1, at = at + 31 where id = {n};
+delete from p."Sa:les %" where id = 1000 + {n} - 3
+"""
+
 EXAMPLES = [
     Example(
         "partition by month",
@@ -348,7 +423,6 @@ EXAMPLES = [
         back=(PartitionTable("tiny", Hash("id", 2)), FinalizePartitioning("tiny")),
         writes="insert into tiny values ({n} + 100); delete from tiny where id = {n} + 97",
         scriptable=False,
-        named=True,
     ),
     Example(
         "finalize",
@@ -609,6 +683,85 @@ EXAMPLES = [
         before=(*INSTALLED, TEAM, FinalizePartitioning("teams")),
         back=(TEAM, FinalizePartitioning("teams")),
         writes=TEAM_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table under materialized views",
+        UNDER_VIEWS,
+        PartitionTable("Sa'les %", Monthly("at"), premake=1, schema="S: %s"),
+        before=INSTALLED,
+        writes=UNDER_VIEWS_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table under materialized views",
+        UNDER_VIEWS,
+        PartitionTable("Sa'les %", Monthly("at"), method="attach", premake=1, schema="S: %s"),
+        before=INSTALLED,
+        writes=UNDER_VIEWS_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table whose changes are noted for a materialized view",
+        SALES + PER_SHOP,
+        PartitionTable("sales", Monthly("at"), premake=1, widen_keys=True),
+        before=(*INSTALLED, WATCHED),
+        writes=SALES_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table whose changes are noted for a materialized view",
+        SALES + PER_SHOP,
+        PartitionTable("sales", Monthly("at"), method="attach", premake=1, widen_keys=True),
+        before=(*INSTALLED, WATCHED),
+        writes=SALES_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a list under a materialized view",
+        SALES + PER_SHOP,
+        PartitionTable(
+            "sales",
+            ListOf("shop", {"old": [f"shop {n}" for n in range(5)], "new": ["shop new"]}),
+            method="attach",
+            widen_keys=True,
+        ),
+        before=INSTALLED,
+        writes=SALES_WRITES.replace("shop new", "shop 1"),
+        scriptable=False,
+    ),
+    Example(
+        "unpartition what is final under materialized views",
+        TINY,
+        UnpartitionTable("tiny", Hash("id", 2)),
+        before=(*INSTALLED, PartitionTable("tiny", Hash("id", 2)), FinalizePartitioning("tiny")),
+        back=(PartitionTable("tiny", Hash("id", 2)), FinalizePartitioning("tiny")),
+        writes=TINY_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "unpartition what was attached under materialized views",
+        TINY,
+        UnpartitionTable("tiny", IntRange("id", step=1000), method="attach", default=True),
+        before=(*INSTALLED, PartitionTable("tiny", IntRange("id", step=1000), method="attach", default=True)),
+        writes=TINY_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table that is published",
+        PUBLISHED,
+        PartitionTable("Sa:les %", Monthly("at"), premake=1, publish="root", schema="p"),
+        before=INSTALLED,
+        writes=PUBLISHED_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table that is published, alone and with its schema",
+        PUBLISHED + "create publication schemas for tables in schema p with (publish_via_partition_root = true);",
+        PartitionTable("Sa:les %", Monthly("at"), method="attach", premake=1, publish="root", schema="p"),
+        before=INSTALLED,
+        writes=PUBLISHED_WRITES,
         scriptable=False,
     ),
 ]

@@ -1,3 +1,4 @@
+drop function pgopt.watch_instead(regclass, regclass);
 drop function pgopt.apply_rule(pgopt.partitioned);
 drop function pgopt.create_ahead(pgopt.partitioned);
 drop function pgopt.has_rows(regclass);

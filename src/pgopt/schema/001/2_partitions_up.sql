@@ -625,4 +625,28 @@ end
 $$;
 comment on function pgopt.apply_rule is 'takes out a partition that a rule does not keep, and tells whether there are more';
 
+create function pgopt.watch_instead(old regclass, successor regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    watching regclass[] := array(select distinct s.view from pgopt.source s where s.source = old);
+    gone regclass[] := array(
+        (select old union select relid from pg_partition_tree(old))
+        except (select successor union select relid from pg_partition_tree(successor)));
+    it regclass;
+begin
+    for it in select t.tgrelid from pg_trigger t where t.tgname = 'pgopt_dirty' and t.tgrelid = any(gone) loop
+        execute format('drop trigger pgopt_dirty on %s', it);
+    end loop;
+    delete from pgopt.source s where s.source = any(gone) or not exists (select from pg_class c where c.oid = s.source);
+    foreach it in array watching loop
+        -- where it cannot be known any more that there is nothing to do, a refresh is not skipped
+        if not exists (select from pgopt.unseen_changes(it)) then
+            perform pgopt.watch(it, array(select r.relation from pgopt.read_by(it) r where r.kind in ('r', 'p')));
+        end if;
+    end loop;
+end
+$$;
+comment on function pgopt.watch_instead is 'has the changes of a table that has taken the place of another noted for the materialized views for which those of the other were';
+
 revoke all on all functions in schema pgopt from public;
