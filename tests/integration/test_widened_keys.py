@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from psycopg.errors import ForeignKeyViolation
+from sqlalchemy import event
 from sqlalchemy.exc import IntegrityError
 
 from pgopt import InvalidOperation, Monthly
@@ -36,9 +37,16 @@ def teams(database: Database) -> Database:
     return database
 
 
-def widen(by: str | None) -> PartitionTable:
+def widen(by: str | None, method: str = "copy") -> PartitionTable:
     columns = {"in_team": by} if by else None
-    return PartitionTable("teams", Monthly("since"), widen_keys=True, incoming="widen", incoming_columns=columns)
+    return PartitionTable(
+        "teams",
+        Monthly("since"),
+        method="attach" if method == "attach" else "copy",
+        widen_keys=True,
+        incoming="widen",
+        incoming_columns=columns,
+    )
 
 
 @pytest.mark.parametrize(
@@ -143,14 +151,7 @@ def test_rows_whose_column_is_another_are_shown_before_anything_is_changed(teams
 def test_rows_that_come_meanwhile_are_shown_before_the_swap(teams: Database, method: str) -> None:
     teams.run(REFERS)
     before = teams.dump()
-    operation = PartitionTable(
-        "teams",
-        Monthly("since"),
-        method="copy" if method == "copy" else "attach",
-        widen_keys=True,
-        incoming="widen",
-        incoming_columns={"in_team": "since"},
-    )
+    operation = widen("since", method)
     report = interrupting(
         "see that the rows which refer", lambda: teams.run("update players set since = null where id = 9")
     )
@@ -196,14 +197,7 @@ def test_it_says_what_it_said_and_refuses_what_it_refused(teams: Database) -> No
 def test_the_way_back_is_open_when_it_is_final_and_when_rows_came_since(teams: Database, method: str) -> None:
     teams.run(REFERS)
     before = teams.dump()
-    operation = PartitionTable(
-        "teams",
-        Monthly("since"),
-        method="copy" if method == "copy" else "attach",
-        widen_keys=True,
-        incoming="widen",
-        incoming_columns={"in_team": "since"},
-    )
+    operation = widen("since", method)
     teams.perform(operation, *([FinalizePartitioning("teams")] if method == "copy" else []))
     day = teams.value("select (current_date + interval '3 months')::date::text")
     teams.run(f"insert into teams values (500, '{day}'); insert into players values (500, 500, '{day}')")
@@ -253,3 +247,28 @@ def test_comments_of_foreign_keys_stay(database: Database, method: str) -> None:
     assert database.value(kept) == "its kind"
     database.perform(operation.reverse())
     assert database.dump() == before
+
+
+@pytest.mark.parametrize("method", ["copy", "attach"])
+def test_the_owner_of_the_tables_needs_no_more_rights(database: Database, method: str) -> None:
+    database.run("create role widener login; grant create, usage on schema public to widener")
+    try:
+        database.run(
+            f"create table towns (id int primary key); insert into towns values (1); grant references on towns to widener;"
+            f" grant create on database {database.name} to widener; set role widener; {TEAMS} {REFERS};"
+            " alter table teams add town int default 1 constraint in_town references towns"
+        )
+        engine = database.engine()
+        event.listen(engine, "connect", lambda connection, _: connection.execute("set session authorization widener"))
+        before = database.dump()
+        operation = widen("since", method)
+        database.perform(InstallPgopt(1), operation, operation.reverse(), InstallPgopt(1).reverse(), engine=engine)
+        assert database.dump() == before
+        database.run("alter table players owner to postgres")
+        database.perform(InstallPgopt(1), engine=engine)
+        with pytest.raises(
+            InvalidOperation, match=r"in_team of public\.players is of another role, which must drop it before"
+        ):
+            database.perform(operation, engine=engine)
+    finally:
+        database.run("drop owned by widener cascade; drop role widener")

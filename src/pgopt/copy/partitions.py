@@ -120,10 +120,7 @@ def _validate(db: Catalog, name: str, owner: int, referent: int) -> Step:
     return Step(
         f"check the rows of {table.name} against {name}",
         sql("alter table {} validate constraint {}", table.ident, ident(name)),
-        locks=[
-            Lock(modes[each.oid], each.name, each.schema, by_statement=not db.may_lock(each))
-            for each in in_order(tables, [], tree(db, other))
-        ],
+        locks=[db.lock(modes[each.oid], each) for each in in_order(tables, [], tree(db, other))],
     )
 
 
@@ -136,10 +133,7 @@ def _adopt(db: Catalog, table: Relation, name: str, definition: str, referent: i
     return Step(
         f"add {name} to {table}, which adopts those of its partitions",
         [sql("alter table {} add constraint {} {}", table.ident, constraint, verbatim(definition)), *said],
-        locks=[
-            Lock(modes[each.oid], each.name, each.schema, by_statement=not db.may_lock(each))
-            for each in in_order(tree(db, table), [], referents)
-        ],
+        locks=[db.lock(modes[each.oid], each) for each in in_order(tree(db, table), [], referents)],
     )
 
 

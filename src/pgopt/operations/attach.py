@@ -186,7 +186,7 @@ class Attachment:
         return [
             *followers.locks_of_definition(db, *tables),
             # the triggers by which the partition's foreign keys are looked after there are dropped: its parent has them
-            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tables),
+            *(db.lock(Mode.ACCESS_EXCLUSIVE, each) for each in tables),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in dropped else lock
                 for lock in locks_on_parts(db, self.table)
@@ -387,7 +387,7 @@ class Detachment:
         tables = in_order(referencing, tree(db, self.table), referents)
         return [
             *followers.locks(db, *tables),
-            *(Lock(locks[each.oid], each.name, each.schema) for each in tables),
+            *(db.lock(locks[each.oid], each) for each in tables),
             *self.memory.locks_on_incoming(db, self.table),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in parts else lock

@@ -382,6 +382,8 @@ def _obstacles_of_keys(db: Catalog, table: Relation, of: PartitionTable) -> Iter
                 f"foreign key {key.name} of {key.schema}.{key.table} refers to it: incoming='widen' lets it refer to {column}, too,"
                 " and incoming='drop' drops it; both give it back on the way back"
             )
+        elif not db.is_ours(db.by_oid(key.owner)):
+            yield f"foreign key {key.name} of {key.schema}.{key.table} is of another role, which must drop it before"
         if of.incoming == "drop" and db.version < 180000 and db.by_oid(key.owner).partitioned:
             yield (
                 f"foreign key {key.name} of {key.schema}.{key.table} is of a partitioned table, on which it cannot be made for new rows"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -131,7 +131,7 @@ class Place:
         touched = [*parts, *([default] if default else []), *(db.partitions(self.table) if exchanged.keys else [])]
         tables = in_order(exchanged.referencing(db), [self.table, *touched, *more], exchanged.referents(db))
         return [
-            *(replace(Lock(AX, each.name, each.schema), by_statement=not db.may_lock(each)) for each in tables),
+            *(db.lock(AX, each) for each in tables),
             *(Lock(SUX, each.name, each.schema, is_index=True) for each in db.indexes_on(self.table)),
             *(Lock(AX, each.name, each.schema, is_index=True) for each in db.indexes_on(*parts)),
         ]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgopt.errors import INSTALL, InvalidOperation, NotInstalled
+from pgopt.server.locks import Lock
 from pgopt.server.objects import (
     KINDS,
     Column,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
+    from pgopt.server.locks import Mode
     from pgopt.server.session import Session
     from pgopt.server.undo import Kept, KeptTree
 
@@ -93,6 +95,15 @@ class Catalog:
                 sql("select has_table_privilege({}::oid, 'UPDATE, DELETE, TRUNCATE')", literal(table.oid))
             )
         )
+
+    def lock(self, mode: Mode, table: Relation) -> Lock:
+        """Give the lock on a table, by LOCK TABLE where that is allowed to us."""
+        return Lock(mode, table.name, table.schema, by_statement=not self.may_lock(table))
+
+    def is_ours(self, table: Relation) -> bool:
+        """Whether we may do what its owner may."""
+        owned = sql("select pg_has_role(relowner, 'USAGE') from pg_class where oid = {}", literal(table.oid))
+        return bool(self.session.value(owned))
 
     def invalid_indexes(self, table: Relation, pattern: str) -> Sequence[IndexInfo]:
         """Give the invalid indexes of a table and of its TOAST table whose names match a regular expression."""

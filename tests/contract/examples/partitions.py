@@ -389,7 +389,6 @@ EXAMPLES = [
         before=INSTALLED,
         writes="insert into tiny values ({n} + 100); delete from tiny where id = {n} + 97",
         scriptable=False,
-        named=True,
     ),
     Example(
         "partition a table that others refer to",

@@ -203,7 +203,6 @@ EXAMPLES = [
         before=INSTALLED,
         writes=TINY_WRITES.replace("tiny_old", "tiny"),
         scriptable=False,
-        named=True,
     ),
     Example(
         "merge partitions",
