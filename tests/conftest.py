@@ -8,14 +8,27 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pytest_postgresql import factories
 
+from tests.connections import collect, still_open, watch
 from tests.contract.killpoints import TALLY
 from tests.databases import Database
 from tests.servers import Server, binaries, major_version, named, of_binaries
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from psycopg import Connection
+
+
+watch()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """Blame a test for the connections that it leaves open, and no later one."""
+    before = still_open()
+    done = yield
+    collect(before)
+    return done
 
 
 @pytest.fixture(scope="session")

@@ -15,9 +15,9 @@ from sqlalchemy.pool import NullPool
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from alembic.operations import MigrateOperation
     from sqlalchemy import Engine
 
-    from pgopt.operations import Operation
     from pgopt.plan.events import Event
     from tests.servers import Server
 
@@ -82,10 +82,12 @@ class Database:
         )
         wanted = columns or self.columns()
         found: dict[str, list[str]] = {}
-        for table, whole in tables:
-            # columns of a partition may stand in another order
-            row = f"row({', '.join(wanted.get(whole, []))})"
-            found.setdefault(whole, []).extend(names(self.rows(f"select {row}::text from only {table}")))
+        with self.connect() as connection:
+            for table, whole in tables:
+                # columns of a partition may stand in another order
+                row = f"row({', '.join(wanted.get(whole, []))})"
+                rows = connection.execute(f"select {row}::text from only {table}").fetchall()
+                found.setdefault(whole, []).extend(names(rows))
         return {table: sorted(rows) for table, rows in sorted(found.items())}
 
     def psql(self, script: str) -> str:
@@ -98,7 +100,7 @@ class Database:
 
     def perform(
         self,
-        *operations: Operation,
+        *operations: MigrateOperation,
         engine: Engine | None = None,
         settings: dict[str, Any] | None = None,
         **options: Any,
@@ -126,7 +128,7 @@ class Database:
             }
             yield MigrationContext.configure(connection, opts=opts)
 
-    def script(self, *operations: Operation) -> str:
+    def script(self, *operations: MigrateOperation) -> str:
         """Write operations as `alembic upgrade --sql` does."""
         import io
 

@@ -124,6 +124,10 @@ def create_archive_table(
     name: str | None = None,
     *,
     parameters: Mapping[str, Any] | None = None,
+    by: Partitioning | None = None,
+    premake: int = 3,
+    start: str | None = None,
+    widen_keys: bool = False,
     rows: Literal['restore', 'leave'] | None = None,
     archive_schema: str | None = None,
     schema: str | None = None,
@@ -133,13 +137,16 @@ def create_archive_table(
 
     It has no defaults, no foreign keys and no other indexes; generated columns are plain ones there, so that they keep what
     they were. ``parameters`` are its storage parameters. ``rows`` says what becomes of its rows on the way back. Takes ACCESS
-    SHARE on the table for an instant. For an archive in partitions make it with `create_partitioned_table`. Needs
-    `install_pgopt`::
+    SHARE on the table for an instant. With ``by`` it is partitioned: from the oldest row on, with ``premake`` partitions ahead,
+    to which ``pgopt.maintain_partitions()`` adds, and a default, so that no row ever lacks a place; rows before ``start``
+    share one. To find the oldest row it reads the table, unless an index begins with the column. The key must
+    contain the column; ``widen_keys=True`` adds it in the archive. Needs `install_pgopt`::
 
         op.create_archive_table("credit_ledger", "credit_ledger_archive", parameters={"autovacuum_freeze_min_age": 0})
         op.create_retention_policy(
             "credit_ledger", column="created_at", keep="6 months", action="archive", archive_to="credit_ledger_archive"
         )
+        op.create_archive_table("audit_logs", by=Monthly("created_at"), widen_keys=True)
     """
 
 def create_check_constraint_online(
@@ -470,6 +477,10 @@ def drop_archive_table(
     name: str | None = None,
     *,
     parameters: Mapping[str, Any] | None = None,
+    by: Partitioning | None = None,
+    premake: int = 3,
+    start: str | None = None,
+    widen_keys: bool = False,
     rows: Literal['restore', 'leave'] | None = None,
     archive_schema: str | None = None,
     schema: str | None = None,
@@ -878,7 +889,9 @@ def partition_table(
     start: str | None = None,
     default: bool = False,
     widen_keys: bool = False,
-    incoming: Literal['refuse', 'drop'] = 'refuse',
+    incoming: Literal['refuse', 'drop', 'widen'] = 'refuse',
+    incoming_columns: Mapping[str, str] | None = None,
+    publish: Literal['root'] | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
@@ -894,8 +907,15 @@ def partition_table(
 
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
-    partition. ``incoming="drop"`` drops the foreign keys that refer to a key without the column, and gives them back on the
-    way back.
+    partition; that is a key, or an instant where the key is a UUID or an epoch. ``publish="root"`` lets the partitioned table
+    take the place of the table in its publications, for subscribers who need not know of partitions.
+
+    Materialized views that read the table are built anew beside the old ones, over what takes its place, and swapped with it;
+    with ``method="attach"`` right after it, since until then the rows are not there.
+
+    Foreign keys that refer to it stand against it. ``incoming="drop"`` drops them; ``incoming="widen"`` lets them refer to the
+    column, too, with ``incoming_columns={"in_team": "team_since"}``: the referencing column that holds it, by the name of the
+    foreign key or of its table. Both give them back on the way back.
     """
 
 def refresh_materialized_view(
@@ -1251,7 +1271,9 @@ def unpartition_table(
     start: str | None = None,
     default: bool = False,
     widen_keys: bool = False,
-    incoming: Literal['refuse', 'drop'] = 'refuse',
+    incoming: Literal['refuse', 'drop', 'widen'] = 'refuse',
+    incoming_columns: Mapping[str, str] | None = None,
+    publish: Literal['root'] | None = None,
     schema: str | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
@@ -1292,7 +1314,8 @@ def use_pg_cron(
 
     pg_cron calls ``pgopt.dispatch_jobs()`` every minute, which gives it each job that is due as an entry of its own that runs once,
     bare at the top level, and takes what became of it to `pgopt.job_run`. So a job has its own time zone, is retried and
-    may also be run by a worker, though no oftener than once a minute; a time limit is looked at once a minute. Needs
+    may also be run by a worker; a time limit is looked at once a minute. A job of ``every="20 seconds"`` has an entry that
+    stays, for which pg_cron must be 1.5 or newer: an older one comes once a minute, and such jobs are refused. Needs
     `install_pgopt`, and the extension in this database::
 
         op.create_extension("pg_cron")

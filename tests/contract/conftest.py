@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,8 @@ from pytest_postgresql import factories
 from pgopt.operations import InstallPgopt
 from tests.contract.examples import EXAMPLES, Example
 from tests.contract.failures import MOST
-from tests.contract.killpoints import TALLY
-from tests.databases import Database
+from tests.contract.killpoints import SEED, TALLY
+from tests.databases import Database, names
 from tests.servers import Server, major_version
 
 if TYPE_CHECKING:
@@ -25,17 +26,23 @@ if TYPE_CHECKING:
 MAJOR = major_version()
 
 
+ONE_OF = int(os.environ.get("PGOPT_EXAMPLES_ONE_OF", "1"))
+"""Of how many examples one is run, by the draw of the seed."""
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the examples of what the server's major does not have: a test that was skipped would say nothing."""
-    here = [item for item in items if since(item) <= MAJOR]
-    config.hook.pytest_deselected(items=[item for item in items if since(item) > MAJOR])
-    items[:] = here
+    """Leave out the examples that are not for here: a test that was skipped would say nothing."""
+    away = [item for item in items if not wanted(item)]
+    items[:] = [item for item in items if wanted(item)]
+    config.hook.pytest_deselected(items=away)
 
 
-def since(item: pytest.Item) -> int:
-    """The major from which on a test's example works."""
+def wanted(item: pytest.Item) -> bool:
+    """Whether the server's major has what a test's example is about, and the example is drawn."""
     example = item.callspec.params.get("example") if hasattr(item, "callspec") else None
-    return example.since if isinstance(example, Example) else 0
+    if not isinstance(example, Example):
+        return True
+    return example.since <= MAJOR and random.Random(f"{SEED} {example}").randrange(ONE_OF) == 0
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -117,7 +124,12 @@ def schema_of(database: Database, example: Example) -> str:
     """The schema as pg_dump writes it; with pgopt's own where the example is about that."""
     if type(example.operation).__module__ in ("pgopt.operations.support", "pgopt.operations.monitoring"):
         return database.server.run("pg_dump", database.name, "--schema-only", "--restrict-key=pgopt")
-    return database.dump() + rules_of(database.value) + jobs_of(database.value)
+    with database.connect() as connection:
+
+        def ask(query: str) -> Any:
+            return connection.execute(query).fetchall()[0][0]
+
+        return database.dump() + rules_of(ask) + jobs_of(ask)
 
 
 RULES = {
@@ -145,6 +157,23 @@ def jobs_of(ask: Callable[[str], Any]) -> str:
             " e'\\n' order by name), '') from pgopt.job"
         )
     )
+
+
+def versions(database: Database) -> dict[str, list[str]]:
+    """The version of each row of the catalog and of the tables: a change of any makes a new one."""
+    tables = names(
+        database.rows(
+            "select c.oid::regclass::text from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+            " where c.relkind in ('r', 'm') and c.relispopulated and n.nspname !~ '^pg_t' and n.nspname <> 'information_schema'"
+            " and c.relname not in ('pg_statistic', 'pg_statistic_ext_data', 'pg_largeobject') and not c.relisshared order by 1"
+        )
+    )
+    # one query for all of them, for speed
+    each = (
+        f"select {number}, array(select ctid::text || ' ' || xmin::text from only {table} order by ctid)"
+        for number, table in enumerate(tables)
+    )
+    return {tables[number]: rows for number, rows in database.rows(" union all ".join(each))}
 
 
 def differences(one: dict[str, list[str]], other: dict[str, list[str]]) -> list[str]:

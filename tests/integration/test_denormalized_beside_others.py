@@ -287,6 +287,38 @@ class Between:
         self.connection.execute("commit")
 
 
+BONUS = DenormalizeAggregate("players", source="scores", on={"id": "player_id"}, columns={"extra": "sum(bonus)"})
+BETWEEN = """
+create function pause() returns trigger language plpgsql as
+$$ begin if current_setting('test.pause', true) = 'on' then perform pg_advisory_xact_lock(1); end if; return null; end $$;
+create trigger "{first}_then" after update on scores for each statement execute function pause()
+"""
+
+
+def test_two_definitions_of_one_key_do_not_wait_for_each_other_in_a_circle(loose: Database) -> None:
+    loose.run(
+        "alter table scores add bonus int not null default 0; insert into scores (player_id, points) values (1, 3)"
+    )
+    loose.perform(BONUS)
+    [(first, _), (_, then)] = loose.rows(
+        "select format('zz_pgopt_%s_update', tag), case when 'extra' = any(columns) then 'bonus' else 'points' end"
+        " from pgopt.denormalized where source = 'scores'::regclass order by tag"
+    )
+    loose.run(BETWEEN.replace("{first}", first))
+    with transaction(loose) as both, transaction(loose) as one, loose.connect() as pause:
+        pause.execute("select pg_advisory_lock(1)")
+        both.execute("set test.pause = on")
+        with waiting(loose, both, "update scores set points = 11, bonus = 1 where points = 10") as paused:
+            # only what is kept second reads this
+            with waiting(loose, one, f"update scores set {then} = 12 where points = 3") as running:
+                pause.execute("select pg_advisory_unlock(1)")
+                paused.result(20)
+                both.execute("commit")
+                running.result(20)
+            one.execute("commit")
+    assert right(loose)
+
+
 # -- several writers -----------------------------------------------------------------------------------------------------
 
 

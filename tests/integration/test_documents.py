@@ -47,13 +47,18 @@ TABLES = {
         create table profiles (user_id int primary key references users, country text, ghost_mode boolean not null);
         create table tickets (id int primary key);
         create table comments (ticket_id int references tickets, created_at timestamptz, value int, status text);
-        create index on comments (ticket_id)
+        create index on comments (ticket_id);
+        create table likes (ticket_id int references tickets);
+        create index on likes (ticket_id)
     """,
     "docs/jobs.md": "create table tickets (id int primary key)",
     "docs/materialized-views.md": 'create table "TokenUsage" ("userId" text, tokens int)',
     "docs/partitions.md": """
         create table audit_logs (id int, created_at timestamptz, primary key (id, created_at));
         create table visits (id int, at date, primary key (id, at));
+        create table teams (id int primary key, since date not null); insert into teams values (1, '2026-01-05'), (2, '2026-03-05');
+        create table players (id int primary key, team int constraint in_team references teams);
+        insert into players values (1, 1), (2, 2), (3, null);
         insert into visits values (1, '2026-01-05'), (2, '2026-03-05');
         create table events (id int, at timestamptz, primary key (id, at)) partition by range (at);
         create table events_old partition of events for values from (minvalue) to ('2026-01-01 00:00+00')
@@ -61,7 +66,8 @@ TABLES = {
     "docs/retention.md": """
         create table request_logs (created_at timestamptz not null);
         create table tracked_errors (seen_at timestamptz not null, resolved boolean not null);
-        create table credit_ledger (id int primary key, user_id int, created_at timestamptz not null)
+        create table credit_ledger (id int primary key, user_id int, created_at timestamptz not null);
+        create table orders (id int primary key, created_at timestamptz not null)
     """,
 }
 INSTALLED = {"docs/monitoring.md": ["op.install_monitoring()"]}

@@ -49,8 +49,9 @@ def found(database: Database) -> dict[tuple[str, str], Finding]:
 
 FAULTS = """
     create schema "Büro";
-    create table people (id int primary key);
-    create table "Büro"."Akten" (id int primary key, person int constraint of references people, kind text);
+    create table people (id int primary key) with (autovacuum_enabled = off);
+    create table "Büro"."Akten" (id int primary key, person int constraint of references people, kind text)
+        with (autovacuum_enabled = off);
     insert into people select generate_series(1, 20000);
     insert into "Büro"."Akten" select n, n, 'kind ' || n from generate_series(1, 20000) n;
     create index one on "Büro"."Akten" (kind, id desc) where id > 3; create index two on "Büro"."Akten" (kind, id desc) where id > 3;

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.databases import Database
 
 WATCHER = "pgopt_watcher"
+READER = """"pgopt %s :x $pgopt$ $$ ' \\ "" end; create table public.injected (); --\""""
 
 
 @pytest.fixture
@@ -183,8 +184,9 @@ def test_invalid_objects_are_not_those_that_are_being_built(watched: Database) -
 
 def test_index_bloat_is_what_a_rebuild_gives_back(watched: Database) -> None:
     watched.run("""
-        create table t (id int primary key, same int); create index same on t (same);
-        create table fresh (id int primary key); create table never (id int primary key);
+        create table t (id int primary key, same int) with (autovacuum_enabled = off); create index same on t (same);
+        create table fresh (id int primary key) with (autovacuum_enabled = off);
+        create table never (id int primary key) with (autovacuum_enabled = off);
         insert into t select n, n % 3 from generate_series(1, 100000) n;
         insert into fresh select generate_series(1, 100000); insert into never select generate_series(1, 1000);
         delete from t where id % 2 = 0""")
@@ -201,7 +203,8 @@ def test_index_bloat_is_what_a_rebuild_gives_back(watched: Database) -> None:
 def test_table_bloat_is_what_was_deleted(watched: Database) -> None:
     text = "repeat('x', 100)"
     watched.run(f"""
-        create table t (id int, body text); create table fresh (id int, body text); create table never (id int);
+        create table t (id int, body text) with (autovacuum_enabled = off); create table never (id int);
+        create table fresh (id int, body text) with (autovacuum_enabled = off);
         insert into t select n, {text} from generate_series(1, 20000) n;
         insert into fresh select n, {text} from generate_series(1, 20000) n; insert into never values (1);
         delete from t where id % 2 = 0""")
@@ -322,49 +325,47 @@ def test_connections_and_cache_hit(watched: Database) -> None:
 
 
 @pytest.fixture
-def older(watched: Database) -> Database:
+def older(watched: Database) -> Iterator[Database]:
     """A database with the views as an older pgopt made them, which somebody else may read, too."""
     watched.run("""
         comment on function pgopt.slow_queries() is null; drop view pgopt.stale_views; drop function pgopt.stale_views();
         drop view pgopt.blocking; create view pgopt.blocking as select 1 as of_old""")
+    watched.run(f"drop role if exists {READER}")
     watched.run(
-        'create role "pgopt %s"; grant select on pgopt.blocking, pgopt.table_sizes to "pgopt %s" with grant option'
+        f"create role {READER}; grant select on pgopt.blocking, pgopt.table_sizes to {READER} with grant option;"
+        f"grant execute on function pgopt.index_bloat() to {READER}"
     )
-    watched.run('grant execute on function pgopt.index_bloat() to "pgopt %s"')
-    return watched
+    yield watched
+    watched.run(f"drop owned by {READER}; drop role {READER}")
 
 
 def test_views_of_an_older_pgopt_are_made_anew_once(older: Database) -> None:
-    try:
-        assert of(older, "slow_queries_state()", "state")
-        older.perform(InstallMonitoring())
-        assert seen(older, "blocking") == []
-        assert seen(older, "stale_views") == []
-        granted = older.rows(
-            "select table_name, is_grantable from information_schema.role_table_grants where grantee = 'pgopt %s' order by 1"
-        )
-        assert granted == [("blocking", "YES"), ("table_sizes", "YES")]
-        assert older.value("select has_function_privilege('pgopt %s', 'pgopt.index_bloat()', 'execute')")
-        before = older.value("select 'pgopt.blocking'::regclass::oid")
-        older.perform(InstallMonitoring())
-        assert older.value("select 'pgopt.blocking'::regclass::oid") == before
-        # they were there before this revision, and so they stay on its way down
-        older.perform(UninstallMonitoring())
-        assert seen(older, "blocking") == []
-        older.perform(UninstallMonitoring())
-        assert older.value("select to_regclass('pgopt.blocking')") is None
-    finally:
-        older.run('drop owned by "pgopt %s"; drop role "pgopt %s"')
+    assert of(older, "slow_queries_state()", "state")
+    older.perform(InstallMonitoring())
+    assert seen(older, "blocking") == []
+    assert seen(older, "stale_views") == []
+    granted = older.rows(
+        "select table_name, is_grantable from information_schema.role_table_grants where grantee ^@ 'pgopt %s' order by 1"
+    )
+    assert granted == [("blocking", "YES"), ("table_sizes", "YES")]
+    assert older.value(
+        "select has_function_privilege(oid, 'pgopt.index_bloat()', 'execute') from pg_roles where rolname ^@ 'pgopt %s'"
+    )
+    before = older.value("select 'pgopt.blocking'::regclass::oid")
+    older.perform(InstallMonitoring())
+    assert older.value("select 'pgopt.blocking'::regclass::oid") == before
+    # they were there before this revision, and so they stay on its way down
+    older.perform(UninstallMonitoring())
+    assert seen(older, "blocking") == []
+    older.perform(UninstallMonitoring())
+    assert older.value("select to_regclass('pgopt.blocking')") is None
 
 
 def test_what_rests_on_a_view_keeps_it_as_it_is(older: Database) -> None:
-    try:
-        older.run("create view mine as select * from pgopt.blocking")
-        with pytest.raises(StatementFailed, match="mine depends on view"):
-            older.perform(InstallMonitoring())
-        assert older.value("select of_old from mine") == 1
-    finally:
-        older.run('drop owned by "pgopt %s"; drop role "pgopt %s"')
+    older.run("create view mine as select * from pgopt.blocking")
+    with pytest.raises(StatementFailed, match="mine depends on view"):
+        older.perform(InstallMonitoring())
+    assert older.value("select of_old from mine") == 1
 
 
 def test_views_that_have_grown_old(watched: Database) -> None:

@@ -30,7 +30,8 @@ def loose(database: Database) -> Database:
     """A database with two bloated indexes, in other schemas and by names that must be quoted, and one that is not."""
     database.perform(InstallPgopt(1), InstallMonitoring())
     database.run("""
-        create schema "S x"; create table "S x"."T %s" (id int, n int); create table t (id int primary key);
+        create schema "S x"; create table "S x"."T %s" (id int, n int) with (autovacuum_enabled = off);
+        create table t (id int primary key) with (autovacuum_enabled = off);
         insert into "S x"."T %s" select n, n from generate_series(1, 20000) n; insert into t select generate_series(1, 20000);
         create index "Large %s" on "S x"."T %s" (id) with (fillfactor = 10);
         create index small on "S x"."T %s" (n) with (fillfactor = 20);

@@ -65,7 +65,9 @@ def run(database: Database, *statements: str) -> None:
 
 
 def test_between_any_two_is_what_was_done(pictured: Database) -> None:
-    pictured.run('create schema "S x"; create table "S x"."T %s" (id int primary key); create table quiet (id int)')
+    pictured.run(
+        'create schema "S x"; create table "S x"."T %s" (id int primary key) with (autovacuum_enabled = off); create table quiet (id int)'
+    )
     first = take(pictured)
     run(pictured, 'insert into "S x"."T %s" select generate_series(1, 1000)', 'delete from "S x"."T %s" where id > 900')
     second = take(pictured)
@@ -180,7 +182,8 @@ def test_bloat_is_there_with_the_views(pictured: Database) -> None:
     take(pictured)
     pictured.perform(InstallMonitoring())
     pictured.run(
-        "create table t (id int primary key); insert into t select generate_series(1, 20000); delete from t where id % 2 = 0"
+        "create table t (id int primary key) with (autovacuum_enabled = off);"
+        "insert into t select generate_series(1, 20000); delete from t where id % 2 = 0"
     )
     pictured.run("vacuum analyze t")
     last = take(pictured)

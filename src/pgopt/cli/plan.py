@@ -57,6 +57,7 @@ def plan(
 
 def run(config: Config, revisions: str, url: str | None = None) -> Preview:
     """Run the project's env.py as for a script, with all operations shown instead of written."""
+    _refuse_several(config)
     directory = ScriptDirectory.from_config(config)
     preview = Preview(env.read_url(url, "--url") if url else None)
     config.attributes[env.PREVIEW] = preview
@@ -69,6 +70,15 @@ def run(config: Config, revisions: str, url: str | None = None) -> Preview:
     with EnvironmentContext(config, directory, fn=look, **options):
         directory.run_env()
     return preview
+
+
+def _refuse_several(config: Config) -> None:
+    """Refuse Alembic's template for several databases before its env.py runs, which would empty the scripts of each."""
+    if several := config.get_main_option("databases"):
+        raise PgoptError(
+            f"env.py goes through several databases ({several}), and a preview is of one: give each a section of its own with"
+            " its own script_location, and say --name"
+        )
 
 
 def _look(preview: Preview, directory: ScriptDirectory, revisions: str, _: Any, context: MigrationContext) -> list[Any]:

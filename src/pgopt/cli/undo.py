@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from alembic.util import to_tuple
 
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
 from pgopt.errors import InvalidOperation
-from pgopt.plan.journal import DOWN, UNDOING, Journal, Revision, chain_of, stamped_revisions
+from pgopt.plan.journal import DOWN, UNDOING, Journal, Revision, chain_of, handed_over, stamped_revisions
 from pgopt.plan.surroundings import commit_if_shared
 
 if TYPE_CHECKING:
@@ -36,34 +37,49 @@ def undo(
 
 
 def run(config: Config, revision: str) -> Revision:
-    """Run the inverse of an interrupted revision through the project's env.py, and tell what was taken back."""
+    """Run the inverse of an interrupted revision through the project's env.py, and tell what was taken back.
+
+    Where env.py goes through several databases, it is taken back in each in which it was interrupted.
+    """
     directory = ScriptDirectory.from_config(config)
     script = directory.get_revision(revision)
     if script is None:
         raise InvalidOperation(f"there is no revision {revision!r}: say the one that was interrupted")
-    undone: list[Revision] = []
+    looked = Looked()
     options = {UNDOING: (script.revision, DOWN), "dont_mutate": True}
-    with EnvironmentContext(config, directory, fn=partial(_undo, script, undone), **options):
+    with EnvironmentContext(config, directory, fn=partial(_undo, script, looked), **options):
         directory.run_env()
-    if not undone:
-        raise InvalidOperation(
-            f"env.py ran no migrations, so revision {script.revision} is as it was: see its conditions"
-        )
-    return undone[0]
+    if looked.undone:
+        return looked.undone[0]
+    raise looked.refused or InvalidOperation(
+        f"env.py ran no migrations, so revision {script.revision} is as it was: see its conditions"
+    )
 
 
-def _undo(script: Script, undone: list[Revision], heads: Any, context: MigrationContext) -> list[Any]:  # noqa: ARG001
+@dataclass
+class Looked:
+    """What came of the databases that env.py went through, most often one."""
+
+    undone: list[Revision] = field(default_factory=list)
+    refused: InvalidOperation | None = None
+
+
+def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext) -> list[Any]:  # noqa: ARG001
     """Run the inverse; called by Alembic as what gives the steps, it gives none, so that nothing is stamped."""
-    interrupted = _interrupted(script, context)
+    try:
+        interrupted = _interrupted(script, context)
+    except InvalidOperation as error:
+        looked.refused = looked.refused or error
+        return []
     inverse = interrupted.opposite
     context.opts[UNDOING] = (inverse.id, inverse.direction)
     Journal.of(context, inverse).check()
     log.info("Undoing the %s of %s", interrupted.direction, interrupted.id)
     with context.begin_transaction(_per_migration=True):
-        getattr(script.module, inverse.direction)()
+        getattr(script.module, inverse.direction)(**handed_over())
         Journal.of(context, inverse).forget(inverse.id, down=inverse.direction == DOWN)
         commit_if_shared(context)
-    undone.append(interrupted)
+    looked.undone.append(interrupted)
     return []
 
 

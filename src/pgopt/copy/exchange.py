@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from pgopt.copy.changes import Changes
 from pgopt.copy.filling import Filling
-from pgopt.copy.move import Move, locks_on_parts, locks_on_views, rename_index
+from pgopt.copy.followers import Followers
+from pgopt.copy.incoming import add_foreign_key
+from pgopt.copy.move import Move, locks_on_parts, rename_index, watch_instead
 from pgopt.copy.shape import (
     GONE,
     QUALIFIED,
-    ForeignKey,
     Index,
     beside,
     foreign_keys_of,
@@ -50,14 +51,14 @@ class Exchange:
     """By which it is partitioned, in one of the forms."""
     index: Callable[[Index], Index]
     """Makes an index of the other form out of one that the table has."""
-    leave: Sequence[str] = ()
-    """Foreign keys of the table to itself that do not come along."""
     finish: Callable[[Catalog], Iterable[Composable]] = field(default=lambda _: ())
     """What else is said in the transaction of the swap."""
     also: Sequence[Lock] = ()
     """What that takes locks on."""
     keep: bool = True
     """Whether the table is kept beside the other and follows it, for the way back."""
+    instead: Sequence[Relation] = ()
+    """Partitions that materialized views read in the table's stead, where an interrupted run has left them so."""
 
     @property
     def target(self) -> str:
@@ -135,17 +136,19 @@ class Exchange:
         *,
         before: Sequence[Step] = (),
         then: Callable[[Catalog], Iterable[Composable]] = lambda _: (),
-    ) -> Step:
-        """Let the other one take the table's place, with all that belongs to it."""
-        return Step(
+    ) -> Iterator[Step]:
+        """Let the other one take the table's place, with all that belongs to it and the views that are built over it."""
+        followers = Followers.of(db, self.target, self._is_swapped, self.table, *self.instead)
+        yield from followers.steps(db)
+        yield Step(
             f"swap {self.table} for its copy",
-            partial(self._swap, then=then),
-            locks=self.swap_locks(db),
+            partial(self._swap, followers=followers, then=then),
+            locks=self.swap_locks(db, followers),
             done=self._is_swapped,
             before=[*self.follow(db), *before],
         )
 
-    def swap_locks(self, db: Catalog) -> list[Lock]:
+    def swap_locks(self, db: Catalog, followers: Followers) -> list[Lock]:
         """Give what is locked: views first, as those who read them do."""
         referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
         referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
@@ -153,18 +156,20 @@ class Exchange:
         roots = [self.table, *([there] if there else [])]
         tables = in_order(referencing, [*tree(db, self.table), *roots], referents)
         return [
-            *locks_on_views(db, self.table),
+            *followers.locks(db, *tables),
             *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tables),
             *self.also,
             *locks_on_parts(db, *roots),
         ]
 
-    def _swap(self, db: Catalog, then: Callable[[Catalog], Iterable[Composable]]) -> Iterator[Composable]:
+    def _swap(
+        self, db: Catalog, followers: Followers, then: Callable[[Catalog], Iterable[Composable]]
+    ) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
         yield self.changes.replay(None)
         yield from then(db)
         target = db.table(self.target, self.table.schema)
-        yield from self._take_place(db, target)
+        yield from self._take_place(db, target, followers)
         yield from self.changes.drop()
         new = replace(target, name=self.table.name)
         old = replace(self.table, name=self.aside)
@@ -174,10 +179,11 @@ class Exchange:
             yield self.changes_back.remember(new, old, self.key, ready=True)
         yield from self.finish(db)
 
-    def _take_place(self, db: Catalog, target: Relation) -> Iterator[Composable]:
+    def _take_place(self, db: Catalog, target: Relation, followers: Followers) -> Iterator[Composable]:
+        followers.refuse_others(db)
+        views = followers.exchanged(db)
         move = Move(db, self.table, target, self.aside)
-        # others' may be called the same
-        own = [key for key in move.foreign_keys if not (key.name in self.leave and key.referent == self.table.oid)]
+        yield from views.take_places()
         yield from move.take()
         for key in move.foreign_keys:
             yield sql("alter table {} drop constraint {}", move.aside, ident(key.name))
@@ -185,13 +191,8 @@ class Exchange:
             yield rename_index(self.table, index.name, beside(index.name, self.aside_form))
             yield rename_index(self.table, beside(index.name, self.form), index.name)
         yield from move.give()
-        for key in own:
-            yield from _add_foreign_key(db, key, self.table, target)
-
-
-def _add_foreign_key(db: Catalog, key: ForeignKey, source: Relation, target: Relation) -> Iterator[Composable]:
-    """Add a foreign key for new rows; before 18 to each partition, which the parent adopts when they are valid."""
-    leaves = [each for each in db.descendants(target) if each.kind == "r"]
-    tables = [leaf.ident for leaf in leaves] if target.partitioned and db.version < 180000 else [source.ident]
-    for table in tables:
-        yield sql("alter table {} add constraint {} {} not valid", table, ident(key.name), verbatim(key.definition))
+        yield from views.give()
+        yield watch_instead(self.table, target)
+        new = replace(target, name=self.table.name)
+        for key in move.foreign_keys:
+            yield from add_foreign_key(db, new, key.name, key.definition, key.comment)

@@ -143,9 +143,11 @@ class Layout:
         for suffix, lower, upper in rows:
             yield self.name(db, suffix), range_of(lower, upper)
 
-    def first(self, db: Catalog) -> Iterator[tuple[str, Composable]]:
-        """Give the partitions of a table that has no rows yet, by name and bounds."""
-        yield from self._bounds(db, None, None)
+    def first(
+        self, db: Catalog, least: str | None = None, greatest: str | None = None
+    ) -> Iterator[tuple[str, Composable]]:
+        """Give the partitions of a table that has no rows yet, for keys that will come, by name and bounds."""
+        yield from self._bounds(db, least, greatest)
         if self.default:
             yield self.name(db, "default"), verbatim("default")
 
@@ -192,7 +194,7 @@ class Layout:
         )
         if len(rows) > MOST:
             raise InvalidOperation(
-                f"{self.table} has rows from {first} to {last}, which is more than {MOST} partitions: say start=, before which all"
+                f"{self.table} has rows from {first} to {last or 'now'}, which is more than {MOST} partitions: say start=, before which all"
                 " rows share one, or a longer period"
             )
         for suffix, lower, upper in rows:

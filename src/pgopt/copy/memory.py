@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from pgopt.copy.incoming import add, drop, remembered
 from pgopt.copy.shape import (
     QUALIFIED,
     Index,
@@ -14,7 +15,7 @@ from pgopt.copy.shape import (
 )
 from pgopt.errors import InvalidOperation
 from pgopt.server.locks import Lock, Mode
-from pgopt.server.quoting import ident, literal, sql, verbatim
+from pgopt.server.quoting import literal, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,18 +39,7 @@ def was(db: Catalog, table: Relation, column: str) -> dict[str, Any]:
     return {
         "keys": keys,
         "key": db.key_of(table),
-        "incoming": [
-            {
-                "schema": key.schema,
-                "table": key.table,
-                "name": key.name,
-                "definition": key.definition,
-                "columns": list(key.columns),
-                "referent_columns": list(key.referent_columns),
-                "match": key.match,
-            }
-            for key in incoming
-        ],
+        "incoming": [remembered(key) for key in incoming],
         "storage": storage_of(db, table),
     }
 
@@ -129,18 +119,27 @@ class Memory:
             ),
         )
 
-    def locks_on_incoming(self, table: Relation) -> list[Lock]:
-        """Give the locks on the tables that get foreign keys back, beside the table itself."""
+    def locks_on_incoming(self, db: Catalog, table: Relation) -> list[Lock]:
+        """Give the locks on the tables that get foreign keys back, beside the table itself and those that refer to it now."""
+        others = [(table.name, table.schema), *((key.table, key.schema) for key in foreign_keys_to(db, table))]
         names = [(key["table"], key["schema"]) for key in self.was["incoming"]]
-        return [Lock(Mode.SHARE_ROW_EXCLUSIVE, *name) for name in names if name != (table.name, table.schema)]
+        return [Lock(Mode.SHARE_ROW_EXCLUSIVE, *name) for name in names if name not in others]
 
-    def give_back(self, db: Catalog, *, table: Relation) -> Iterator[Composable]:  # noqa: ARG002
+    def widen(self, db: Catalog) -> Iterator[Composable]:
+        """Let foreign keys refer to the partitions' column, too, where that is wanted."""
+        for key in self.was["incoming"]:
+            if "widened" in key:
+                yield from add(db, key, key["widened"])
+
+    def drop_widened(self, db: Catalog) -> Iterator[Composable]:
+        """Drop those again, as far as they are there."""
+        for key in self.was["incoming"]:
+            owner = db.relation(key["table"], key["schema"])
+            if "widened" in key and owner is not None and db.constraint(owner, key["name"]) is not None:
+                yield from drop([key])
+
+    def give_back(self, db: Catalog, *, table: Relation) -> Iterator[Composable]:
         """Give back what was dropped for the partitions' sake, and forget."""
         for key in self.was["incoming"]:
-            yield sql(
-                "alter table {} add constraint {} {} not valid",
-                ident(key["schema"], key["table"]),
-                ident(key["name"]),
-                verbatim(key["definition"]),
-            )
+            yield from add(db, key, key["definition"])
         yield sql("delete from pgopt.partitioned where relation = {}::oid", literal(table.oid))

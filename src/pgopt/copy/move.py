@@ -65,6 +65,30 @@ def rename_index(table: Relation, name: str, new: str) -> Composable:
     return sql("alter index {} rename to {}", ident(table.schema, name), ident(new))
 
 
+def watch_instead(table: Relation, successor: Relation) -> Composable:
+    """Let changes be noted for materialized views on what has taken the place of a table, or on its new partitions."""
+    return sql("select pgopt.watch_instead({}::oid, {}::oid)", literal(table.oid), literal(successor.oid))
+
+
+def is_watched(db: Catalog, table: Relation) -> bool:
+    """Whether changes of a table are noted for materialized views."""
+    watched = "select exists (select from pgopt.source where source = {}::oid)"
+    return bool(db.session.value(sql(watched, literal(table.oid))))
+
+
+def locks_on_watched(db: Catalog, part: Relation, name: str) -> list[Lock]:
+    """Give the locks on the table that has the name of a partition's, where changes of the partition are noted alone."""
+    if not is_watched(db, part):
+        return []
+    tables = tree(db, db.table(name, part.schema))
+    # on a run that goes on the partition is one of them, and has its trigger
+    return [
+        Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema)
+        for each in tables
+        if each.oid != part.oid or len(tables) == 1
+    ]
+
+
 def locks_on_views(db: Catalog, table: Relation) -> list[Lock]:
     """Give the locks on the views that read a table: to be taken before the table's, as those who read them do."""
     rows = db.session.rows(

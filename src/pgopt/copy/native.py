@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def by_of(db: Catalog, table: Relation) -> dict[str, Any]:
     """Read it, or refuse a table that is partitioned in a way of which pgopt makes no partitions."""
     key = db.partition_key(table)
-    if len(key) != 1 or key[0] is None or not _is_range(db, table):
+    if len(key) != 1 or key[0] is None or db.partition_strategy(table) != "r":
         raise InvalidOperation(f"{table} is not partitioned by ranges of one column: only those go on by themselves")
     column = db.column(table, key[0])
     ways = [way.said(column.type) for way in _ways(db, table, column.name, column.type)]
@@ -34,11 +34,6 @@ def by_of(db: Catalog, table: Relation) -> dict[str, Any]:
         )
     said: dict[str, Any] = json.loads(found)
     return said
-
-
-def _is_range(db: Catalog, table: Relation) -> bool:
-    strategy = "select partstrat = 'r' from pg_partitioned_table where partrelid = {}"
-    return bool(db.session.value(sql(strategy, literal(table.oid))))
 
 
 def _ways(db: Catalog, table: Relation, column: str, type_: str) -> Iterator[Partitioning]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pgopt.copy.changes import Changes
+from pgopt.copy.followers import left_on
 from pgopt.copy.shape import (
     GONE,
     PACKAGE,
@@ -24,7 +25,7 @@ from pgopt.errors import InvalidOperation
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
-from pgopt.server.quoting import ident, literal, render, sql, verbatim
+from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,6 +52,37 @@ def obstacles(db: Catalog, table: Relation, column: str) -> Iterator[str]:
     yield from (said for (said,) in db.session.rows(found))
 
 
+def published(db: Catalog, table: Relation, column: str, *, publish: bool, copied: bool) -> Iterator[str]:
+    """Give what of its publications stands against another table taking the place of one, whose rows are copied or not."""
+    said = {"publish": publish, "copied": copied, "table": table.oid, "column": column}
+    found = query("published", PACKAGE, **{name: literal(value) for name, value in said.items()})
+    yield from (said for (said,) in db.session.rows(found))
+
+
+def publications(db: Catalog, table: Relation) -> list[str]:
+    """Give the publications that name a table, or all of its schema or database."""
+    return [name for (name,) in db.session.rows(sql(_PUBLISHED_BY, literal(table.schema), literal(table.name)))]
+
+
+def reading_partitions(db: Catalog, table: Relation, following: Sequence[Relation]) -> Iterator[str]:
+    """Give the views that read a partition itself, which will be gone, beside those that follow the table."""
+    parts = db.descendants(table)
+    known = [each.oid for each in (*following, *left_on(db, *parts))]
+    rows = db.session.rows(sql(_READING, literal([each.oid for each in parts]), literal(known)))
+    yield from (f"{view} reads {part} itself, which will be gone: drop it first" for view, part in rows)
+
+
+_PUBLISHED_BY = "select pubname from pg_publication_tables where (schemaname, tablename) = ({}, {}) order by 1"
+_READING = """
+select distinct v.oid::regclass::text, d.refobjid::regclass::text
+from pg_depend d
+join pg_rewrite r on d.classid = 'pg_rewrite'::regclass and r.oid = d.objid
+join pg_class v on v.oid = r.ev_class
+where d.refclassid = 'pg_class'::regclass and d.refobjid = any({}::oid[]) and v.oid <> all({}::oid[])
+order by 1, 2
+"""
+
+
 # -- after the swap ------------------------------------------------------------------------------------------------------
 
 
@@ -64,7 +96,7 @@ def settle_foreign_keys(name: str, schema: str | None) -> Iterator[Step]:
         f"see that the foreign keys of {name} hold",
         [],
         done=lambda db: not found(db, "unsettled"),
-        clear=lambda db: (_validate(*key) for key in found(db, "unsettled")),
+        clear=lambda db: (_validate(db, *key) for key in found(db, "unsettled")),
     )
     yield Step(
         f"see that {name} has the foreign keys of its partitions",
@@ -80,30 +112,33 @@ def unsettled_foreign_keys(db: Catalog, table: Relation) -> Iterator[Step]:
     yield from (step for step in steps if step.done is not None and not step.done(db))
 
 
-def _validate(name: str, owner: str, schema: str, referent: str, referent_schema: str) -> Step:
+def _validate(db: Catalog, name: str, owner: int, referent: int) -> Step:
+    table, other = db.by_oid(owner), db.by_oid(referent)
+    tables = tree(db, table)
+    modes = {each.oid: Mode.ACCESS_SHARE for each in tree(db, other)} | {other.oid: Mode.ROW_SHARE}
+    modes |= {each.oid: Mode.SHARE_UPDATE_EXCLUSIVE for each in tables}
     return Step(
-        f"check the rows of {owner} against {name}",
-        sql("alter table {} validate constraint {}", ident(schema, owner), ident(name)),
+        f"check the rows of {table.name} against {name}",
+        sql("alter table {} validate constraint {}", table.ident, ident(name)),
         locks=[
-            Lock(Mode.SHARE_UPDATE_EXCLUSIVE, owner, schema),
-            *(
-                [Lock(Mode.ROW_SHARE, referent, referent_schema)]
-                if (referent, referent_schema) != (owner, schema)
-                else []
-            ),
+            Lock(modes[each.oid], each.name, each.schema, by_statement=not db.may_lock(each))
+            for each in in_order(tables, [], tree(db, other))
         ],
     )
 
 
-def _adopt(db: Catalog, table: Relation, name: str, definition: str, referent: int) -> Step:
+def _adopt(db: Catalog, table: Relation, name: str, definition: str, referent: int, comment: str | None) -> Step:
     """Add a foreign key to a partitioned table whose partitions have it: that scans nothing."""
-    referents = tree(db, db.by_oid(referent))
+    referents, constraint = tree(db, db.by_oid(referent)), ident(name)
+    said = [sql("comment on constraint {} on {} is {}", constraint, table.ident, literal(comment))] if comment else []
+    modes = {each.oid: Mode.SHARE_ROW_EXCLUSIVE for each in tree(db, table)}
+    modes |= {each.oid: Mode.ACCESS_EXCLUSIVE for each in referents}
     return Step(
         f"add {name} to {table}, which adopts those of its partitions",
-        sql("alter table {} add constraint {} {}", table.ident, ident(name), verbatim(definition)),
+        [sql("alter table {} add constraint {} {}", table.ident, constraint, verbatim(definition)), *said],
         locks=[
-            *(Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema) for each in tree(db, table)),
-            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in referents),
+            Lock(modes[each.oid], each.name, each.schema, by_statement=not db.may_lock(each))
+            for each in in_order(tree(db, table), [], referents)
         ],
     )
 
@@ -211,19 +246,26 @@ def _drop(db: Catalog, table: Relation, form: str) -> Step:
         yield from changes.drop()
         if form != GONE:
             yield sql("delete from pgopt.copy where source = {}::oid", literal(table.oid))
+        if left:
+            yield sql("drop materialized view {}", joined(each.ident for each in left))
         yield sql("drop table if exists {}", ident(table.schema, name))
 
     there = db.relation(name, table.schema)
     dropped = tree(db, there) if there else []
+    left = left_on(db, *dropped)
     return Step(
         f"drop {name}",
         statements,
         locks=[
+            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in left),
             *(
                 Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema)
                 for each in in_order((), [*changes.watched(db), *dropped], ())
             ),
-            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(*dropped)),
+            *(
+                Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True)
+                for each in db.indexes_on(*dropped, *left)
+            ),
         ],
     )
 

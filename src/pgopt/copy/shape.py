@@ -117,11 +117,7 @@ class ForeignKey:
     referent_columns: Sequence[str]
     columns: Sequence[str]
     match: str
-
-    @property
-    def ident(self) -> Composable:
-        """The quoted name of the table that has it."""
-        return ident(self.schema, self.table)
+    comment: str | None
 
 
 def foreign_keys_of(db: Catalog, table: Relation) -> list[ForeignKey]:
@@ -181,11 +177,12 @@ def stored_columns(db: Catalog, table: Relation) -> list[str]:
 
 def _insert(definition: str, column: str) -> str:
     """Put a column at the end of the first list in parentheses."""
-    end = _closing(definition)
+    end = closing(definition)
     return f"{definition[:end]}, {render(ident(column))}{definition[end:]}"
 
 
-def _closing(text: str) -> int:
+def closing(text: str) -> int:
+    """Tell where the first parenthesis of a text is closed."""
     depth, quote = 0, ""
     for place, char in enumerate(text):
         if quote:

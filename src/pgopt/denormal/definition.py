@@ -138,8 +138,12 @@ class Definition:
 
     @property
     def number(self) -> Composable:
-        """The number by which its advisory locks are told from others'."""
-        return literal(int(self.tag[:7], 16))
+        """The number by which advisory locks on a key of the target are told from others'.
+
+        It is one for all that is kept by this key: a row that one definition has locked could not be waited for by whoever holds
+        the key for another.
+        """
+        return literal(int(tag_of(self.target, [key.target for key in self.on])[:7], 16))
 
     # -- pieces of SQL; `t` is a row of the target, `r` one of the source ----------------------------------------------------
 

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from pgopt.copy.by import Partitioning
+from pgopt.copy.pieces import refuse_split
+from pgopt.copy.shape import tree
 from pgopt.errors import InvalidOperation
+from pgopt.operations import archive_partitions
 from pgopt.operations.base import StateOperation, operation, other
 from pgopt.operations.retention import regclass
 from pgopt.plan.step import DrainStep, Step
@@ -31,6 +35,10 @@ class ArchiveOperation(StateOperation):
     name: str | None = None
     _: KW_ONLY
     parameters: Mapping[str, Any] | None = None
+    by: Partitioning | None = None
+    premake: int = 3
+    start: str | None = None
+    widen_keys: bool = False
     rows: Literal["restore", "leave"] | None = None
     archive_schema: str | None = None
     schema: str | None = None
@@ -39,6 +47,10 @@ class ArchiveOperation(StateOperation):
         check_name(self.archive_name, f"the archive of {self.table}")
         if self.rows not in (None, "restore", "leave"):
             raise InvalidOperation(f"rows={self.rows!r} of the archive of {self.table}: say 'restore' or 'leave'")
+        if self.by is not None and not isinstance(self.by, Partitioning):
+            raise InvalidOperation(
+                f"by={self.by!r} of the archive of {self.table}: say Monthly('created_at'), or another such"
+            )
 
     @property
     def title(self) -> str:
@@ -52,7 +64,7 @@ class ArchiveOperation(StateOperation):
 
     def place(self, table: Relation) -> Relation:
         """The archive as it is to be, whether it is there or not."""
-        return Relation(0, self.archive_schema or table.schema, self.archive_name, "r")
+        return Relation(0, self.archive_schema or table.schema, self.archive_name, "p" if self.by else "r")
 
     def there(self, db: Catalog, table: Relation) -> Relation | None:
         """Look the archive up, and refuse one that is something else."""
@@ -61,8 +73,12 @@ class ArchiveOperation(StateOperation):
         found = db.relation(place.name, place.schema)
         if found is None:
             return None
-        if found.kind != "r":
-            raise InvalidOperation(f"there is another {found}, which is no plain table: choose another name")
+        if found.kind != place.kind:
+            raise InvalidOperation(
+                f"there is another {found}, which is no {'partitioned' if self.by else 'plain'} table: choose another name"
+            )
+        if self.by is not None and not archive_partitions.is_so(db, found, archive_partitions.said(db, table, self.by)):
+            raise InvalidOperation(f"there is another {found}, which has other partitions: choose another name")
         if differ := differences(db, table, found):
             raise InvalidOperation(f"there is another {found}: {'; '.join(differ)}")
         return found
@@ -74,13 +90,16 @@ class CreateArchiveTable(ArchiveOperation):
 
     It has no defaults, no foreign keys and no other indexes; generated columns are plain ones there, so that they keep what
     they were. ``parameters`` are its storage parameters. ``rows`` says what becomes of its rows on the way back. Takes ACCESS
-    SHARE on the table for an instant. For an archive in partitions make it with `create_partitioned_table`. Needs
-    `install_pgopt`::
+    SHARE on the table for an instant. With ``by`` it is partitioned: from the oldest row on, with ``premake`` partitions ahead,
+    to which ``pgopt.maintain_partitions()`` adds, and a default, so that no row ever lacks a place; rows before ``start``
+    share one. To find the oldest row it reads the table, unless an index begins with the column. The key must
+    contain the column; ``widen_keys=True`` adds it in the archive. Needs `install_pgopt`::
 
         op.create_archive_table("credit_ledger", "credit_ledger_archive", parameters={"autovacuum_freeze_min_age": 0})
         op.create_retention_policy(
             "credit_ledger", column="created_at", keep="6 months", action="archive", archive_to="credit_ledger_archive"
         )
+        op.create_archive_table("audit_logs", by=Monthly("created_at"), widen_keys=True)
     """
 
     def reverse(self) -> DropArchiveTable:
@@ -93,7 +112,8 @@ class CreateArchiveTable(ArchiveOperation):
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
-        self.there(db, table)
+        if self.there(db, table) is None:
+            self._key(db, table)
         yield Step(
             f"create {self.place(table)} like {table}",
             lambda db: self._create(db, table),
@@ -101,13 +121,24 @@ class CreateArchiveTable(ArchiveOperation):
             done=lambda db: self.there(db, table) is not None,
         )
 
+    def _key(self, db: Catalog, table: Relation) -> Sequence[str] | None:
+        if self.by is None:
+            return db.key_of(table)
+        archive_partitions.said(db, table, self.by)
+        return archive_partitions.key_of_archive(db, table, self.by, widen=self.widen_keys)
+
     def _create(self, db: Catalog, table: Relation) -> Iterator[Composable]:
-        key = db.key_of(table)
+        key = self._key(db, table)
         parts = [sql("like {} including compression including storage", table.ident)]
         if key is not None:
             parts.append(sql("primary key ({})", joined(map(ident, key))))
         given = sql(" with ({})", options(self.parameters)) if self.parameters else sql("")
-        yield sql("create table {} ({}){}", self.place(table).ident, joined(parts), given)
+        how = sql(" partition by {}", self.by.clause()) if self.by else given
+        yield sql("create table {} ({}){}", self.place(table).ident, joined(parts), how)
+        if self.by is not None:
+            archive = db.table(self.archive_name, self.place(table).schema)
+            layout = archive_partitions.layout(db, table, archive, self.by, self.premake, self.start)
+            yield from archive_partitions.create(db, table, layout, given)
 
 
 @operation("drop_archive_table")
@@ -134,37 +165,40 @@ class DropArchiveTable(ArchiveOperation):
             if self.rows == "leave":
                 return
             self._refuse_rows(archive)
-            yield self._restore(db, table, archive)
+            for part in db.partitions(archive) or [archive]:
+                yield self._restore(db, table, archive, part)
+        refuse_split(db, archive)
+        tables = tree(db, archive)
         yield Step(
             f"drop {archive}",
             lambda db: self._drop(db, archive),
             locks=[
-                Lock(Mode.ACCESS_EXCLUSIVE, archive.name, archive.schema),
+                *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tables),
                 *(
                     Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True)
-                    for each in db.indexes_on(archive)
+                    for each in db.indexes_on(*tables)
                 ),
             ],
             done=lambda db: db.relation(archive.name, archive.schema) is None,
         )
 
-    def _restore(self, db: Catalog, table: Relation, archive: Relation) -> DrainStep:
+    def _restore(self, db: Catalog, table: Relation, archive: Relation, part: Relation) -> DrainStep:
         """Move the rows back; what somebody holds meanwhile is found when the table is locked."""
         referents = sorted(
             {each.referent for each in db.foreign_keys(table) if each.referent is not None} - {table.oid}
         )
         return DrainStep(
-            f"move the rows of {archive} back to {table}",
+            f"move the rows of {part} back to {table}",
             lambda most: sql(
                 "select moved from pgopt.restore_rows({}, {}, {}, 'true', pgopt.written_path(), {})",
                 regclass(table),
                 regclass(archive),
-                regclass(archive),
+                regclass(part),
                 literal(most),
             ),
-            archive,
+            part,
             locks=[
-                *(Lock(Mode.ROW_EXCLUSIVE, each.name, each.schema) for each in (archive, table, *db.partitions(table))),
+                *(Lock(Mode.ROW_EXCLUSIVE, each.name, each.schema) for each in (*tree(db, archive), *tree(db, table))),
                 *(Lock(Mode.ROW_SHARE, each.name, each.schema) for each in map(db.by_oid, referents)),
             ],
             enough=0,
@@ -175,6 +209,8 @@ class DropArchiveTable(ArchiveOperation):
         if _has_rows(db, archive):
             self._refuse_rows(archive)
             raise InvalidOperation(f"{archive} has new rows: run it again")
+        if archive.partitioned:
+            yield sql("delete from pgopt.partitioned where relation = {}::oid", literal(archive.oid))
         yield sql("drop table {}", archive.ident)
 
     def _refuse_rows(self, archive: Relation) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pgopt.copy.by import ListOf, list_of, range_of
-from pgopt.copy.move import Move, locks_on_parts, locks_on_views, rename_index
+from pgopt.copy.followers import Followers, clear_left, first_of_each
+from pgopt.copy.incoming import drop
+from pgopt.copy.memory import Memory
+from pgopt.copy.move import Move, is_watched, locks_on_parts, locks_on_watched, rename_index, watch_instead
 from pgopt.copy.shape import (
     GONE,
     PACKAGE,
@@ -24,6 +28,7 @@ from pgopt.copy.shape import (
     proof_of,
     tree,
 )
+from pgopt.copy.views_beside import exchange_locks
 from pgopt.errors import InvalidOperation
 from pgopt.operations import index_steps
 from pgopt.plan.step import Step
@@ -32,12 +37,11 @@ from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from psycopg.sql import Composable
 
     from pgopt.copy.layout import Layout
-    from pgopt.copy.memory import Memory
     from pgopt.plan.step import AnyStep
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import Relation
@@ -85,8 +89,8 @@ class Attachment:
             return sql("{} in ({})", column, joined(map(literal, values)))
         return sql("{} < {}", column, literal(self.bound))
 
-    def steps(self, db: Catalog) -> Iterator[AnyStep]:
-        """Give the steps that make the table the first partition of a new one."""
+    def steps(self, db: Catalog, before: Sequence[Step] = ()) -> Iterator[AnyStep]:
+        """Give the steps that make the table the first partition of a new one, with those that come just before the last."""
         proof, table = proof_of(self.table), self.table
         yield Step(
             f"take the bound that comes near from {table}",
@@ -127,9 +131,15 @@ class Attachment:
             locks=[Lock(Mode.ACCESS_SHARE, table.name, table.schema)],
             done=lambda db: db.relation(self.layout.parent, table.schema) is not None,
         )
+        yield from before
+        followers = _followers(db, table, table)
         yield Step(
-            f"attach {table} to the partitioned one", self._attach, locks=self._locks(db), done=self._is_attached
+            f"attach {table} to the partitioned one",
+            partial(self._attach, followers=followers),
+            locks=self._locks(db, followers),
+            done=self._is_attached,
         )
+        yield from _build_views(db, followers, table)
 
     def _first(self) -> str:
         if isinstance(self.layout.by, ListOf):
@@ -167,18 +177,16 @@ class Attachment:
         """Give the names of the indexes that were built for the partition alone."""
         return {beside(index.name, PART) for index in indexes_of(db, self.table)}
 
-    def _locks(self, db: Catalog) -> list[Lock]:
+    def _locks(self, db: Catalog, followers: Followers) -> list[Lock]:
         referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
         referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
         column = self.layout.by.column
         dropped = {index.name for index in indexes_of(db, self.table) if index.widened(column) != index}
+        tables = in_order(referencing, [self.table], referents)
         return [
-            *locks_on_views(db, self.table),
+            *followers.locks_of_definition(db, *tables),
             # the triggers by which the partition's foreign keys are looked after there are dropped: its parent has them
-            *(
-                Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema)
-                for each in in_order(referencing, [self.table], referents)
-            ),
+            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tables),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in dropped else lock
                 for lock in locks_on_parts(db, self.table)
@@ -189,16 +197,17 @@ class Attachment:
         there = db.relation(self.table.name, self.table.schema)
         return there is None or there.oid != self.table.oid
 
-    def _attach(self, db: Catalog) -> Iterator[Composable]:
+    def _attach(self, db: Catalog, followers: Followers) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
+        followers.refuse_others(db)
         table, column = self.table, self.layout.by.column
         parent = db.table(self.layout.parent, table.schema)
         partition = self.layout.name(db, "history")
         spare = self._spare(db)
         indexes = [index for index in indexes_of(db, table) if index.name not in spare]
-        for key in self.memory.was["incoming"]:
-            yield sql("alter table {} drop constraint {}", ident(key["schema"], key["table"]), ident(key["name"]))
+        yield from drop(self.memory.was["incoming"])
         move = Move(db, table, parent, partition)
+        texts = followers.texts(db)
         yield from move.take()
         for index in indexes:
             new = index.widened(column)
@@ -212,6 +221,8 @@ class Attachment:
             yield rename_index(table, beside(index.name, PARTED), index.name)
         for key in move.foreign_keys:
             yield sql("alter table {} add constraint {} {}", parent.ident, ident(key.name), verbatim(key.definition))
+            if key.comment is not None:
+                yield sql("comment on constraint {} on {} is {}", ident(key.name), parent.ident, literal(key.comment))
         yield from move.give()
         bound = (
             list_of(next(iter(self.layout.by.values.values())))
@@ -219,8 +230,13 @@ class Attachment:
             else range_of(None, self.bound)
         )
         yield sql("alter table {} attach partition {} {}", table.ident, move.aside, bound)
+        yield from self.memory.widen(db)
         yield sql("delete from pgopt.partitioned where relation = {}::oid", literal(table.oid))
-        yield self.memory.write(parent, plain=table.oid, attached=True)
+        yield watch_instead(table, parent)
+        yield from followers.define_all(db, texts)
+        views = {"views": [view.oid for view in followers.views]} if followers.views else {}
+        memory = replace(self.memory, was={**self.memory.was, **views})
+        yield memory.write(parent, plain=table.oid, attached=True)
 
 
 def _drop_index(index: Index, table: Composable, of: Relation, name: str | None = None) -> Composable:
@@ -249,6 +265,60 @@ def drop_spare_indexes(db: Catalog, table: Relation, names: list[str], form: str
         there = db.index(beside(name, form), table.schema)
         if there is not None and there.table == table.oid and there.constraint is None and there.parent is None:
             yield index_steps.drop(there.name, table)
+
+
+# -- materialized views, which still read the partition after the swap: only then are its rows in the partitioned table ----
+
+
+def read_instead(db: Catalog, memory: Memory) -> list[Relation]:
+    """Give the partition that materialized views still read in the table's stead, because a run was interrupted."""
+    if not memory.was.get("views") or memory.plain is None or not db.is_there(memory.plain):
+        return []
+    return [db.by_oid(memory.plain)]
+
+
+def settle_views(db: Catalog, table: Relation, partition: Relation) -> Iterator[Step]:
+    """Give the steps that an interrupted run has left to do."""
+    memory = Memory.of(db, table)
+    if memory is None or not read_instead(db, memory):
+        yield clear_left(table.name, table.schema)
+        return
+    yield from _build_views(db, _followers(db, table, partition, memory.was["views"]), partition)
+
+
+def _followers(db: Catalog, table: Relation, source: Relation, among: list[int] | None = None) -> Followers:
+    def over(db: Catalog) -> bool:
+        there = db.relation(table.name, table.schema)
+        memory = Memory.of(db, there) if there is not None and there.oid != source.oid else None
+        return memory is not None and not memory.was.get("views")
+
+    found = Followers.of(db, table.name, over, source)
+    return found if among is None else replace(found, views=[each for each in found.views if each.oid in among])
+
+
+def _build_views(db: Catalog, followers: Followers, partition: Relation) -> Iterator[Step]:
+    """Fill the views that are defined over the table, and let them take the places of the old ones."""
+    if not followers.views:
+        return
+    table, schema = followers.target, partition.schema
+    yield from followers.fill(db)
+
+    def statements(db: Catalog) -> Iterator[Composable]:
+        yield verbatim(QUALIFIED)
+        exchanged = followers.exchanged(db)
+        yield from exchanged.take_places()
+        yield from exchanged.give()
+        parent = db.table(table, schema)
+        yield watch_instead(partition, parent)
+        yield sql("update pgopt.partitioned set was = was - 'views' where relation = {}::oid", literal(parent.oid))
+
+    watched = locks_on_watched(db, partition, table)
+    yield Step(
+        f"swap {', '.join(map(str, followers.views))} for those that read the partitioned {table}",
+        statements,
+        locks=[*first_of_each(exchange_locks(db, followers.views), watched), *watched],
+        done=followers.over,
+    )
 
 
 # -- the way back --------------------------------------------------------------------------------------------------------
@@ -287,10 +357,12 @@ class Detachment:
             if (old := self.memory.narrowed(index)) != index:
                 name = beside(index.name, PARTED)
                 yield index_steps.build_by(old.create_concurrently(name, self.partition.ident), name, self.partition)
+        followers = Followers.of(db, self.partition.name, self._is_back, self.table)
+        yield from followers.steps(db)
         yield Step(
             f"take {self.partition} out of {self.table}, in its place",
-            self._detach,
-            locks=self._locks(db),
+            partial(self._detach, followers=followers),
+            locks=self._locks(db, followers),
             done=self._is_back,
         )
 
@@ -298,43 +370,45 @@ class Detachment:
         there = db.relation(self.table.name, self.table.schema)
         return there is None or there.oid == self.partition.oid
 
-    def _locks(self, db: Catalog) -> list[Lock]:
+    def _locks(self, db: Catalog, followers: Followers) -> list[Lock]:
         referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
         referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
         # those who write to a partition itself wait, too: it has no rows, and must not get any; with a foreign key of the
-        # table goes that of each partition
-        locks = dict.fromkeys(
-            (each.oid for each in self._others(db)), Mode.ACCESS_EXCLUSIVE if referents else Mode.SHARE
-        )
+        # table, or one to it, goes that of each partition, and so does what notes changes for materialized views
+        all_change = referents or referencing or is_watched(db, self.table)
+        mode = Mode.ACCESS_EXCLUSIVE if all_change else Mode.SHARE
+        locks = dict.fromkeys((each.oid for each in self._others(db)), mode)
         default = db.session.value(
             sql("select partdefid::int8 from pg_partitioned_table where partrelid = {}", literal(self.table.oid))
         )
         alone = (self.table.oid, self.partition.oid, default, *(each.oid for each in (*referents, *referencing)))
         locks |= dict.fromkeys(alone, Mode.ACCESS_EXCLUSIVE)
         parts = {self._part_of(db, index) for index in indexes_of(db, self.table)}
+        tables = in_order(referencing, tree(db, self.table), referents)
         return [
-            *locks_on_views(db, self.table),
-            *(
-                Lock(locks[each.oid], each.name, each.schema)
-                for each in in_order(referencing, tree(db, self.table), referents)
-            ),
-            *self.memory.locks_on_incoming(self.table),
+            *followers.locks(db, *tables),
+            *(Lock(locks[each.oid], each.name, each.schema) for each in tables),
+            *self.memory.locks_on_incoming(db, self.table),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in parts else lock
                 for lock in locks_on_parts(db, self.table, self.partition)
             ),
         ]
 
-    def _detach(self, db: Catalog) -> Iterator[Composable]:
+    def _detach(self, db: Catalog, followers: Followers) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
+        followers.refuse_others(db)
         others = [Lock(Mode.SHARE, each.name, each.schema) for each in self._others(db)]
         yield from lock_tables(others)
         if self.others_have_rows(db):
             raise InvalidOperation(
                 f"rows came to other partitions of {self.table} than {self.partition}: run again, they are copied then"
             )
+        yield from self.memory.drop_widened(db)
         move = Move(db, self.table, self.partition, beside(self.table.name, GONE))
         parts = {index.name: self._part_of(db, index) for index in move.indexes}
+        views = followers.exchanged(db)
+        yield from views.take_places()
         yield from move.take()
         yield sql("alter table {} detach partition {}", move.aside, self.partition.ident)
         for key in move.foreign_keys:
@@ -349,6 +423,8 @@ class Detachment:
                 yield _drop_index(index, self.partition.ident, self.partition, part)
                 yield old.use(beside(index.name, PARTED), index.name, self.partition)
         yield from move.give()
+        yield from views.give()
+        yield watch_instead(self.table, self.partition)
         yield from self.memory.give_back(db, table=self.table)
 
     def _part_of(self, db: Catalog, index: Index) -> str:

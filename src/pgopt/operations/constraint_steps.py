@@ -25,7 +25,7 @@ EXAMPLES = 5
 
 def on_all(mode: Mode, tables: Sequence[Relation]) -> list[Lock]:
     """Give the lock on a table and all below it."""
-    return [Lock(mode, table.name, table.schema, is_foreign=table.kind == "f") for table in tables]
+    return [Lock(mode, table.name, table.schema, by_statement=table.kind == "f") for table in tables]
 
 
 def table_of(db: Catalog, name: str, schema: str | None) -> Relation:

@@ -249,7 +249,7 @@ def _locks(db: Catalog, mode: Mode, tables: Sequence[Relation]) -> list[Lock]:
     """Give the lock on each table, by LOCK TABLE where that is allowed."""
     wanted = steps.on_all(mode, tables)
     return [
-        lock if db.may_lock(table) else replace(lock, is_foreign=True)
+        lock if db.may_lock(table) else replace(lock, by_statement=True)
         for lock, table in zip(wanted, tables, strict=True)
     ]
 

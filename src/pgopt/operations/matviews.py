@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pgopt.copy import views_beside
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations import queries_of_views as views
 from pgopt.operations import watched_views as watching
@@ -123,7 +124,7 @@ class ViewOperation(StateOperation):
 
     def same_or_refuse(self, db: Catalog, view: Relation, wanted: Wanted) -> None:
         """Take a view with an equal query for the operation's own, and refuse another one of that name."""
-        there = views.definition(db, view)
+        there = views_beside.definition(db, view)
         if there != wanted.definition:
             raise views.others(
                 f"there is a materialized view {view} already, and its query is another (replace_materialized_view changes it)",
@@ -166,7 +167,7 @@ class CreateMaterializedView(ViewOperation):
             if there is not None:
                 self.same_or_refuse(db, there, wanted)
             else:
-                locks = views.locks_of(db, self.query)
+                locks = views_beside.locks_of(db, self.query)
         yield Step(
             f"create materialized view {self.name}",
             [*self._create(), *self._note()],
@@ -196,7 +197,7 @@ class CreateMaterializedView(ViewOperation):
 
     def _create(self) -> Iterator[Composable]:
         data = verbatim("with data" if self.with_data else "with no data")
-        yield sql("create materialized view {} as {}\n{}", self.ident, verbatim(views.bare(self.query)), data)
+        yield sql("create materialized view {} as {}\n{}", self.ident, verbatim(views_beside.bare(self.query)), data)
         for each in self.all_indexes:
             yield create_statement(each, ident(each.name), self.ident)
         if self.with_data:

@@ -37,15 +37,13 @@ class InstallMonitoring(StateOperation):
         if db.online and not db.installed():
             raise NotInstalled(f"the views are made in the pgopt schema: add `{INSTALL}` to a revision before")
         make = block([*monitoring.statements(), *_grants(), _signed()])
-        if db.online and _installed(db) and not _up_to_date(db):
-            yield Step(
-                "make the views of pgopt's monitoring anew",
-                [verbatim(_SEARCH_PATH), *_remembered(db), verbatim(_GRANTED), *_drop(), make, verbatim(_GRANT)],
-                done=_up_to_date,
-            )
-        else:
-            make_all = [verbatim(_SEARCH_PATH), make]
-            yield Step("make the views of pgopt's monitoring", make_all, done=_installed)
+        anew = not db.online or (_installed(db) and not _up_to_date(db))
+        before, after = ([*_remembered(db), verbatim(_GRANTED), *_drop()], [verbatim(_GRANT)]) if anew else ([], [])
+        yield Step(
+            f"make the views of pgopt's monitoring{' anew' if anew and db.online else ''}",
+            [verbatim(_SEARCH_PATH), *before, make, *after],
+            done=_up_to_date,
+        )
 
 
 @operation("uninstall_monitoring")
@@ -64,12 +62,13 @@ class UninstallMonitoring(StateOperation):
         if db.online and not db.installed():
             return
         kept = _kept(db)
-        if db.online and db.was(kept) is not None:
+        if db.online and db.was(kept):
             yield Step("leave the views that were there before", kept.forget(), done=lambda db: db.was(kept) is None)
             return
+        drop = [sql("revoke usage on schema pgopt from {}", ident(READERS)), *_drop()]
         yield Step(
             "drop the views of pgopt's monitoring",
-            [sql("revoke usage on schema pgopt from {}", ident(READERS)), *_drop()],
+            [*(drop if db.online else [_unless_kept(kept, drop)]), kept.forget()],
             done=lambda db: not _installed(db),
         )
 
@@ -93,7 +92,7 @@ from (
 ) a
 where a.grantee <> a.owner"""
 _GRANT = """do $$ begin
-    execute 'do $pgopt$ begin ' || current_setting('pgopt.granted') || ' end $pgopt$';
+    execute 'do ' || quote_literal('begin ' || current_setting('pgopt.granted') || ' end');
 end $$"""
 
 
@@ -102,8 +101,14 @@ def _kept(db: Catalog) -> Kept:
 
 
 def _remembered(db: Catalog) -> list[Composable]:
-    """Write down that they were there, so that they stay on the way down."""
-    return [] if db.memory.down else [_kept(db).keep(sql("select 'true'::jsonb"))]
+    """Write down whether they were there, so that they stay on the way down."""
+    return [] if db.memory.down else [_kept(db).keep(sql("select to_jsonb({})", verbatim(_THERE)))]
+
+
+def _unless_kept(kept: Kept, statements: list[Composable]) -> Composable:
+    """Ask the server, in a script, whether they were there before."""
+    there = sql("exists (select from pgopt.undo where {} and was = 'true')", kept.where)
+    return block([sql("if not {} then\n{};\nend if", there, joined(statements, ";\n"))])
 
 
 def _drop() -> list[Composable]:
@@ -128,8 +133,11 @@ def _named(names: tuple[str, ...]) -> Composable:
     return joined(ident("pgopt", name) for name in names)
 
 
+_THERE = "to_regclass('pgopt.slow_queries') is not null"
+
+
 def _installed(db: Catalog) -> bool:
-    return db.session.value("select to_regclass('pgopt.slow_queries')") is not None
+    return bool(db.session.value(f"select {_THERE}"))
 
 
 def _signed() -> Composable:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from pgopt.copy import partitions
+from pgopt.copy import followers, partitions
 from pgopt.copy.by import Hash, ListOf, Partitioning
 from pgopt.copy.exchange import Exchange
+from pgopt.copy.incoming import drop
 from pgopt.copy.layout import Layout
 from pgopt.copy.memory import Memory, was
 from pgopt.copy.pieces import refuse_split
@@ -30,7 +31,8 @@ from pgopt.operations import attach
 from pgopt.operations.attach import Attachment, Detachment
 from pgopt.operations.base import Action, StateOperation, operation
 from pgopt.operations.constraint_steps import orphans, refers_to_nothing
-from pgopt.server.quoting import ident, literal, sql
+from pgopt.operations.widening import Widening
+from pgopt.server.quoting import literal, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +56,9 @@ class PartitionOperation(StateOperation):
     start: str | None = None
     default: bool = False
     widen_keys: bool = False
-    incoming: Literal["refuse", "drop"] = "refuse"
+    incoming: Literal["refuse", "drop", "widen"] = "refuse"
+    incoming_columns: Mapping[str, str] | None = None
+    publish: Literal["root"] | None = None
     schema: str | None = None
 
     def check(self) -> None:
@@ -62,11 +66,19 @@ class PartitionOperation(StateOperation):
             raise InvalidOperation(
                 f"by={self.by!r} of {self.table}: say Monthly('created_at'), IntRange('id', step=1000000), or another such"
             )
-        for what, known in (("method", ("attach", "copy")), ("incoming", ("refuse", "drop"))):
+        for what, known in (
+            ("method", ("attach", "copy")),
+            ("incoming", ("refuse", "drop", "widen")),
+            ("publish", (None, "root")),
+        ):
             if getattr(self, what) not in known:
                 raise InvalidOperation(
                     f"{what}={getattr(self, what)!r} of {self.table}: say {' or '.join(map(repr, known))}"
                 )
+        if self.incoming_columns and self.incoming != "widen":
+            raise InvalidOperation(
+                f"incoming_columns= of {self.table} says by what to widen: say incoming='widen', too"
+            )
         if self.default and isinstance(self.by, Hash):
             raise InvalidOperation(f"{self.table} by hash has no rows outside of its partitions: leave default= out")
         if self.method == "attach" and isinstance(self.by, Hash):
@@ -91,8 +103,15 @@ class PartitionTable(PartitionOperation):
 
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
-    partition. ``incoming="drop"`` drops the foreign keys that refer to a key without the column, and gives them back on the
-    way back.
+    partition; that is a key, or an instant where the key is a UUID or an epoch. ``publish="root"`` lets the partitioned table
+    take the place of the table in its publications, for subscribers who need not know of partitions.
+
+    Materialized views that read the table are built anew beside the old ones, over what takes its place, and swapped with it;
+    with ``method="attach"`` right after it, since until then the rows are not there.
+
+    Foreign keys that refer to it stand against it. ``incoming="drop"`` drops them; ``incoming="widen"`` lets them refer to the
+    column, too, with ``incoming_columns={"in_team": "team_since"}``: the referencing column that holds it, by the name of the
+    foreign key or of its table. Both give them back on the way back.
     """
 
     by: Partitioning = field()
@@ -115,9 +134,17 @@ class PartitionTable(PartitionOperation):
                 f"function {name} says ON CONFLICT and {self.table}: look at it"
                 for name in functions_on_conflict(db, table)
             ]
+        said += self._widening(db, table).notes(db)
         if self.method == "attach" and not isinstance(self.by, ListOf):
             bound = Attachment.of(db, self._layout(db, table), self._memory(db, table), Memory.of(db, table)).bound
             said.append(f"until the swap, rows with {self.by.column} from {bound} on are refused")
+        if views := followers.readers(db, table):
+            said.append(f"built anew, and so refreshed: {', '.join(map(str, views))}")
+        if self.publish and (names := partitions.publications(db, table)):
+            said.append(
+                f"takes the place of the table in {', '.join(names)}: its subscribers see the same table, by keys that contain"
+                f" {self.by.column}"
+            )
         if self.method == "copy":
             said.append(
                 f"the old table is kept as {beside(self.table, PLAIN)}, and changes are noted for it, until"
@@ -129,18 +156,25 @@ class PartitionTable(PartitionOperation):
         table = db.table(self.table, self.schema)
         _check_installed(db)
         if table.partitioned:
-            memory = self._check_equal(db, table)
-            if memory.attached and memory.plain is not None:
-                yield partitions.analyze(table.name, table.schema)
-                partition, names = db.by_oid(memory.plain), [each.name for each in indexes_of(db, table)]
-                yield from attach.drop_spare_indexes(db, partition, names, PARTED)
+            yield from self._settle(db, table)
         else:
             self._check(db, table)
+            yield followers.clear_left(table.name, table.schema)
         yield partitions.clean_up(self.table, self.schema, only=GONE)
         if not table.partitioned:
             yield from self._convert(db, table)
         yield partitions.clean_up(self.table, self.schema)
         yield from partitions.settle_foreign_keys(self.table, self.schema)
+
+    def _settle(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
+        memory = self._check_equal(db, table)
+        if memory.attached and memory.plain is not None and db.is_there(memory.plain):
+            partition, names = db.by_oid(memory.plain), [each.name for each in indexes_of(db, table)]
+            yield from attach.settle_views(db, table, partition)
+            yield partitions.analyze(table.name, table.schema)
+            yield from attach.drop_spare_indexes(db, partition, names, PARTED)
+        else:
+            yield followers.clear_left(table.name, table.schema)
 
     def _check_equal(self, db: Catalog, table: Relation) -> Memory:
         memory = Memory.of(db, table)
@@ -152,7 +186,14 @@ class PartitionTable(PartitionOperation):
     def _check(self, db: Catalog, table: Relation) -> None:
         obstacles = list(partitions.obstacles(db, table, self.by.column))
         obstacles += _obstacles_of_keys(db, table, self)
+        obstacles += partitions.published(
+            db, table, self.by.column, publish=self.publish is not None, copied=self.method == "copy"
+        )
+        obstacles += followers.obstacles(db, table, followers.readers(db, table))
+        widening = self._widening(db, table)
+        obstacles += widening.obstacles(db)
         if not obstacles:
+            widening.refuse_orphans(db)
             return
         lines = "".join(f"\n  {obstacle}" for obstacle in obstacles)
         raise InvalidOperation(f"{table} cannot be partitioned as it is:{lines}")
@@ -166,7 +207,14 @@ class PartitionTable(PartitionOperation):
         return Layout(table, self.by, self._said(db, table), self.premake, self.start, default=self.default)
 
     def _memory(self, db: Catalog, table: Relation) -> Memory:
-        return Memory(self._said(db, table), self.premake, was(db, table, self.by.column))
+        found = was(db, table, self.by.column)
+        if self.incoming == "widen":
+            found["incoming"] = self._widening(db, table).widened(found["incoming"])
+        return Memory(self._said(db, table), self.premake, found)
+
+    def _widening(self, db: Catalog, table: Relation) -> Widening:
+        keys = foreign_keys_to(db, table) if self.incoming == "widen" else []
+        return Widening(table, self.by.column, keys, self.incoming_columns or {})
 
     def _convert(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
         key = db.key_of(table) or ()
@@ -176,7 +224,8 @@ class PartitionTable(PartitionOperation):
             )
         layout, memory = self._layout(db, table), self._memory(db, table)
         if self.method == "attach":
-            yield from Attachment.of(db, layout, memory, Memory.of(db, table)).steps(db)
+            looks = list(self._widening(db, table).look_again())
+            yield from Attachment.of(db, layout, memory, Memory.of(db, table)).steps(db, looks)
             yield partitions.analyze(table.name, table.schema)
             return
         exchange = Exchange(
@@ -185,18 +234,16 @@ class PartitionTable(PartitionOperation):
             key,
             self.by.column,
             index=lambda index: index.widened(self.by.column),
-            leave=[each["name"] for each in memory.was["incoming"]],
             finish=partial(self._remember, table=table, memory=memory),
         )
         yield layout.make()
         yield from exchange.copy(db)
         yield from exchange.prepare_way_back()
-        yield exchange.swap(db, before=[layout.make_room()], then=layout.close)
+        yield from self._widening(db, table).look_again()
+        yield from exchange.swap(db, before=[layout.make_room()], then=partial(_close, layout=layout, memory=memory))
 
     def _remember(self, db: Catalog, *, table: Relation, memory: Memory) -> Iterator[Composable]:
-        for key in memory.was["incoming"]:
-            if (key["schema"], key["table"]) != (table.schema, table.name):
-                yield sql("alter table {} drop constraint {}", ident(key["schema"], key["table"]), ident(key["name"]))
+        yield from memory.widen(db)
         yield memory.write(db.table(self.table, table.schema), plain=table.oid)
 
 
@@ -221,6 +268,7 @@ class UnpartitionTable(PartitionOperation):
         _check_installed(db)
         if table.partitioned:
             refuse_split(db, table)
+            yield followers.clear_left(table.name, table.schema)
             # an interrupted way there may have left some to the partitions alone, where the way back would not look
             yield from partitions.unsettled_foreign_keys(db, table)
             yield from self._convert(db, table)
@@ -232,8 +280,10 @@ class UnpartitionTable(PartitionOperation):
 
     def _convert(self, db: Catalog, table: Relation) -> Iterator[AnyStep]:
         memory = Memory.of(db, table) or Memory.native(db, table)
+        detachment = Detachment.of(db, table, memory)
+        self._check(db, table, memory, copied=detachment is None)
         _refuse_orphans(db, table, memory)
-        if (detachment := Detachment.of(db, table, memory)) is not None:
+        if detachment is not None:
             partitions.refuse_duplicates(db, table, memory)
             yield from detachment.steps(db)
             return
@@ -245,8 +295,9 @@ class UnpartitionTable(PartitionOperation):
             memory.by["column"],
             index=memory.narrowed,
             finish=partial(memory.give_back, table=table),
-            also=memory.locks_on_incoming(table),
+            also=memory.locks_on_incoming(db, table),
             keep=False,
+            instead=attach.read_instead(db, memory),
         )
         partitions.refuse_duplicates(db, table, memory)
         if not partitions.is_kept_up(db, table):
@@ -254,7 +305,18 @@ class UnpartitionTable(PartitionOperation):
             yield from exchange.copy(db)
         else:
             yield from exchange.follow(db)
-        yield exchange.swap(db)
+        yield from exchange.swap(db, then=memory.drop_widened)
+
+    def _check(self, db: Catalog, table: Relation, memory: Memory, *, copied: bool) -> None:
+        reading = followers.readers(db, table, *attach.read_instead(db, memory))
+        obstacles = [
+            *partitions.published(db, table, memory.by["column"], publish=True, copied=copied),
+            *followers.obstacles(db, table, reading),
+            *(partitions.reading_partitions(db, table, reading) if copied else ()),
+        ]
+        if obstacles:
+            lines = "".join(f"\n  {obstacle}" for obstacle in obstacles)
+            raise InvalidOperation(f"{table} cannot be made plain as it is:{lines}")
 
 
 @operation("finalize_partitioning")
@@ -292,6 +354,11 @@ def _refuse_orphans(db: Catalog, table: Relation, memory: Memory) -> None:
             raise InvalidOperation(f"foreign key {key['name']} of {owner} cannot be given back: {reason}")
 
 
+def _close(db: Catalog, *, layout: Layout, memory: Memory) -> Iterator[Composable]:
+    yield from drop(memory.was["incoming"])
+    yield from layout.close(db)
+
+
 def _check_installed(db: Catalog) -> None:
     if db.session.value("select to_regclass('pgopt.partitioned')") is None:
         raise NotInstalled(f"what a table was is remembered in the pgopt schema: add `{INSTALL}` to a revision before")
@@ -312,6 +379,11 @@ def _obstacles_of_keys(db: Catalog, table: Relation, of: PartitionTable) -> Iter
     for key in foreign_keys_to(db, table):
         if of.incoming == "refuse":
             yield (
-                f"foreign key {key.name} of {key.schema}.{key.table} refers to it: incoming='drop' drops it, and gives it back on"
-                " the way back"
+                f"foreign key {key.name} of {key.schema}.{key.table} refers to it: incoming='widen' lets it refer to {column}, too,"
+                " and incoming='drop' drops it; both give it back on the way back"
+            )
+        if of.incoming == "drop" and db.version < 180000 and db.by_oid(key.owner).partitioned:
+            yield (
+                f"foreign key {key.name} of {key.schema}.{key.table} is of a partitioned table, on which it cannot be made for new rows"
+                " alone on the way back: op.drop_foreign_key_online before"
             )

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgopt.copy.shape import QUALIFIED
+from pgopt.copy.views_beside import bare
 from pgopt.errors import InvalidOperation
-from pgopt.server.locks import Lock, Mode
 from pgopt.server.objects import KINDS
+from pgopt.server.probe import probe
 from pgopt.server.queries import query
-from pgopt.server.quoting import ident, joined, literal, sql, verbatim
+from pgopt.server.quoting import literal, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,11 +36,6 @@ class Wanted:
     """Why nobody can know for certain that it has nothing to do."""
 
 
-def bare(text: str) -> str:
-    """Take from a query the semicolon after it."""
-    return text.strip().rstrip(";").rstrip()
-
-
 def understood(db: Catalog, text: str, depends_on: Composable | None = None) -> Wanted:
     """Let the server read a query, as a view that is rolled back; with the tables it is said to depend on, ask about them."""
     with _probe(db, text):
@@ -53,26 +49,6 @@ def understood(db: Catalog, text: str, depends_on: Composable | None = None) -> 
             db.columns(db.by_oid(oid)),
             [reason for (reason,) in reasons],
         )
-
-
-def definition(db: Catalog, view: Relation, *bare: str | None) -> str:
-    """Give the query of a view as the server writes it, with all names in full but those in some schemas."""
-    with db.session.rolled_back():
-        db.session.value(QUALIFIED)
-        if bare:
-            db.session.run(sql("set local search_path = {}", joined(map(ident, bare))))
-        return str(db.session.value(sql("select pg_get_viewdef({}::oid)", literal(view.oid))))
-
-
-def locks_of(db: Catalog, text: str) -> list[Lock]:
-    """Give the locks that a query takes on what it reads, also through views.
-
-    The statement takes them itself: LOCK TABLE would ask for rights that who reads through a view need not have.
-    """
-    with db.session.rolled_back():
-        db.session.run(sql("explain {}", verbatim(bare(text))))
-        rows = db.session.rows(query("locked", PACKAGE))
-    return [Lock(Mode.ACCESS_SHARE, name, schema, is_foreign=True) for schema, name in rows]
 
 
 def find(db: Catalog, name: str, schema: str | None) -> Relation | None:
@@ -108,7 +84,7 @@ def _one_line(text: str) -> str:
 
 @contextmanager
 def _probe(db: Catalog, text: str) -> Iterator[None]:
-    with db.session.rolled_back():
+    with probe(db.session):
         db.session.run(_create_probe(text))
         yield
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import TYPE_CHECKING
 
+from pgopt.copy import views_beside
 from pgopt.errors import InvalidOperation
 from pgopt.operations import queries_of_views as views
 from pgopt.operations.base import Action, operation
@@ -64,8 +65,8 @@ class RefreshMaterializedView(Action):
         beside = populated and self.concurrently is not False and _not_concurrently(db, view) is None
         mode = Mode.EXCLUSIVE if beside else Mode.ACCESS_EXCLUSIVE
         return [
-            Lock(mode, view.name, view.schema, is_foreign=True),
-            *views.locks_of(db, views.definition(db, view)),
+            Lock(mode, view.name, view.schema, by_statement=True),
+            *views_beside.locks_of(db, views_beside.definition(db, view)),
             *(
                 Lock(Mode.ROW_EXCLUSIVE if beside else Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True)
                 for each in db.indexes_on(view)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import TYPE_CHECKING, Any
 
-from pgopt.copy.shape import GONE, beside
-from pgopt.copy.shape import PACKAGE as COPY
+from pgopt.copy import followers, views_beside
+from pgopt.copy.shape import beside
+from pgopt.copy.views_beside import NEW
 from pgopt.errors import InvalidOperation, NeedsDatabase, NotReversible
 from pgopt.operations import queries_of_views as views
 from pgopt.operations.base import StateOperation, operation
-from pgopt.operations.view_exchange import NEW, SHADOW, Exchange
+from pgopt.operations.view_exchange import Exchange
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
@@ -62,13 +63,13 @@ class ReplaceMaterializedView(StateOperation):
         if not db.online:
             raise NeedsDatabase(UNSEEN)
         view = views.get(db, self.name, self.schema)
-        wanted, there = views.understood(db, self.query), views.definition(db, view)
-        found = [db.by_oid(oid) for (oid,) in db.session.rows(query("on_top", views.PACKAGE, view=literal(view.oid)))]
+        wanted, there = views.understood(db, self.query), views_beside.definition(db, view)
+        found = views_beside.on_top(db, view)
         yield _clear(found)
         if there != wanted.definition:
             self._check_old(db, view, there)
             _check(db, found, wanted)
-            yield from Exchange(found, self.query, bool(db.installed())).steps(db)
+            yield from Exchange(found, self.query).steps(db)
         for each in found:
             yield _analyze(each)
 
@@ -83,7 +84,7 @@ def _analyze(view: Relation) -> Step:
     return Step(
         f"analyze {view}",
         sql("analyze {}", view.ident),
-        locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, view.name, view.schema, is_foreign=True)],
+        locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, view.name, view.schema, by_statement=True)],
         done=lambda db: not db.session.value(unfilled),
     )
 
@@ -101,31 +102,13 @@ def _clear(found: Sequence[Relation]) -> Step:
 
 def _check(db: Catalog, found: Sequence[Relation], wanted: Wanted) -> None:
     """List all that cannot follow."""
-    reasons = [reason for each in found for reason in _obstacles(db, each)]
+    reasons = [reason for each in found for reason in followers.obstacles_of(db, each)]
     reasons += _lost_columns(db, found[0], wanted)
     if len(found) > 1:
-        reasons += _against_shadow(db, found)
+        reasons += followers.against_shadow(db, found[0], found[1:])
     if reasons:
         lines = "".join(f"\n  {reason}" for reason in reasons)
         raise InvalidOperation(f"{found[0]} cannot be replaced as it is:{lines}")
-
-
-def _obstacles(db: Catalog, view: Relation) -> Iterator[str]:
-    rows = db.session.rows(query("obstacles", COPY, table=literal(view.oid), proof=literal(""), ours=literal([])))
-    yield from (f"{view}: {said}" for (said,) in rows)
-    if taken := db.relation(beside(view.name, GONE), view.schema):
-        yield f"{taken} has the name that {view} takes for an instant: rename it"
-
-
-def _against_shadow(db: Catalog, found: Sequence[Relation]) -> Iterator[str]:
-    """Say what keeps views on top from being built while the new ones stand aside with the names of the old."""
-    if not db.session.value("select has_database_privilege(current_database(), 'create')"):
-        yield f"{found[1]} reads it, and to build that anew takes CREATE on the database: grant it, or drop {found[1]} before"
-    if db.session.value(sql("select to_regnamespace({}) is not null", literal(SHADOW))):
-        yield f"there is a schema {SHADOW}: rename it"
-    names = [each.name for each in found]
-    if len(set(names)) < len(names):
-        yield "two materialized views of those that are built anew have the same name in different schemas: drop one before"
 
 
 def _lost_columns(db: Catalog, view: Relation, wanted: Wanted) -> Iterator[str]:

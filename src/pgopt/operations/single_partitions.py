@@ -61,9 +61,7 @@ class SinglePartition(StateOperation):
     def look(self, db: Catalog) -> Places:
         """Look both up, and refuse what is no pair of table and partition."""
         table, part = db.table(self.table, self.schema), db.table(self.name, self.partition_schema or self.schema)
-        strategy = db.session.value(
-            sql("select partstrat::text from pg_partitioned_table where partrelid = {}", literal(table.oid))
-        )
+        strategy = db.partition_strategy(table)
         if strategy is None:
             raise InvalidOperation(f"{table} is not partitioned: op.partition_table first")
         key = db.partition_key(table)

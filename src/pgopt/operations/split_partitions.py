@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pgopt.copy.bounds import read_alike, refuse_disorder, refuse_vague, siblings
 from pgopt.copy.by import Partitioning
 from pgopt.copy.memory import Memory
+from pgopt.copy.partitions import settle_foreign_keys, unsettled_foreign_keys
 from pgopt.copy.pieces import Piece, Split, by_ends, by_periods
 from pgopt.copy.shape import QUALIFIED, REST, beside
 from pgopt.errors import InvalidOperation
@@ -72,11 +73,9 @@ class PiecesOperation(StateOperation):
         """Look the table up, and refuse one that is not partitioned by ranges of a column."""
         db.require_pgopt()
         table = db.table(self.table, self.schema)
-        strategy = db.session.value(
-            sql("select partstrat::text from pg_partitioned_table where partrelid = {}", literal(table.oid))
-        )
+        strategy = db.partition_strategy(table)
         if strategy != "r":
-            how = {"l": "partitioned by lists", "h": "partitioned by a hash"}.get(strategy, "not partitioned")
+            how = {"l": "partitioned by lists", "h": "partitioned by a hash"}.get(strategy or "", "not partitioned")
             raise InvalidOperation(f"{table} is {how}: only ranges are split")
         key = db.partition_key(table)
         if len(key) != 1 or key[0] is None:
@@ -116,13 +115,20 @@ class SplitPartition(PiecesOperation):
                 literal(self._part(db, place).oid),
             )
         )
-        return [f"index {name} is of {self.partition} alone: its pieces will have none like it" for (name,) in rows]
+        said = [f"index {name} is of {self.partition} alone: its pieces will have none like it" for (name,) in rows]
+        invalid = [key.name for key in db.foreign_keys(place.table) if not key.valid]
+        return [
+            *said,
+            *(f"foreign key {name} is NOT VALID: it is checked first, and valid from then on" for name in invalid),
+        ]
 
     def plan(self, db: Catalog) -> Iterator[AnyStep]:
         place = self.place(db)
         known = Split.of(db, place.table, place.name, place.schema)
+        yield from unsettled_foreign_keys(db, place.table)
         if known is None:
             yield from self._splitting(db, place).steps(db)
+            yield from settle_foreign_keys(place.table.name, place.table.schema)
             return
         if known.said != self.said:
             raise InvalidOperation(f"{self.partition} of {place.table} is split already, and otherwise: merge it first")
@@ -221,8 +227,10 @@ class MergePartitions(PiecesOperation):
     def plan(self, db: Catalog) -> Iterator[AnyStep]:
         place = self.place(db)
         known = Split.of(db, place.table, place.name, place.schema)
+        yield from unsettled_foreign_keys(db, place.table)
         if known is not None:
             yield from self._merging(db, place, known).steps(db)
+            yield from settle_foreign_keys(place.table.name, place.table.schema)
             return
         part = db.relation(self.partition, place.schema)
         if part is None or part.parent != place.table.oid:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pgopt.copy.bounds import beside_all, default_of, read_alike, siblings
 from pgopt.copy.changes import Changes
 from pgopt.copy.filling import Filling
+from pgopt.copy.incoming import ForeignKeys
+from pgopt.copy.move import watch_instead
 from pgopt.copy.pieces import Piece, Split
 from pgopt.copy.shape import PACKAGE, PIECES, QUALIFIED, REST, WHOLE, beside, in_order, indexes_of, like, proof_of
 from pgopt.errors import InvalidOperation
@@ -100,7 +102,9 @@ class Place:
         asked = query("misfits", PACKAGE, table=literal(self.table.oid), part=literal(part.oid))
         found = [said for (said,) in db.session.rows(asked)]
         # the log that was begun for this very table is no obstacle
-        self._refuse([f"{part}: {said}" for said in found if not (watched and "are noted for its copy" in said)])
+        found = [said for said in found if not (watched and "are noted for its copy" in said)]
+        # the table has none when it is attached
+        self._refuse([f"{part}: {said}" for said in found if not said.startswith("it has no foreign key ")])
 
     def _refuse(self, found: Sequence[str]) -> None:
         if found:
@@ -123,9 +127,11 @@ class Place:
     def locks(self, db: Catalog, parts: Sequence[Relation], more: Sequence[Relation] = ()) -> list[Lock]:
         """Give the locks of partitions that go and of what takes their place."""
         default = default_of(db, self.table)
-        tables = in_order([], [self.table, *parts, *([default] if default else []), *more], [])
+        exchanged = ForeignKeys.of(db, self.table, parts)
+        touched = [*parts, *([default] if default else []), *(db.partitions(self.table) if exchanged.keys else [])]
+        tables = in_order(exchanged.referencing(db), [self.table, *touched, *more], exchanged.referents(db))
         return [
-            *(Lock(AX, each.name, each.schema) for each in tables),
+            *(replace(Lock(AX, each.name, each.schema), by_statement=not db.may_lock(each)) for each in tables),
             *(Lock(SUX, each.name, each.schema, is_index=True) for each in db.indexes_on(self.table)),
             *(Lock(AX, each.name, each.schema, is_index=True) for each in db.indexes_on(*parts)),
         ]
@@ -225,6 +231,8 @@ class Splitting(Place):
         for piece, _ in pieces:
             yield sql("alter table {} detach partition {}", staging.ident, piece.ident)
         yield sql("drop table {}", staging.ident)
+        keys = ForeignKeys.of(db, self.table)
+        yield from keys.drop()
         yield sql("alter table {} detach partition {}", self.table.ident, self.part.ident)
         whole = ident(self.part.schema, beside(self.name, WHOLE))
         yield sql("alter table {} rename to {}", self.part.ident, ident(beside(self.name, WHOLE)))
@@ -235,6 +243,8 @@ class Splitting(Place):
             yield sql("alter table {} drop constraint {}", piece.ident, ident(proof_of(piece)))
             if piece.name == beside(self.name, REST):
                 yield sql("alter table {} rename to {}", piece.ident, ident(self.name))
+        yield from keys.add(db)
+        yield watch_instead(self.table, self.table)
         yield from self._forget_proof(db)
         yield sql(
             "insert into pgopt.split (whole, parent, name, bound, pieces, said) values ({}, {}, {}, {}, {}::oid[]::regclass[], {})",
@@ -333,6 +343,8 @@ class Merging(Place):
         yield from self.changes_back.drop()
         self.refuse_misfit(db, self.whole)
         yield sql("delete from pgopt.copy where source = {}::oid", literal(self.table.oid))
+        keys = ForeignKeys.of(db, self.table)
+        yield from keys.drop()
         for part in self.parts:
             yield sql("alter table {} detach partition {}", self.table.ident, part.ident)
             yield sql("drop table {}", part.ident)
@@ -340,6 +352,8 @@ class Merging(Place):
         yield sql("alter table {} rename to {}", self.whole.ident, ident(self.name))
         yield sql("alter table {} attach partition {} {}", self.table.ident, whole, verbatim(self.known.bound))
         yield sql("alter table {} drop constraint {}", whole, ident(proof_of(self.whole)))
+        yield from keys.add(db)
+        yield watch_instead(self.table, self.table)
         if default is not None and default.oid not in self._oids:
             yield sql("alter table {} drop constraint if exists {}", default.ident, ident(self.proof))
         yield sql("delete from pgopt.split where whole = {}::oid", literal(self.whole.oid))

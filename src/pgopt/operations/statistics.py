@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.operations.constraint_steps import on_all
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import Relation, Statistics
-    from pgopt.server.undo import Kept
+    from pgopt.server.undo import KeptTree
 
 MOST = 10_000
 
@@ -164,13 +165,12 @@ class TargetOperation(StateOperation):
         if self.target is not None and not 0 <= self.target <= MOST:
             raise InvalidOperation(f"{self.title} says {self.target}: it is 0 to {MOST}, or None for the default")
 
-    def kept(self, db: Catalog) -> Kept:
-        """Give the place where it is written down what the targets were."""
-        name = ".".join(filter(None, (self.schema, self.table)))
-        return db.memory.of("set_column_statistics", f"{name} ({self.column})")
+    def kept(self, db: Catalog) -> KeptTree:
+        """Give the places where it is written down what the targets were."""
+        return db.memory.of_tree("set_column_statistics", db.table(self.table, self.schema), [self.column])
 
     def targets(self, table: Relation) -> Composable:
-        """Ask for the targets of the column in a table and all below it."""
+        """Ask for the targets of the column in a table and all below it, as text."""
         return query("targets", relation=literal(render(table.ident)), column=literal(self.column))
 
     def tree(self, db: Catalog) -> list[Relation]:
@@ -199,16 +199,13 @@ class SetColumnStatistics(TargetOperation):
     def plan(self, db: Catalog) -> Iterator[Step]:
         tree, kept = self.tree(db), self.kept(db)
         targets = self.targets(tree[0])
-        was = sql(
-            "select jsonb_agg(jsonb_build_array(nspname, relname, t.target)) from ({}) t (nspname, relname, target)",
-            targets,
-        )
+        was = sql("select t.*, null::jsonb from ({}) t", targets)
         yield Step(
             f"set the statistics target of {self.column} of {tree[0]}",
             # on the way down there is nobody who would take it back
             [kept.forget() if db.memory.down else kept.keep(was), self._alter(tree[0])],
-            locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema) for each in tree],
-            done=lambda db: self._is_set(db, targets) and (db.was(kept) is None) == db.memory.down,
+            locks=on_all(Mode.SHARE_UPDATE_EXCLUSIVE, tree),
+            done=lambda db: self._is_set(db, targets) and db.remembers_as_wanted(kept),
         )
 
     def _alter(self, table: Relation) -> Composable:
@@ -216,7 +213,8 @@ class SetColumnStatistics(TargetOperation):
         return sql("alter table {} alter column {} set statistics {}", table.ident, ident(self.column), target)
 
     def _is_set(self, db: Catalog, targets: Composable) -> bool:
-        return all(target == self.target for *_, target in db.session.rows(targets))
+        wanted = None if self.target is None else str(self.target)
+        return all(target == wanted for *_, target in db.session.rows(targets))
 
 
 @operation("reset_column_statistics")
@@ -233,7 +231,7 @@ class ResetColumnStatistics(TargetOperation):
         return SetColumnStatistics(self.table, self.column, self.target, schema=self.schema)
 
     def notes(self, db: Catalog) -> Sequence[str]:
-        if not db.online or db.was(self.kept(db)) is not None:
+        if not db.online or db.remembered(self.kept(db)):
             return ()
         said = f"nothing is written down of the statistics target of {self.column} of {self.table}, so nothing is given back"
         return (f"{said}: to have the default say set_column_statistics with None",)
@@ -242,14 +240,15 @@ class ResetColumnStatistics(TargetOperation):
         tree, kept = self.tree(db), self.kept(db)
         values: dict[str, Any] = {
             "where": kept.where,
+            "tree": kept.tree,
             "targets": self.targets(tree[0]),
             "column": literal(self.column),
         }
         yield Step(
             f"give the statistics target of {self.column} of {tree[0]} back",
             dollars(lambda tag: query("targets_restore", tag=tag, **values)),
-            locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema) for each in tree],
-            done=lambda db: db.was(kept) is None,
+            locks=on_all(Mode.SHARE_UPDATE_EXCLUSIVE, tree),
+            done=lambda db: not db.remembered(kept),
         )
 
 
@@ -291,7 +290,7 @@ ONLY = 180000
 def _analyze(db: Catalog, table: Relation, columns: Sequence[str] | None = None) -> Step:
     below = db.descendants(table)
     if db.version < ONLY and table.kind == "p":
-        locks = [Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema) for each in below]
+        locks = on_all(Mode.SHARE_UPDATE_EXCLUSIVE, below)
     else:
         # the rows of all are sampled
         locks = [Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in below if each.kind == "r"]

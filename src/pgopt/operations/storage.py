@@ -12,7 +12,7 @@ from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.objects import KINDS
 from pgopt.server.queries import query
-from pgopt.server.quoting import dollars, joined, literal, option_text, options, parameter, render, sql
+from pgopt.server.quoting import dollars, joined, literal, option_text, options, parameter, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import Relation, Storage
-    from pgopt.server.undo import Kept
+    from pgopt.server.undo import KeptTree
 
 # PostgreSQL takes ACCESS EXCLUSIVE for all others
 _WEAK = (
@@ -65,10 +65,9 @@ class StorageOperation(StateOperation):
             raise InvalidOperation(f"{found} is a {KINDS[found.kind]}, not a table, an index or a materialized view")
         return found
 
-    def kept(self, db: Catalog) -> Kept:
-        """Give the place where it is written down what the parameters were."""
-        name = ".".join(filter(None, (self.schema, self.name)))
-        return db.memory.of("set_storage_parameters", f"{name} ({', '.join(sorted(self.parameters))})")
+    def kept(self, db: Catalog) -> KeptTree:
+        """Give the places where it is written down what each parameter was."""
+        return db.memory.of_tree("set_storage_parameters", self.relation(db), list(self.parameters))
 
     def locks(self, db: Catalog, leaves: Iterable[Storage], *, all_of_them: bool) -> list[Lock]:
         """Give the locks on the leaves, and on the tables between them and the root."""
@@ -120,13 +119,13 @@ class SetStorageParameters(StorageOperation):
         relation, kept = self.relation(db), self.kept(db)
         leaves = self.leaves(db, relation)
         self._check_toast(leaves)
-        keep = kept.keep(query("storage_was", relation=literal(render(relation.ident))))
+        keep = kept.keep(query("storage_was", relation=kept.regclass, names=literal(list(self.parameters))))
         yield Step(
             f"set {', '.join(self.parameters)} of {relation}",
             # on the way down there is nobody who would take it back
             [kept.forget() if db.memory.down else keep, *map(self._alter, leaves)],
             locks=self.locks(db, leaves, all_of_them=False),
-            done=lambda db: self._is_set(db, relation) and (db.was(kept) is None) == db.memory.down,
+            done=lambda db: self._is_set(db, relation) and db.remembers_as_wanted(kept),
         )
 
     def _alter(self, leaf: Storage) -> Composable:
@@ -169,9 +168,10 @@ class ResetStorageParameters(StorageOperation):
         return SetStorageParameters(self.name, self.parameters, schema=self.schema)
 
     def notes(self, db: Catalog) -> Sequence[str]:
-        if not db.online or db.was(self.kept(db)) is not None:
+        unknown = [name for name in self.parameters if name not in db.remembered(self.kept(db))] if db.online else []
+        if not unknown:
             return ()
-        said = f"nothing is written down of {', '.join(self.parameters)} of {self.name}, so nothing is given back"
+        said = f"nothing is written down of {', '.join(unknown)} of {self.name}, so nothing is given back"
         return (f"{said}: to have the default say set_storage_parameters with None",)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
@@ -182,15 +182,15 @@ class ResetStorageParameters(StorageOperation):
                 "storage_restore",
                 tag=tag,
                 where=kept.where,
-                relation=literal(render(relation.ident)),
-                names=literal(list(self.parameters)),
+                relation=kept.regclass,
+                tree=kept.tree,
             )
         )
         yield Step(
             f"give {', '.join(self.parameters)} of {relation} back",
             restore,
             locks=self.locks(db, leaves, all_of_them=True),
-            done=lambda db: db.was(kept) is None,
+            done=lambda db: not db.remembered(kept),
         )
 
 

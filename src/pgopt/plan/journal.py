@@ -75,6 +75,11 @@ def is_first(context: MigrationContext) -> bool:
     )
 
 
+def handed_over() -> dict[str, Any]:
+    """Give what env.py hands to each revision: the name of the engine, where there are several databases."""
+    return dict(_loop().get("kw", {}))
+
+
 def _loop() -> dict[str, Any]:
     """Give the variables of the loop in which Alembic runs revisions, where we are called by it."""
     frame = sys._getframe()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,18 +18,19 @@ from pgopt.server.objects import (
     Statistics,
     Storage,
 )
+from pgopt.server.probe import copy_of, on_copy
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, render, sql
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from psycopg.sql import Composable
 
     from pgopt.server.session import Session
-    from pgopt.server.undo import Kept
+    from pgopt.server.undo import Kept, KeptTree
 
 
 class Catalog:
@@ -81,6 +81,10 @@ class Catalog:
         if row is None:
             raise InvalidOperation("somebody has dropped a table while it was looked at: run again")
         return Relation(*row)
+
+    def is_there(self, oid: int) -> bool:
+        """Tell whether there is a relation of that number still."""
+        return bool(self.session.value(sql("select exists (select from pg_class where oid = {})", literal(oid))))
 
     def may_lock(self, table: Relation) -> bool:
         """Whether LOCK TABLE is allowed to us: a foreign key may refer to the table of another role, where it is not."""
@@ -168,7 +172,7 @@ class Catalog:
         The server adds it to an empty copy of the table, in a transaction that is rolled back: what it makes anew has
         another file then, with rows in it or without.
         """
-        with self._copy_of(table) as copy:
+        with copy_of(self.session, table) as copy:
             oid = sql("{}::regclass", literal(render(copy)))
             file = sql("select relfilenode::int8 from pg_class where oid = {}", oid)
             files = [self.session.value(file)]
@@ -189,6 +193,14 @@ class Catalog:
         """Name what of a column its definition does not say, such as its comment, each with what takes it away."""
         rows = self.session.rows(query("column_extras", table=literal(table.oid), column=literal(name)))
         return [(what, way_out) for what, way_out in rows]
+
+    def rules_instead_of_update(self, table: Relation) -> Sequence[str]:
+        """Name the rules of a table that put something else in the place of an UPDATE."""
+        rules = sql(
+            "select rulename from pg_rewrite where ev_class = {} and ev_type = '2' and is_instead and ev_enabled in ('O', 'A')",
+            literal(table.oid),
+        )
+        return [name for (name,) in self.session.rows(rules)]
 
     def key_of(self, table: Relation) -> Sequence[str] | None:
         """Give the columns that tell rows apart: the primary key, or a unique index without NULLs."""
@@ -225,9 +237,16 @@ class Catalog:
         """Give the columns by which a table is partitioned, with nothing for an expression."""
         return [name for (name,) in self.session.rows(query("partition_key", table=literal(table.oid)))]
 
+    def partition_strategy(self, table: Relation) -> str | None:
+        """Give the strategy by which a table is partitioned, as pg_partitioned_table has it: r for ranges, l for lists, h for hashes."""
+        strategy = sql("select partstrat::text from pg_partitioned_table where partrelid = {}", literal(table.oid))
+        found: str | None = self.session.value(strategy)
+        return found
+
     def constraint_definition(self, table: Relation, constraint: Composable) -> str:
         """Give a constraint as the server writes it, read against an empty copy of the table that is rolled back."""
-        with self._copy_of(table) as copy:
+
+        def definition(copy: Composable) -> str:
             self.session.run(sql("alter table {} add constraint pgopt_probe_it {}", copy, constraint))
             return str(
                 self.session.value(
@@ -238,6 +257,8 @@ class Catalog:
                     )
                 )
             )
+
+        return on_copy(self.session, table, definition)
 
     def has_index_on(self, table: Relation, columns: Sequence[str]) -> bool:
         """Whether a full index of a table begins with these columns, in whatever order."""
@@ -271,10 +292,13 @@ class Catalog:
 
     def shape_of_statistics(self, table: Relation, create: Callable[[Composable, Composable], Composable]) -> str:
         """Describe the statistics that a statement would make, on an empty copy of the table that is rolled back."""
-        with self._copy_of(table) as copy:
+
+        def shape(copy: Composable) -> str:
             self.session.run(create(ident("pg_temp", "pgopt_probe_it"), copy))
             made = sql("s.stxrelid = {}::regclass", literal(render(copy)))
             return Statistics(*self.session.row(query("statistics", which=made))).shape
+
+        return on_copy(self.session, table, shape)
 
     def extension(self, name: str) -> Extension | None:
         """Look an extension up."""
@@ -295,28 +319,19 @@ class Catalog:
         """Describe an index as the server understands it, without the names of table and index."""
         return self.session.value(query("index_shape", index=literal(oid)))
 
-    def shape_of_new(self, table: Relation, create: Any) -> Any:
+    def shape_of_new(self, table: Relation, create: Any, *, name: str | None = None) -> Any:
         """Describe the index that a statement would make.
 
-        The server reads the statement against an empty copy of the table, in a transaction that is rolled back.
+        The server reads the statement against an empty copy of the table, in a transaction that is rolled back. The copy has
+        the table's own name, or another one.
         """
-        with self._copy_of(table) as copy:
+
+        def shape(copy: Composable) -> str:
             self.session.run(create(ident("pgopt_probe_index"), copy))
-            return self.session.value(
-                query("index_shape", index=sql("{}::regclass", literal("pg_temp.pgopt_probe_index")))
-            )
+            made = sql("{}::regclass", literal("pg_temp.pgopt_probe_index"))
+            return str(self.session.value(query("index_shape", index=made)))
 
-    @contextmanager
-    def _copy_of(self, table: Relation) -> Iterator[Composable]:
-        """Make an empty copy of a table for a block, in a transaction that is rolled back, and give its name.
-
-        It has the table's own name, since a predicate may say ``tickets.status``; other names mean what they mean without it.
-        """
-        name = "pgopt_probe" if (table.schema or "").startswith("pg_temp") else table.name
-        with self.session.rolled_back():
-            self.session.run(sql("create temp table {} (like {} including generated)", ident(name), table.ident))
-            self.session.value(_TEMP_LAST)
-            yield ident("pg_temp", name)
+        return on_copy(self.session, table, shape, name=name)
 
     def installed(self) -> int:
         """Give the version of the pgopt schema, 0 where it is not installed."""
@@ -340,6 +355,16 @@ class Catalog:
         text = self.session.value(sql("select was::text from pgopt.undo where {}", kept.where))
         return None if text is None else json.loads(text)
 
+    def remembered(self, kept: KeptTree) -> set[str]:
+        """Give the settings of a tree of which something was written down."""
+        found = self.session.rows(sql("select distinct was ->> 'setting' from pgopt.undo where {}", kept.where))
+        return {setting for (setting,) in found}
+
+    def remembers_as_wanted(self, kept: KeptTree) -> bool:
+        """Whether all of it is written down; on the way down, nothing, since nobody would take it back."""
+        found = self.remembered(kept)
+        return not found if self.memory.down else found.issuperset(kept.settings)
+
     def _index(self, statement: Composable) -> IndexInfo | None:
         row = self._row(statement)
         return row and IndexInfo(*row)
@@ -361,12 +386,6 @@ class Catalog:
         if text not in self._answers:
             self._answers[text] = self.session.row(text)
         return self._answers[text]
-
-
-# a table is a type of its name, too, and those that are temporary are found first
-_TEMP_LAST = (
-    "select set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp'), true)"
-)
 
 
 def _oid(name: str, schema: str | None) -> Composable:

@@ -87,8 +87,8 @@ class Lock:
     is_index: bool = False
     """Whether it is an index or a sequence, which cannot be locked before they are used."""
     is_view: bool = field(default=False, compare=False)
-    is_foreign: bool = field(default=False, compare=False)
-    """Whether LOCK TABLE refuses it, on a foreign table or on one of another role: the statement takes it."""
+    by_statement: bool = field(default=False, compare=False)
+    """Whether the statement takes it, since LOCK TABLE refuses it: on what is no table, a foreign one, or one of another role."""
 
     def __str__(self) -> str:
         return f"{self.mode.words} on {self.name}"
@@ -174,7 +174,7 @@ def one_a_line(blockers: Sequence[Blocker]) -> str:
 
 def lock_tables(locks: Sequence[Lock]) -> Iterator[Composable]:
     """Give the LOCK TABLE statements for these, one for each run of locks of one mode."""
-    tables = [lock for lock in locks if not lock.is_index and not lock.is_foreign]
+    tables = [lock for lock in locks if not lock.is_index and not lock.by_statement]
     for (mode, is_view), group in groupby(tables, key=lambda lock: (lock.mode, lock.is_view)):
         if is_view:
             yield _lock_views(group)

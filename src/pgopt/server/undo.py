@@ -8,10 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgopt.server.quoting import literal, sql
+from pgopt.server.queries import query
+from pgopt.server.quoting import joined, literal, render, sql
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from psycopg.sql import Composable
+
+    from pgopt.server.objects import Relation
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,10 @@ class Memory:
     def of(self, operation: str, subject: str) -> Kept:
         """Give the place for what one operation found in one subject."""
         return Kept((self.chain, self.revision, operation, subject))
+
+    def of_tree(self, operation: str, relation: Relation, settings: Sequence[str]) -> KeptTree:
+        """Give the places for some settings of a relation and of all below it."""
+        return KeptTree((self.chain, self.revision, operation), relation, tuple(settings))
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,48 @@ class Kept:
     def where(self) -> Composable:
         """The condition that finds the row."""
         return sql("(chain, revision, operation, subject) = ({}, {}, {}, {})", *map(_said, self.key))
+
+
+@dataclass(frozen=True)
+class KeptTree:
+    """The rows of `pgopt.undo` for settings of a relation and all below it: one for each setting of each of them.
+
+    So a run that says more than an interrupted one did, or says it of another part of the tree, takes nothing that was set
+    before for what was there.
+    """
+
+    key: tuple[str | Composable, str, str]
+    relation: Relation
+    settings: tuple[str, ...]
+
+    def keep(self, now: Composable) -> Composable:
+        """Write down what a query says of each relation and setting, unless an earlier run has."""
+        return query("undo_keep", key=self._key, tree=self.tree, now=now)
+
+    def forget(self) -> Composable:
+        """Delete the rows."""
+        return sql("delete from pgopt.undo where {}", self.where)
+
+    @property
+    def where(self) -> Composable:
+        """The condition that finds the rows."""
+        return query(
+            "undo_where", key=self._key, relation=self.regclass, tree=self.tree, settings=literal(list(self.settings))
+        )
+
+    @property
+    def regclass(self) -> Composable:
+        """The relation, as the server looks it up."""
+        return literal(render(self.relation.ident))
+
+    @property
+    def tree(self) -> Composable:
+        """The name of the relation, as the server tells it."""
+        return query("undo_tree", relation=self.regclass)
+
+    @property
+    def _key(self) -> Composable:
+        return joined(map(_said, self.key))
 
 
 def _said(part: str | Composable) -> Composable:

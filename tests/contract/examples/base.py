@@ -10,6 +10,8 @@ from pgopt.operations import StateOperation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from alembic.operations import MigrateOperation
+
     from pgopt.operations import Operation
 
 
@@ -22,7 +24,7 @@ class Example:
     setup: str
     """SQL that makes the database as the application had it."""
     operation: Operation
-    before: Sequence[Operation] = ()
+    before: Sequence[MigrateOperation] = ()
     """Operations that must have been carried out, such as `install_pgopt`."""
     writes: str = ""
     """SQL that a writer repeats while the operation is at work; ``{n}`` is another number each time."""
@@ -30,7 +32,7 @@ class Example:
     """Whether `--sql` can write it."""
     named: bool = False
     """Whether `make test` kills it at each statement; three of a family are."""
-    back: Sequence[Operation] = ()
+    back: Sequence[MigrateOperation] = ()
     """What brings the beginning back, where that is more than the inverse."""
     moves: bool = False
     """Whether rows go to another table as they are, so that all are compared together."""
@@ -43,7 +45,7 @@ class Example:
         return bool(self.back) or isinstance(self.operation, StateOperation)
 
     @property
-    def inverse(self) -> Sequence[Operation]:
+    def inverse(self) -> Sequence[MigrateOperation]:
         """The way back."""
         if self.back:
             return self.back

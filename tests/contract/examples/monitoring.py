@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from alembic.operations.ops import ExecuteSQLOp
+
 from pgopt.operations import InstallMonitoring, InstallPgopt, UninstallMonitoring
 from tests.contract.examples.base import Example
 
 APPLICATION = "create table tickets (id int primary key)"
 WRITES = "insert into tickets values ({n} + 1000)"
 INSTALLED = (InstallPgopt(1),)
+# some have another definition, some are not there yet, and others were granted one; none is signed
+OLDER = """
+comment on function pgopt.slow_queries() is null; drop view if exists pgopt.stale_views; drop function if exists pgopt.stale_views();
+drop view if exists pgopt.blocking; create view pgopt.blocking as select 1 as of_old; grant select on pgopt.blocking to pg_read_all_stats;
+grant execute on function pgopt.slow_queries() to public
+"""
 
 EXAMPLES = [
     Example("monitoring", APPLICATION, InstallMonitoring(), before=INSTALLED, writes=WRITES, named=True),
@@ -33,5 +41,14 @@ EXAMPLES = [
         InstallMonitoring(),
         before=INSTALLED,
         writes=WRITES,
+    ),
+    Example(
+        "monitoring where there are views of an older pgopt",
+        APPLICATION,
+        InstallMonitoring(),
+        before=(*INSTALLED, InstallMonitoring(), ExecuteSQLOp(OLDER)),
+        writes=WRITES,
+        # its inverse leaves the new ones there
+        back=(UninstallMonitoring(), ExecuteSQLOp(OLDER)),
     ),
 ]

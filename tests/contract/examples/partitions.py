@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from pgopt import Daily, Hash, IntRange, ListOf, Monthly, Quarterly, Weekly, Yearly
-from pgopt.operations import FinalizePartitioning, InstallPgopt, PartitionTable, UnpartitionTable
+from pgopt.operations import (
+    CreateMaterializedView,
+    FinalizePartitioning,
+    InstallPgopt,
+    PartitionTable,
+    UnpartitionTable,
+)
 from tests.contract.examples.base import Example
 
 INSTALLED = (InstallPgopt(1),)
@@ -174,6 +180,135 @@ SEEN_WRITES = (
     "insert into notes (at) values (date '2026-09-01' + {n} % 60); update notes set at = at + 1 where id = 1 + {n} % 30"
 )
 
+TEAMS = """
+create table teams (id int primary key, since date not null, name text);
+insert into teams select g, date '2025-06-01' + g, 'team ' || g from generate_series(1, 120) g;
+create table players (id int primary key, team int constraint in_team references teams on delete set null on update cascade, since date);
+create index on players (team, since);
+insert into players select g, t.id, t.since from generate_series(1, 200) g left join teams t on t.id = g % 150;
+comment on constraint in_team on players is 'it''s one %s :x';
+"""
+TEAM_WRITES = """
+insert into teams values (1000 + {n}, '2026-03-01', 'x'); insert into players values (1000 + {n}, 1000 + {n}, '2026-03-01');
+update teams set name = name || '!' where id = {n} % 100; delete from players where id = 1000 + {n} - 4;
+update players set team = 7, since = (select since from teams where id = 7) where id = {n} % 200
+"""
+TEAM = PartitionTable(
+    "teams", Monthly("since"), widen_keys=True, incoming="widen", incoming_columns={"in_team": "since"}, premake=1
+)
+
+LONG_OTHER = "p" * 63
+ODD = f"""
+create schema "S: %s"; create schema "Oth'er";
+create table "S: %s"."A""cc %" (zone uuid, "Id: %" int, "at ?" timestamptz not null, primary key (zone, "Id: %"));
+insert into "S: %s"."A""cc %" select md5((g % 3)::text)::uuid, g, timestamptz '2026-04-01 00:00+02' + g * interval '7 hours' from generate_series(1, 90) g;
+create table "Oth'er".{LONG_OTHER} (n int primary key, "re(f)" int, "zo,ne" uuid, "(at) %s" timestamptz,
+    constraint "{LONG_OTHER[1:]}" foreign key ("zo,ne", "re(f)") references "S: %s"."A""cc %" match full on delete cascade deferrable initially deferred);
+insert into "Oth'er".{LONG_OTHER} select "Id: %", "Id: %", zone, "at ?" from "S: %s"."A""cc %";
+insert into "Oth'er".{LONG_OTHER} values (-1);
+create table "Oth'er".second (zone uuid not null, id int not null, at timestamptz not null, constraint "it: refers" foreign key (zone, id) references "S: %s"."A""cc %");
+insert into "Oth'er".second select zone, "Id: %", "at ?" from "S: %s"."A""cc %" where "Id: %" < 20;
+"""
+ODD_WRITES = f"""
+insert into "S: %s"."A""cc %" values (md5('1')::uuid, 1000 + {{n}}, '2026-04-20 00:00+00');
+insert into "Oth'er".{LONG_OTHER} values (1000 + {{n}}, 1000 + {{n}}, md5('1')::uuid, '2026-04-20 00:00+00');
+delete from "S: %s"."A""cc %" where "Id: %" = 1000 + {{n}} - 3
+"""
+ODD_BY = {LONG_OTHER[1:]: "(at) %s", "Oth'er.second": "at"}
+
+BORN = """
+create table family (id int primary key, born date not null, parent int, parents_birth date,
+    constraint "its pare:nt" foreign key (parent) references family on delete set null on update cascade deferrable);
+insert into family select g, date '2026-01-01' + g, nullif(g / 2, 0), date '2026-01-01' + nullif(g / 2, 0) from generate_series(1, 60) g;
+comment on constraint "its pare:nt" on family is 'a tree';
+"""
+BORN_WRITES = """
+insert into family values (100 + {n}, '2026-02-02', 1 + {n} % 40, date '2026-01-01' + 1 + {n} % 40);
+update family set parent = 1 + {n} % 20, parents_birth = date '2026-01-01' + 1 + {n} % 20 where id = 21 + {n} % 20;
+delete from family where id = 100 + {n} - 3
+"""
+TREE = {"family": "parents_birth"}
+
+# what refers to the partitions' column already needs no other
+LINES = """
+create table bills (id int, day date, note text, primary key (id, day)); insert into bills select g, date '2026-05-01' + g, 'n' from generate_series(1, 60) g;
+create table lines (bill int, day date, n int, constraint of_bill foreign key (bill, day) references bills (id, day) on update cascade on delete cascade);
+insert into lines select id, day, 1 from bills;
+"""
+LINES_WRITES = """
+insert into bills values (1000 + {n}, '2026-05-05'); insert into lines values (1000 + {n}, '2026-05-05', 2);
+update bills set day = day + 1 where id = {n} % 60; delete from bills where id = 1000 + {n} - 2
+"""
+
+SALES = """
+create table sales (id int primary key, at date not null, shop text not null, amount numeric);
+insert into sales select g, date '2026-05-01' + g % 120, 'shop ' || g % 5, g from generate_series(1, 300) g;
+"""
+SALES_WRITES = """
+insert into sales values (1000 + {n}, '2026-07-07', 'shop new', 1); update sales set amount = amount + 1, at = at + 31 where id = {n};
+delete from sales where id = 1000 + {n} - 3
+"""
+
+VIEW = "v" * 63
+# a view on views, on a view, on the table; one that is read with the table; one that is not filled; one of another schema
+UNDER_VIEWS = f"""
+create schema "S: %s"; create schema other; create table shops (name text primary key);
+insert into shops select 'shop ' || g from generate_series(0, 4) g;
+create table "S: %s"."Sa'les %" ("Id: %" int, at timestamptz not null, shop text, "am:ount" numeric, primary key ("Id: %", at));
+insert into "S: %s"."Sa'les %" select g, timestamptz '2026-05-01 00:00+00' + g * interval '7 hours', 'shop ' || g % 5, g
+    from generate_series(1, 300) g;
+create materialized view "S: %s"."By: %" with (fillfactor = 70) as
+    select shop, sum("am:ount") as "am:ount", count(*) filter (where shop ~ ':x%') as n from "S: %s"."Sa'les %" s group by shop;
+create unique index "u: %" on "S: %s"."By: %" (shop);
+create index on "S: %s"."By: %" ("am:ount" desc) where n > 0;
+alter materialized view "S: %s"."By: %" cluster on "u: %";
+alter materialized view "S: %s"."By: %" alter column n set statistics 77;
+create statistics other.st (dependencies) on shop, n from "S: %s"."By: %";
+comment on materialized view "S: %s"."By: %" is 'it''s %s :x';
+comment on column "S: %s"."By: %".n is 'number';
+grant select on "S: %s"."By: %" to pg_monitor with grant option; grant select (shop) on "S: %s"."By: %" to public;
+create view "S: %s".plain as select * from "S: %s"."By: %" b join shops on name = shop where exists (select from "S: %s"."Sa'les %" s where s.shop = b.shop);
+create materialized view other.{VIEW} as select p.shop, b.n, "Id: %" from "S: %s".plain p join "S: %s"."By: %" b using (shop)
+    join "S: %s"."Sa'les %" using (shop);
+create materialized view other.empty as select * from other.{VIEW} with no data;
+create index empty_index on other.empty (n);
+create materialized view other.far as select count(*) from "S: %s".plain;
+create view other."on: top" as select * from other.{VIEW};
+create materialized view other.aside as select 1 as one;
+"""
+UNDER_VIEWS_WRITES = """
+insert into "S: %s"."Sa'les %" values (1000 + {n}, '2026-07-07 00:00+00', 'shop 1', 1);
+update "S: %s"."Sa'les %" set "am:ount" = {n}, at = at + interval '20 days' where "Id: %" = {n};
+delete from "S: %s"."Sa'les %" where "Id: %" = 1000 + {n} - 3
+"""
+PER_SHOP = "create materialized view per_shop as select shop, sum(amount) from sales group by shop; create unique index on per_shop (shop);"
+WATCHED = CreateMaterializedView(
+    "per_day",
+    "select at, count(*) as n from sales group by at",
+    unique=["at"],
+    depends_on=["sales"],
+    refresh="every 5 minutes",
+)
+TINY = """
+create table tiny (id int primary key); insert into tiny select generate_series(1, 30);
+create materialized view evens as select id from tiny where id % 2 = 0; create index on evens (id);
+create materialized view many as select count(*) from evens;
+"""
+TINY_WRITES = "insert into tiny values ({n} + 100); delete from tiny where id = {n} + 97"
+
+PUBLISHED = """
+create schema p; create table p."Sa:les %" (id int, at date not null, shop text, amount numeric, primary key (id, at));
+insert into p."Sa:les %" select g, date '2026-05-01' + g % 120, 'shop ' || g % 5, g from generate_series(1, 200) g;
+set client_min_messages = error;
+create publication "p: %" for table p."Sa:les %" (id, at, shop) where (id > 0 and at <> '2020-01-01') with (publish_via_partition_root = true);
+create publication other for table p."Sa:les %" with (publish_via_partition_root = true, publish = 'insert');
+"""
+PUBLISHED_WRITES = """
+insert into p."Sa:les %" values (1000 + {n}, '2026-07-07', 'shop new', 1);
+update p."Sa:les %" set amount = amount + 1, at = at + 31 where id = {n};
+delete from p."Sa:les %" where id = 1000 + {n} - 3
+"""
+
 EXAMPLES = [
     Example(
         "partition by month",
@@ -288,7 +423,6 @@ EXAMPLES = [
         back=(PartitionTable("tiny", Hash("id", 2)), FinalizePartitioning("tiny")),
         writes="insert into tiny values ({n} + 100); delete from tiny where id = {n} + 97",
         scriptable=False,
-        named=True,
     ),
     Example(
         "finalize",
@@ -451,6 +585,183 @@ EXAMPLES = [
         PartitionTable("empty", Daily("at", timezone="Pacific/Auckland"), method="attach", widen_keys=True, premake=1),
         before=INSTALLED,
         writes="insert into empty values ({n}, now())",
+        scriptable=False,
+    ),
+    Example(
+        "partition a table and widen what refers to it",
+        TEAMS,
+        TEAM,
+        before=INSTALLED,
+        writes=TEAM_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table and widen what refers to it",
+        TEAMS,
+        PartitionTable(
+            "teams",
+            IntRange("id", step=1000),
+            method="attach",
+            incoming="widen",
+            default=True,
+        ),
+        before=INSTALLED,
+        writes=TEAM_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table of strange names and widen two keys",
+        ODD,
+        PartitionTable(
+            'A"cc %',
+            Quarterly("at ?", timezone="Asia/Kolkata"),
+            widen_keys=True,
+            incoming="widen",
+            incoming_columns=ODD_BY,
+            schema="S: %s",
+        ),
+        before=INSTALLED,
+        writes=ODD_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table of strange names and widen two keys",
+        ODD,
+        PartitionTable(
+            'A"cc %',
+            Monthly("at ?"),
+            method="attach",
+            widen_keys=True,
+            incoming="widen",
+            incoming_columns=ODD_BY,
+            schema="S: %s",
+        ),
+        before=INSTALLED,
+        writes=ODD_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table and widen what refers to itself",
+        BORN,
+        PartitionTable("family", Monthly("born"), widen_keys=True, incoming="widen", incoming_columns=TREE, premake=1),
+        before=INSTALLED,
+        writes=BORN_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "attach a table and widen what refers to itself",
+        BORN,
+        PartitionTable(
+            "family", Daily("born"), method="attach", widen_keys=True, incoming="widen", incoming_columns=TREE
+        ),
+        before=INSTALLED,
+        writes=BORN_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table and keep what refers to its column",
+        LINES,
+        PartitionTable("bills", Monthly("day"), incoming="widen", premake=1),
+        before=INSTALLED,
+        writes=LINES_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition by hash and keep what refers to it and to itself",
+        BORN
+        + "create table pets (owner int references family on delete cascade); insert into pets select g from generate_series(1, 30) g",
+        PartitionTable("family", Hash("id", 2), incoming="widen"),
+        before=INSTALLED,
+        writes=BORN_WRITES + "; insert into pets values (1 + {n} % 30)",
+        scriptable=False,
+    ),
+    Example(
+        "unpartition what widened keys refer to, when it is final",
+        TEAMS,
+        UnpartitionTable("teams", Monthly("since")),
+        before=(*INSTALLED, TEAM, FinalizePartitioning("teams")),
+        back=(TEAM, FinalizePartitioning("teams")),
+        writes=TEAM_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table under materialized views",
+        UNDER_VIEWS,
+        PartitionTable("Sa'les %", Monthly("at"), premake=1, schema="S: %s"),
+        before=INSTALLED,
+        writes=UNDER_VIEWS_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table under materialized views",
+        UNDER_VIEWS,
+        PartitionTable("Sa'les %", Monthly("at"), method="attach", premake=1, schema="S: %s"),
+        before=INSTALLED,
+        writes=UNDER_VIEWS_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table whose changes are noted for a materialized view",
+        SALES + PER_SHOP,
+        PartitionTable("sales", Monthly("at"), premake=1, widen_keys=True),
+        before=(*INSTALLED, WATCHED),
+        writes=SALES_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table whose changes are noted for a materialized view",
+        SALES + PER_SHOP,
+        PartitionTable("sales", Monthly("at"), method="attach", premake=1, widen_keys=True),
+        before=(*INSTALLED, WATCHED),
+        writes=SALES_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a list under a materialized view",
+        SALES + PER_SHOP,
+        PartitionTable(
+            "sales",
+            ListOf("shop", {"old": [f"shop {n}" for n in range(5)], "new": ["shop new"]}),
+            method="attach",
+            widen_keys=True,
+        ),
+        before=INSTALLED,
+        writes=SALES_WRITES.replace("shop new", "shop 1"),
+        scriptable=False,
+    ),
+    Example(
+        "unpartition what is final under materialized views",
+        TINY,
+        UnpartitionTable("tiny", Hash("id", 2)),
+        before=(*INSTALLED, PartitionTable("tiny", Hash("id", 2)), FinalizePartitioning("tiny")),
+        back=(PartitionTable("tiny", Hash("id", 2)), FinalizePartitioning("tiny")),
+        writes=TINY_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "unpartition what was attached under materialized views",
+        TINY,
+        UnpartitionTable("tiny", IntRange("id", step=1000), method="attach", default=True),
+        before=(*INSTALLED, PartitionTable("tiny", IntRange("id", step=1000), method="attach", default=True)),
+        writes=TINY_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "partition a table that is published",
+        PUBLISHED,
+        PartitionTable("Sa:les %", Monthly("at"), premake=1, publish="root", schema="p"),
+        before=INSTALLED,
+        writes=PUBLISHED_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "attach a table that is published, alone and with its schema",
+        PUBLISHED + "create publication schemas for tables in schema p with (publish_via_partition_root = true);",
+        PartitionTable("Sa:les %", Monthly("at"), method="attach", premake=1, publish="root", schema="p"),
+        before=INSTALLED,
+        writes=PUBLISHED_WRITES,
         scriptable=False,
     ),
 ]

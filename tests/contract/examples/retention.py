@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pgopt import Monthly
+from pgopt import Hash, IntRange, Monthly, Yearly
 from pgopt.operations import (
     AlterRetentionPolicy,
     CreateArchiveTable,
@@ -193,6 +193,55 @@ ARCHIVES = [
         CreateArchiveTable(LONG, rows="restore"),
         before=INSTALLED,
         writes=f"insert into {LONG} values ({{n}}, current_date)",
+        scriptable=False,
+    ),
+    Example(
+        "archive table in partitions",
+        LEDGER,
+        CreateArchiveTable("ledger", by=Monthly("at"), premake=1, parameters={"autovacuum_freeze_min_age": 0}),
+        before=INSTALLED,
+        writes=LEDGER_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "archive table in partitions, of strange names in another schema",
+        STRANGE,
+        CreateArchiveTable(
+            "Lo'gs :a",
+            'Old %s "1"',
+            by=Yearly("At :t", timezone="Europe/Berlin"),
+            start="2020-01-01",
+            widen_keys=True,
+            archive_schema='Old "A" %s',
+            schema="S x",
+        ),
+        before=INSTALLED,
+        writes=STRANGE_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "archive table in partitions of a long name, without a key",
+        f"create table {LONG} (id int, {LONG_COLUMN} date); insert into {LONG} values (1, '2024-01-01'), (2, null), (3, '-infinity')",
+        CreateArchiveTable(LONG, by=Yearly(LONG_COLUMN)),
+        before=INSTALLED,
+        writes=f"insert into {LONG} values ({{n}}, current_date)",
+        scriptable=False,
+    ),
+    Example(
+        "archive table in partitions by numbers",
+        LEDGER,
+        CreateArchiveTable("ledger", by=IntRange("id", step=20)),
+        before=INSTALLED,
+        writes=LEDGER_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "archive table in partitions dropped",
+        LEDGER,
+        DropArchiveTable("ledger", "cold", by=Hash("id", 2)),
+        before=(*INSTALLED, CreateArchiveTable("ledger", "cold", by=Hash("id", 2))),
+        writes=LEDGER_WRITES,
         scriptable=False,
     ),
     Example(

@@ -117,6 +117,32 @@ delete from "S x"."Lo'gs %s" where "Id" = 1000 + {n} - 3;
 """
 RICH_WRITES_THROUGH_THE_TABLE = RICH_WRITES.replace('"Old"."Fir:st %s"', """"S x"."Lo'gs %s\"""")
 
+# foreign keys of it, to it, and both
+REFERRED = """
+create schema "S: %"; create table "S: %"."Peo'ple" ("Id: %" int primary key); insert into "S: %"."Peo'ple" select generate_series(0, 20);
+create table "S: %".posts (id int, at date, author int constraint "of: %" references "S: %"."Peo'ple" on delete cascade deferrable initially deferred,
+    reply_to int, replied_at date, primary key (id, at),
+    constraint again foreign key (reply_to, replied_at) references "S: %".posts on delete set null) partition by range (at);
+create table "S: %"."po:sts old" partition of "S: %".posts for values from (minvalue) to ('2026-03-01');
+create table "S: %".posts_new partition of "S: %".posts for values from ('2026-03-01') to ('2026-06-01');
+create table "S: %".posts_rest partition of "S: %".posts default;
+create table likes (post int, at date, constraint "it: %" foreign key (post, at) references "S: %".posts match full on update cascade on delete cascade);
+create index on likes (post, at);
+comment on constraint "of: %" on "S: %".posts is 'who'; comment on constraint "it: %" on likes is 'wh%at';
+insert into "S: %".posts select g, date '2026-01-01' + g, g % 20 from generate_series(1, 170) g;
+update "S: %".posts set (reply_to, replied_at) = (id / 2, date '2026-01-01' + id / 2) where id > 1;
+insert into likes select id, at from "S: %".posts where id % 3 > 0; insert into likes values (null, null);
+"""
+REFERRED_WRITES = """
+insert into "S: %".posts values (1000 + {n}, '2026-01-05', 3, 20, '2026-01-21'); insert into likes values (1000 + {n}, '2026-01-05');
+insert into "S: %"."Peo'ple" values (1000 + {n}); insert into "S: %".posts values (5000 + {n}, '2026-02-05', 1000 + {n});
+update "S: %".posts set at = at + 1 where id = 1000 + {n} - 1 and at < '2026-12-01';
+delete from "S: %".posts where id = 1000 + {n} - 3;
+begin; delete from "S: %".posts where id = 5000 + {n} - 1; delete from "S: %"."Peo'ple" where "Id: %" = 1000 + {n} - 1; commit;
+delete from "S: %"."Peo'ple" where "Id: %" = 1000 + {n} - 2
+"""
+CUT = {"at": ["2026-02-01"], "into": ["po sts", "po:sts 2"], "schema": "S: %"}
+
 TALL = "t" * 63
 UUIDS = f"""
 create table {TALL} (id uuid not null, primary key (id)) partition by range (id);
@@ -230,6 +256,31 @@ EXAMPLES = [
             SplitPartition("Lo'gs %s", "Fir:st %s", by=Yearly("At"), schema="S x", partition_schema="Old"),
         ),
         writes=RICH_WRITES_THROUGH_THE_TABLE,
+        scriptable=False,
+    ),
+    Example(
+        "split a partition of a table with foreign keys",
+        REFERRED,
+        SplitPartition("posts", "po:sts old", **CUT),  # type: ignore[arg-type]
+        before=INSTALLED,
+        writes=REFERRED_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "merge partitions of a table with foreign keys",
+        REFERRED,
+        MergePartitions("posts", "po:sts old", **CUT),  # type: ignore[arg-type]
+        before=(*INSTALLED, SplitPartition("posts", "po:sts old", **CUT)),  # type: ignore[arg-type]
+        writes=REFERRED_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "split a default of a table with foreign keys",
+        REFERRED + """insert into "S: %".posts values (7, '2026-08-01', 1), (8, '2026-08-20', 2)""",
+        SplitPartition("posts", "posts_rest", by=Monthly("at"), schema="S: %"),
+        before=INSTALLED,
+        writes=REFERRED_WRITES,
         scriptable=False,
     ),
     Example(

@@ -177,6 +177,13 @@ select take, give from (
                          (2, case when grantor <> owner then 'reset role' end)) x (part, said)
     where x.said is not null
     union all
+    select 85, p.pubname, 0, format('alter publication %I drop table %s', p.pubname, aside),
+           format('alter publication %I add table %s', p.pubname, called)
+           || coalesce(' (' || (select string_agg(quote_ident(a.attname), ', ' order by a.attnum)
+                                from pg_attribute a where a.attrelid = it.oid and a.attnum = any(r.prattrs::int2[])) || ')', '')
+           || coalesce(' where (' || pg_get_expr(r.prqual, r.prrelid) || ')', '')
+    from it join pg_publication_rel r on r.prrelid = it.oid join pg_publication p on p.oid = r.prpubid
+    union all
     select 90, v.called, 0, null,
            format('create or replace view %s%s as %s', v.called,
                   coalesce(' with (' || array_to_string(v.reloptions, ', ') || ')', ''), rtrim(pg_get_viewdef(v.oid), ';'))

@@ -6,7 +6,8 @@ select c.relname, n.nspname, o.conname, pg_get_constraintdef(o.oid), o.confrelid
        (select array_agg(a.attname::text order by k.place)
         from unnest(o.conkey) with ordinality k (attnum, place)
         join pg_attribute a on a.attrelid = o.conrelid and a.attnum = k.attnum),
-       o.confmatchtype::text
+       o.confmatchtype::text,
+       obj_description(o.oid, 'pg_constraint')
 from pg_constraint o
 join pg_class c on c.oid = o.conrelid
 join pg_namespace n on n.oid = c.relnamespace

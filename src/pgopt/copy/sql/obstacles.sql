@@ -45,13 +45,6 @@ select said from (
     from it join pg_index i on i.indrelid = it.oid join pg_class c on c.oid = i.indexrelid
     where it.relkind = 'm' and c.reltablespace <> 0
     union all
-    select 13, format('it is published by %I: ALTER PUBLICATION %1$I DROP TABLE %s first', p.pubname, called)
-    from it join pg_publication_rel r on r.prrelid = it.oid join pg_publication p on p.oid = r.prpubid
-    union all
-    select 13, format('it is published by %I, which is for all tables of its schema or database, and so would be the copy', p.pubname)
-    from it join pg_publication p on it.relkind <> 'm' and (p.puballtables
-        or exists (select from pg_publication_namespace n where n.pnpubid = p.oid and n.pnnspid = it.relnamespace))
-    union all
     select 14, 'a subscription writes to it, whose changes statement triggers do not see: drop it from the publication'
     from it where exists (select from pg_subscription_rel where srrelid = it.oid)
     union all
@@ -64,13 +57,6 @@ select said from (
     select distinct 17, format('trigger %I keeps columns by it, and would not see its partitions: drop the denormalized columns first',
                                min(t.tgname::text))
     from it join pg_trigger t on t.tgrelid = it.oid where t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_' group by left(t.tgname::text, 17)
-    union all
-    select 20, format('materialized view %s is made of it: drop it before and create it after', v.oid::regclass)
-    from (select distinct r.ev_class from it
-          join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = it.oid and d.classid = 'pg_rewrite'::regclass
-          join pg_rewrite r on r.oid = d.objid) x
-    join pg_class v on v.oid = x.ev_class and v.relkind = 'm'
-    join it on it.relkind <> 'm'
     union all
     -- functions with BEGIN ATOMIC bodies, policies of other tables, rules of other relations …
     select distinct 21, format('%s is bound to the table itself, not to its name: drop it before and create it after',

@@ -13,12 +13,26 @@ select said from (
     from parent where exists (select from pg_trigger t join pg_proc f on f.oid = t.tgfoid
                               where t.tgrelid = parent.oid and t.tgname = 'pgopt_insert' and f.proname <> {note})
     union all
-    select 4, format('foreign key %I of %s refers to %s, and its rows would be read while everybody waits: drop it before, and create it after',
-                     o.conname, o.conrelid::regclass, o.confrelid::regclass)
-    from pg_constraint o where o.contype = 'f' and o.confrelid in ({table}, {part}) and o.conparentid = 0
+    select 4, format('foreign key %I of %s refers to %s %s', o.conname, o.conrelid::regclass, o.confrelid::regclass,
+                     case when o.confrelid = {part} then 'itself, and would lose its rows: drop it'
+                          when c.relkind = 'p' then 'and is of a partitioned table, on which it cannot be made for new rows alone: drop it before, and create it after'
+                          else 'and is of another role: its owner must split, or drop it before and create it after' end)
+    from pg_constraint o join pg_class c on c.oid = o.conrelid
+    where o.contype = 'f' and o.conparentid = 0 and o.conrelid <> {table}
+      and (o.confrelid = {part}
+           or (o.confrelid = {table} and not exists (select from pg_partition_tree({table}::oid::regclass) where relid = o.conrelid)
+               and (c.relkind = 'p' or not pg_has_role(c.relowner, 'USAGE'))))
     union all
-    select 5, format('its foreign key %I would be checked while everybody waits: op.drop_foreign_key_online before, and create it after', o.conname)
-    from pg_constraint o where o.contype = 'f' and o.conrelid in ({table}, {part}) and o.conparentid = 0
+    -- what an interrupted run has left on all of them is the table's
+    select 5, format('foreign key %I is of %s alone, and would not be kept: drop it, or make it one of %s', o.conname, part.called, parent.called)
+    from part, parent, pg_constraint o
+    where o.contype = 'f' and o.conrelid = part.oid and o.conparentid = 0
+      and exists (select from pg_partition_tree({table}::oid::regclass) t where t.isleaf and not exists (
+          select from pg_constraint e where e.conrelid = t.relid and e.conname = o.conname and e.contype = 'f' and e.conparentid = 0))
+    union all
+    select 5, format('foreign key %I of %s is NOT ENFORCED, and cannot be made for new rows alone: drop it before, and create it after', o.conname, o.conrelid::regclass)
+    from pg_constraint o where o.contype = 'f' and o.conparentid = 0 and {table} in (o.conrelid, o.confrelid)
+      and not coalesce((to_jsonb(o) ->> 'conenforced')::bool, true)
     union all
     select 6, format('the exclusion constraint %I would be built while everybody waits: drop it', o.conname)
     from pg_constraint o where o.contype = 'x' and o.conrelid = {table}
@@ -35,7 +49,7 @@ select said from (
     select 9, format('trigger %I is of %s alone: drop it, or make it one of %s', t.tgname, part.called, parent.called)
     from part, parent, pg_trigger t
     where t.tgrelid = part.oid and not t.tgisinternal and t.tgparentid = 0
-      and t.tgname !~ '^pgopt_(insert|update|delete|truncate)$|^zz_pgopt_[0-9a-f]{{8}}_'
+      and t.tgname !~ '^pgopt_(insert|update|delete|truncate|dirty)$|^zz_pgopt_[0-9a-f]{{8}}_'
     union all
     select distinct 9, format('triggers keep columns by %s, and would not see its new partitions: drop those columns first', parent.called)
     from parent, pg_trigger t where t.tgrelid = parent.oid and t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_(insert|update|delete|truncate)$'

@@ -16,3 +16,6 @@ where row_security_active({table})
 union all
 select format('has the partition %s, which is a foreign table: its triggers would not see what is written there', relid::regclass)
 from pg_partition_tree({table}) join pg_class c on c.oid = relid where c.relkind = 'f'
+union all
+select format('has the rule %I, which does something else instead of an UPDATE: drop it first', rulename)
+from pg_rewrite where ev_class = {table} and ev_type = '2' and is_instead

@@ -1,3 +1,4 @@
+drop function pgopt.watch_instead(regclass, regclass);
 drop function pgopt.apply_rule(pgopt.partitioned);
 drop function pgopt.create_ahead(pgopt.partitioned);
 drop function pgopt.has_rows(regclass);
@@ -21,6 +22,7 @@ drop function pgopt.today(jsonb, text);
 drop function pgopt.precedes(jsonb, text, text);
 drop function pgopt.later(jsonb, text, integer);
 drop function pgopt.periods(jsonb, text, text, integer);
+drop function pgopt.key_said(jsonb, text);
 drop function pgopt.key_at(jsonb, timestamp);
 drop function pgopt.moment_of(jsonb, text);
 drop table pgopt.copy;

@@ -52,6 +52,17 @@ end
 $$;
 comment on function pgopt.key_at is 'the least value of the partition key at a local time';
 
+create function pgopt.key_said(by jsonb, said text) returns text
+language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO'
+as $$
+select case
+    when (by ->> 'type' = 'uuid' and said !~* '^[{]?([0-9a-f]{4}-?){8}[}]?$') or (by ->> 'type' = 'bigint' and said !~ '^\s*-?[0-9]+\s*$')
+        then pgopt.key_at(by, said::timestamptz at time zone (by ->> 'timezone'))
+    else said
+end
+$$;
+comment on function pgopt.key_said is 'a value of the partition key, which may be said as an instant where it is none';
+
 create function pgopt.periods(by jsonb, first text, last text, most integer default 2147483647)
 returns table (suffix text, lower text, upper text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -618,5 +629,29 @@ begin
 end
 $$;
 comment on function pgopt.apply_rule is 'takes out a partition that a rule does not keep, and tells whether there are more';
+
+create function pgopt.watch_instead(old regclass, successor regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    watching regclass[] := array(select distinct s.view from pgopt.source s where s.source = old);
+    gone regclass[] := array(
+        (select old union select relid from pg_partition_tree(old))
+        except (select successor union select relid from pg_partition_tree(successor)));
+    it regclass;
+begin
+    for it in select t.tgrelid from pg_trigger t where t.tgname = 'pgopt_dirty' and t.tgrelid = any(gone) loop
+        execute format('drop trigger pgopt_dirty on %s', it);
+    end loop;
+    delete from pgopt.source s where s.source = any(gone) or not exists (select from pg_class c where c.oid = s.source);
+    foreach it in array watching loop
+        -- where it cannot be known any more that there is nothing to do, a refresh is not skipped
+        if not exists (select from pgopt.unseen_changes(it)) then
+            perform pgopt.watch(it, array(select r.relation from pgopt.read_by(it) r where r.kind in ('r', 'p')));
+        end if;
+    end loop;
+end
+$$;
+comment on function pgopt.watch_instead is 'has the changes of a table that has taken the place of another noted for the materialized views for which those of the other were';
 
 revoke all on all functions in schema pgopt from public;

@@ -266,6 +266,8 @@ comment on function pgopt.made is 'writes down that a materialized view was fill
 create function pgopt.moved(view regclass, successor regclass) returns void
 language sql set search_path = pg_catalog, pg_temp
 as $$
+-- its rows are those of when it was built, which may be older than the last refresh of the other
+update pgopt.materialized m set fresh_at = n.fresh_at from pgopt.materialized n where m.view = moved.view and n.view = successor;
 delete from pgopt.materialized where view = successor;
 update pgopt.materialized set view = successor, fingerprint = null where view = moved.view;
 update pgopt.refresh set view = successor where view = moved.view;

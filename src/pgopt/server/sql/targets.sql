@@ -1,4 +1,4 @@
-select n.nspname, c.relname, nullif(a.attstattarget, -1)
+select format('%I.%I', n.nspname, c.relname), a.attname::text, nullif(a.attstattarget, -1)::text
 from (
     with recursive tree as (
         select to_regclass({relation})::oid as relation
@@ -10,4 +10,3 @@ from (
 join pg_attribute a on a.attrelid = tree.relation and a.attname = {column} and not a.attisdropped
 join pg_class c on c.oid = tree.relation
 join pg_namespace n on n.oid = c.relnamespace
-order by n.nspname, c.relname
