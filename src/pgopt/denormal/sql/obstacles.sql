@@ -1,6 +1,5 @@
 -- What stands against keeping columns of one table from another.
-select 'is partitioned, and its rows move between partitions while others wait for them: only an aggregate, or what is deferred, can be kept'
-       || ' from a partitioned table'
+select 'is partitioned: aggregates and what is deferred can be kept from such a table, and nothing in one'
 from pg_class where oid = {table} and relkind = 'p' and not {may_be_partitioned}
 union all
 select 'is a partition: triggers would not see statements on the whole table' from pg_class where oid = {table} and relispartition
