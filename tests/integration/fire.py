@@ -24,9 +24,17 @@ TABLES = """
 create table people (who {key} primary key, name text, about jsonb);
 create table tickets ({columns}, code text, author {key}, primary key ({id}));
 create index on tickets (author);
-create table comments (n int primary key, {ticket_columns}, status text, value numeric, at int{reference});
+create table comments (n int primary key, {ticket_columns}, status text, value numeric, at int{reference}){partitioned};
 create index on comments ({ticket_id});
 """
+PARTITIONED = """ partition by range (n);
+create table comments_1 partition of comments for values from (0) to (8);
+create table comments_2 partition of comments for values from (8) to (16) partition by range (n);
+create table comments_2a partition of comments_2 for values from (8) to (12);
+create table comments_2b partition of comments_2 default;
+create table comments_3 (like comments_1 including all);
+alter table comments attach partition comments_3 default"""
+PARTS = ["comments", "comments", "comments_1", "comments_2", "comments_2a", "comments_3"]
 ADDED = {
     "n": "count(*)",
     "open": "count(value) filter (where status = 'OPEN')",
@@ -55,10 +63,12 @@ class Kind:
     referring: bool = True
     deferred: bool = False
     """Whether changes are folded in later."""
+    partitioned: bool = False
+    """Whether comments are, and partitions are written to, too."""
 
     def __str__(self) -> str:
         words = f"{'composite, ' * self.composite}{self.type}, {'a' if self.referring else 'no'} foreign key"
-        return f"{words}{', deferred' * self.deferred}"
+        return f"{words}{', deferred' * self.deferred}{', partitioned' * self.partitioned}"
 
     @property
     def id(self) -> list[str]:
@@ -93,6 +103,7 @@ class Kind:
             id=", ".join(self.id),
             ticket_id=ticket_id,
             reference=refers if self.referring else "",
+            partitioned=PARTITIONED if self.partitioned else "",
         )
 
     @property
@@ -172,6 +183,8 @@ KINDS = [
     Kind("timestamptz", "'2024-01-01'::timestamptz + {} * interval '1 day'", composite=True),
     Kind("text", "'Ke:y %{}'", composite=True, referring=False, deferred=True),
     Kind("uuid", "md5('{}')::uuid", deferred=True),
+    Kind("int", "{}", partitioned=True),
+    Kind("int", "{}", referring=False, deferred=True, partitioned=True),
 ]
 
 
@@ -202,7 +215,7 @@ class Gun:
                 CONFLICT.format(ids=self._ids("excluded."), key=", ".join(self.kind.ticket_id)),
             ]
         )
-        return f"insert into comments values {self._rows(4)}{how}"
+        return f"insert into {self._table()} values {self._rows(4)}{how}"
 
     def copy(self) -> str:
         """Rows that the server is to write out, and to take in by COPY."""
@@ -228,15 +241,14 @@ class Gun:
             f"n = n + {COMMENTS_MOST}",
             "n = n",
         ]
-        return f"update comments set {self.chance.choice(sets)} where {self._where()}"
+        return f"update {self._table()} set {self.chance.choice(sets)} where {self._where()}"
 
     def delete(self) -> str:
-        return f"delete from comments where {self._where()}"
+        return f"delete from {self._table()} where {self._where()}"
 
     def truncate(self) -> str:
-        return self.chance.choice(
-            ["truncate comments", "truncate comments", "truncate tickets cascade", "truncate people"]
-        )
+        comments = f"truncate {self._table()}"
+        return self.chance.choice([comments, comments, "truncate tickets cascade", "truncate people"])
 
     def ticket(self) -> str:
         return f"insert into tickets values ({self._key(null=False)}, 'new', {self._person()}) on conflict do nothing"
@@ -274,6 +286,9 @@ class Gun:
 
     def _ids(self, of: str) -> str:
         return ", ".join(f"{of}{name}" for name in self.kind.ticket_id)
+
+    def _table(self) -> str:
+        return self.chance.choice(PARTS) if self.kind.partitioned else "comments"
 
     def _key(self, *, null: bool = True) -> str:
         return self.kind.key(None if null and self._pick(9) == 1 else self._pick(TICKETS_MOST))

@@ -118,6 +118,14 @@ def test_rows_of_the_target_that_come_later_are_filled(deferred: Database) -> No
     assert deferred.rows("select n, author_name from tickets") == [(1, "p1")]
 
 
+def test_a_row_that_gets_no_key_has_nothing_of_its_old_one(tickets: Database) -> None:
+    tickets.run("insert into tickets (id, code, author, author_name) values (9, 'c9', null, 'said')")
+    tickets.run("update tickets set author = null where id = 1")
+    assert tickets.rows("select author_name from tickets where id in (1, 9)") == [("nobody",)] * 2
+    tickets.run(FOLD)
+    assert right(tickets)
+
+
 def test_writers_of_one_row_do_not_wait_for_each_other(tickets: Database) -> None:
     with transaction(tickets) as one, tickets.connect(options="-c lock_timeout=5s") as other:
         one.execute("update comments set value = 3 where id = 4")

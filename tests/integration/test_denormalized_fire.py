@@ -207,7 +207,7 @@ def interleaved(of: Kind, on: Database) -> type[Interleaved]:
     return Bound
 
 
-@pytest.mark.parametrize("kind", [*KINDS[:2], KINDS[6]], ids=str)
+@pytest.mark.parametrize("kind", [*KINDS[:2], KINDS[6], KINDS[8]], ids=str)
 def test_after_each_step_of_four_sessions_what_is_committed_is_right(database: Database, kind: Kind) -> None:
     kind.prepare(database)
     run_state_machine_as_test(
@@ -331,17 +331,17 @@ def storm(database: Database, kind: Kind, seed: str, statements: int, level: str
         kind.fill(monitor)
         running = [threads.submit(writer.run) for writer in writers]
         while wait(running, 0.05).not_done:
-            assert wrong(kind, monitor) == [], f"PGOPT_FIRE_SEED={seed}"
+            assert (found := wrong(kind, monitor)) == [], f"PGOPT_FIRE_SEED={seed}: {found}"
         for each in running:
             each.result()
-        assert monitor.execute(kind.wrong).fetchall() == [], f"PGOPT_FIRE_SEED={seed}"
+        assert (found := monitor.execute(kind.wrong).fetchall()) == [], f"PGOPT_FIRE_SEED={seed}: {found}"
     with database.connect() as monitor:
         monitor.execute(FOLD)
-        assert monitor.execute(kind.wrong_at_last).fetchall() == [], f"PGOPT_FIRE_SEED={seed}"
+        assert (found := monitor.execute(kind.wrong_at_last).fetchall()) == [], f"PGOPT_FIRE_SEED={seed}: {found}"
     return writers
 
 
-@pytest.mark.parametrize("kind", [*KINDS[2:4], KINDS[7]], ids=str)
+@pytest.mark.parametrize("kind", [*KINDS[2:4], KINDS[7], KINDS[9]], ids=str)
 def test_what_four_writers_leave_is_right(database: Database, kind: Kind) -> None:
     kind.prepare(database)
     writers = storm(database, kind, "short", 400)

@@ -38,14 +38,14 @@ def verify(
     """Compare the columns that triggers keep with what they should be; exits with 1 where rows have drifted, and shows some."""
     address = url_of(url, config_of(config, name, x))
     found = run(address, table)
-    if repair and any(drift.rows for _, drift in found):
-        mend(address, [of for of, drift in found if drift.rows])
+    if repair and any(drift.wrong for _, drift in found):
+        mend(address, [of for of, drift in found if drift.wrong])
         found = run(address, table)
     if as_json:
         typer.echo(json.dumps([asdict(drift) for _, drift in found], indent=2))
     else:
         typer.echo("\n".join(drift.sentence for _, drift in found) or "pgopt keeps no columns here")
-    if any(drift.rows for _, drift in found):
+    if any(drift.wrong for _, drift in found):
         raise typer.Exit(1)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from pgopt.denormal.definition import Definition
     from pgopt.denormal.merging import Change
+    from pgopt.server.objects import Relation
 
 
 def triggers_of(of: Definition) -> Triggers:
@@ -34,8 +35,8 @@ def triggers_of(of: Definition) -> Triggers:
 class DeferredTriggers(Triggers):
     """What keeps a definition whose changes are folded in by a job."""
 
-    def create(self) -> Iterator[Composable]:
-        """Make the queue, functions, triggers and the view; SHARE ROW EXCLUSIVE on both tables."""
+    def create(self, parts: Sequence[Relation] = ()) -> Iterator[Composable]:
+        """Make the queue, functions, triggers and the view; SHARE ROW EXCLUSIVE on both tables, and on all partitions."""
         keys = zip(self.of.target_keys("t"), self.of.on, self._numbered, strict=True)
         columns = joined(sql("{}::{} as {}", value, verbatim(key.type), name) for value, key, name in keys)
         yield sql("create table {} as select {} from {} t with no data", self.of.queue, columns, self.of.target.ident)
@@ -45,7 +46,7 @@ class DeferredTriggers(Triggers):
             self.of.queue,
         )
         yield sql("create index on {} (n) where k1 is null", self.of.queue)
-        yield from super().create()
+        yield from super().create(parts)
         yield from self._begin()
         yield from self._fold()
 
@@ -56,6 +57,9 @@ class DeferredTriggers(Triggers):
             yield sql("drop function if exists {}", self.of.function(what))
         yield sql("drop table if exists {}", self.of.queue)
 
+    def _reading(self) -> Iterator[Composable]:
+        yield from self._value()
+
     # -- what is noted -----------------------------------------------------------------------------------------------------
 
     def _then(self, event: str, change: Change, keys: Sequence[Composable]) -> Composable:  # noqa: ARG002
@@ -65,10 +69,16 @@ class DeferredTriggers(Triggers):
         return verbatim("")
 
     def _truncated(self) -> Composable:
-        return sql("begin {}; return null; end", sql("insert into {} (k1) values (null)", self.of.queue))
+        return sql("begin {} insert into {} (k1) values (null); return null; end", self._mine, self.of.queue)
 
     def _rows_of_target(self) -> Iterator[Composable]:
         new = self.of.target_keys("new")
+        nothing = ((ident("new", column.name), self._nothing(column)) for column in self.of.columns)
+        clear = joined((sql("{} := {}", *each) for each in nothing), "; ")
+        yield from self._on_target("set", "before insert on {}", None, sql("begin {}; return new; end", clear))
+        # of no key there are no notes
+        unknown = sql("({}) and not ({})", self._has_moved(), _known(new))
+        yield self._trigger("left", "before update on {}", unknown, "set")
         note = self._note(sql("select {} where {}", joined(new), _known(new)))
         body = sql("begin {} return null; end", note)
         yield from self._on_target("moved", "after update on {}", self._has_moved(), body)
@@ -117,7 +127,9 @@ class DeferredTriggers(Triggers):
             busy_rows=unnested(busy),
             target=self.of.target.ident,
             match=equal(self.of.target_keys("t"), [sql("k.{}", name) for name in self._numbered]),
-            recount=self.of.function("recount"),
+            columns=joined(map(ident, self.of.names)),
+            value=self.of.function("value"),
+            of_row=joined(self.of.target_keys("t")),
         )
         signature = sql("(bigint, bigint, integer) returns bigint")
         yield from self._make("fold", signature, body, self._settings)

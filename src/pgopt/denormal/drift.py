@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pgopt.denormal.definition import PREFIX
 from pgopt.server.quoting import ident, joined, literal, sql
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
 
     from pgopt.denormal.definition import Definition
     from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 SHOWN = 5
 
@@ -25,14 +27,23 @@ class Drift:
     columns: Sequence[str]
     rows: int
     examples: Sequence[Mapping[str, Any]]
+    unwatched: Sequence[str] = ()
+    """Partitions without triggers: what is written to them and not to the whole table is not seen."""
     waiting: int = 0
     """How many changes wait to be folded in; rows that they are about have not drifted."""
+
+    @property
+    def wrong(self) -> bool:
+        """Whether there is anything to repair."""
+        return bool(self.rows or self.unwatched)
 
     @property
     def sentence(self) -> str:
         """The whole in one sentence."""
         noun = "row" if self.rows == 1 else "rows"
         names = ", ".join(self.columns)
+        if self.unwatched and not self.rows:
+            return f"nobody sees what {names} of {self.target} should become by what is written to {', '.join(self.unwatched)} itself"
         if not self.rows:
             return f"{names} of {self.target} are what {self.source} says{self._but}"
         shown = "; ".join(
@@ -66,8 +77,24 @@ def look(db: Catalog, of: Definition) -> Drift:
             }
             for row in examples
         ],
+        list(map(str, unwatched(db, of))),
         0 if of.deferred is None else int(db.session.value(sql("select count(*) from {}", of.queue))),
     )
+
+
+def unwatched(db: Catalog, of: Definition) -> list[Relation]:
+    """Give the partitions of the source that have no triggers, since neither pgopt nor the operation has made them."""
+    parts = db.partitions(of.source)
+    if not parts:
+        return []
+    there = db.session.rows(
+        sql(
+            "select tgrelid::int8 from pg_trigger where tgname = {} and tgrelid = any({}::oid[])",
+            literal(f"{PREFIX}_{of.tag}_insert"),
+            literal([part.oid for part in parts]),
+        )
+    )
+    return [part for part in parts if (part.oid,) not in set(there)]
 
 
 def _columns(of: Definition) -> Any:

@@ -133,7 +133,11 @@ class Wish:
     def refuse(self, db: Catalog) -> None:
         """Refuse what could not be kept right, or fast."""
         for table in (self.target, self.source):
-            for (why,) in db.session.rows(query("obstacles", PACKAGE, table=literal(table.oid))):
+            may = literal(
+                table == self.source and table != self.target and (self.aggregate or self.deferred is not None)
+            )
+            obstacles = query("obstacles", PACKAGE, table=literal(table.oid), may_be_partitioned=may)
+            for (why,) in db.session.rows(obstacles):
                 raise InvalidOperation(f"{table} {why}")
         taken = {column.name for column in db.columns(self.target)}.intersection(self.columns)
         if taken:

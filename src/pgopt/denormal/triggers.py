@@ -32,7 +32,7 @@ ON_SOURCE = {
     "delete": "delete on {} referencing old table as old_rows",
     "truncate": "truncate on {}",
 }
-ON_TARGET = ("set", "came", "moved", "guard")
+ON_TARGET = ("left", "set", "came", "moved", "guard")
 SAFE = " set search_path = pg_catalog, pg_temp set row_security = off set plan_cache_mode = force_generic_plan"
 """Of functions that only read. Those that write to the target leave the search path to its triggers, and name all in full."""
 
@@ -47,19 +47,16 @@ class Triggers:
 
     of: Definition
 
-    def create(self) -> Iterator[Composable]:
-        """Make functions, triggers and the view; SHARE ROW EXCLUSIVE on both tables."""
-        yield from self._value()
-        yield from self._values()
-        yield from self._recount()
+    def create(self, parts: Sequence[Relation] = ()) -> Iterator[Composable]:
+        """Make functions, triggers and the view; SHARE ROW EXCLUSIVE on both tables, and on all partitions of the source."""
+        yield from self._reading()
         for event, when in ON_SOURCE.items():
             yield from self._function(event, "returns trigger", self._body(event))
-            yield sql(
-                "create trigger {} after {} for each statement execute function {}()",
-                self.of.trigger(event),
-                sql(when, self.of.source.ident),
-                self.of.function(event),
-            )
+            # a statement fires those of the table that it names, and no others
+            for table in (self.of.source, *parts):
+                yield self._on_source(event, when, table)
+        if self.of.source.partitioned:
+            yield from self._told()
         yield from self._rows_of_target()
         if self.of.read_only:
             yield from self._on_target("guard", "before update on {}", self._is_written(), self._guard())
@@ -75,14 +72,48 @@ class Triggers:
     def drop(self) -> Iterator[Composable]:
         """Drop all of it; ACCESS EXCLUSIVE on both tables."""
         yield sql("drop view if exists {}", self.of.view)
-        events: list[tuple[str, Relation]] = [(event, self.of.source) for event in ON_SOURCE]
-        for event, table in [*events, *((what, self.of.target) for what in ON_TARGET)]:
-            yield sql("drop trigger if exists {} on {}", self.of.trigger(event), table.ident)
-            yield sql("drop function if exists {}()", self.of.function(event))
+        for event in (*ON_SOURCE, "told"):
+            # with its triggers, also those on what was a partition
+            yield sql("drop function if exists {}() cascade", self.of.function(event))
+        for what in ON_TARGET:
+            yield sql("drop trigger if exists {} on {}", self.of.trigger(what), self.of.target.ident)
+            yield sql("drop function if exists {}()", self.of.function(what))
         for what in ("recount", "values", "value", *(f"value{number}" for number, _ in enumerate(self.of.columns, 1))):
             yield sql("drop function if exists {}", self.of.function(what))
 
+    def watch(self, part: Relation) -> Iterator[Composable]:
+        """Put the triggers on a partition of the source; SHARE ROW EXCLUSIVE."""
+        for event, when in ON_SOURCE.items():
+            yield self._on_source(event, when, part)
+
+    def _on_source(self, event: str, when: str, table: Relation) -> Composable:
+        return sql(
+            "create trigger {} after {} for each statement execute function {}()",
+            self.of.trigger(event),
+            sql(when, table.ident),
+            self.of.function(event),
+        )
+
+    def _told(self) -> Iterator[Composable]:
+        """Have PostgreSQL tell which rows MERGE has updated in partitions.
+
+        After a row that it has inserted it tells that one again for each that it updates, but where partitions have a trigger like this.
+        """
+        yield from self._function("told", "returns trigger", verbatim("begin return new; end"))
+        yield sql(
+            "create trigger {} before insert on {} for each row when (false) execute function {}()",
+            self.of.trigger("told"),
+            self.of.source.ident,
+            self.of.function("told"),
+        )
+
     # -- functions that are not of triggers -------------------------------------------------------------------------------
+
+    def _reading(self) -> Iterator[Composable]:
+        """Make what sets rows by what the source says."""
+        yield from self._value()
+        yield from self._values()
+        yield from self._recount()
 
     def _value(self) -> Iterator[Composable]:
         """Give the values of a key as they are when it is called, however old the snapshot of the caller's statement is."""
@@ -159,6 +190,7 @@ class Triggers:
             "on_change",
             PACKAGE,
             variables=joined((sql("{} {}", name, verbatim(kind)) for name, kind in variables), "; "),
+            mine=self._mine,
             before=verbatim("" if change.qualified else ALONE),
             after=verbatim("" if change.qualified else BACK),
             gathered=joined(
@@ -173,7 +205,20 @@ class Triggers:
 
     def _truncated(self) -> Composable:
         of_row = joined(self.of.target_keys("t"))
-        return query("truncated", PACKAGE, value=self.of.function("value"), keys=of_row, **self._common)
+        return query(
+            "truncated", PACKAGE, mine=self._mine, value=self.of.function("value"), keys=of_row, **self._common
+        )
+
+    @property
+    def _mine(self) -> Composable:
+        """Leave at once where the table is a partition no more."""
+        if not self.of.source.partitioned:
+            return verbatim("")
+        name = literal(render(self.of.source.ident))
+        return sql(
+            "if pg_catalog.pg_partition_root(tg_relid) is distinct from {}::pg_catalog.regclass then return null; end if;",
+            name,
+        )
 
     def _then(self, event: str, change: Change, keys: Sequence[Composable]) -> Composable:
         """Do in the target what the change is about."""

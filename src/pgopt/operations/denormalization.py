@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pgopt.denormal.deferring import triggers_of
 from pgopt.denormal.definition import known
-from pgopt.denormal.drift import look
+from pgopt.denormal.drift import look, unwatched
 from pgopt.denormal.planning import Wish
 from pgopt.errors import InvalidOperation, StatementFailed
 from pgopt.operations.base import Action, StateOperation, operation, other
@@ -80,7 +80,7 @@ class Denormalization(StateOperation):
         if there is None:
             wish.refuse(db)
         of = there.definition if there else wish.define(db)
-        tables = list(dict.fromkeys([of.source, of.target]))
+        tables = _tables(db, of)
         yield Step(
             f"add {', '.join(of.names)} to {of.target}",
             [_add(of), _write_down(of)],
@@ -89,12 +89,12 @@ class Denormalization(StateOperation):
         )
         yield Step(
             f"keep {', '.join(of.names)} of {of.target} by triggers on {of.source}",
-            list(triggers_of(of).create()),
+            lambda db: triggers_of(of).create(db.partitions(of.source)),
             locks=[_lock(Mode.SHARE_ROW_EXCLUSIVE, each) for each in tables],
             done=lambda db: _has_view(db, of),
         )
         if there is None or not there.filled:
-            yield _fill(of, "fill", verbatim(""))
+            yield _fill(db, of, "fill", verbatim(""))
         yield Step(
             f"write down that {', '.join(of.names)} of {of.target} are filled",
             [sql("update pgopt.denormalized set filled = true where tag = {}", literal(of.tag)), _forget_batches(of)],
@@ -116,7 +116,7 @@ class Denormalization(StateOperation):
                 raise InvalidOperation(f"column {name!r} of {of.target} is used by {', '.join(users)}: drop that first")
         if of.deferred is not None:
             yield from _job(of, of.deferred).reverse().plan(db)
-        tables = list(dict.fromkeys([of.source, of.target]))
+        tables = _tables(db, of)
         yield Step(
             f"forget how far {', '.join(of.names)} of {of.target} were filled",
             _forget_batches(of),
@@ -280,11 +280,12 @@ class VerifyDenormalized(Action):
         table = db.table(self.table, self.schema)
         for of in self._definitions(db, table):
             if self.repair:
-                yield _fill(of, "repair", sql(" and {}", of.drifted()))
+                yield from _watch(db, of)
+                yield _fill(db, of, "repair", sql(" and {}", of.drifted()))
             yield Step(
                 f"compare {', '.join(of.names)} of {table} with {of.source}",
                 partial(_compare, of),
-                locks=[_lock(Mode.ACCESS_SHARE, each) for each in dict.fromkeys([of.target, of.source])],
+                locks=[_lock(Mode.ACCESS_SHARE, each) for each in _tables(db, of)],
             )
 
     def _definitions(self, db: Catalog, table: Relation) -> list[Definition]:
@@ -300,9 +301,19 @@ class VerifyDenormalized(Action):
         return wanted
 
 
+def _watch(db: Catalog, of: Definition) -> Iterator[Step]:
+    """Put the triggers on partitions that others have made."""
+    for part in unwatched(db, of):
+        yield Step(
+            f"note what is written to {part} itself",
+            list(triggers_of(of).watch(part)),
+            locks=[_lock(Mode.SHARE_ROW_EXCLUSIVE, part)],
+        )
+
+
 def _compare(of: Definition, db: Catalog) -> Iterator[Composable]:
     drift = look(db, of)
-    if drift.rows:
+    if drift.wrong:
         raise StatementFailed(f"{drift.sentence}: say repair=True")
     yield from ()
 
@@ -326,6 +337,10 @@ def _job(of: Definition, when: str) -> ScheduleJob:
 # -- steps ---------------------------------------------------------------------------------------------------------------
 
 
+def _tables(db: Catalog, of: Definition) -> list[Relation]:
+    return list(dict.fromkeys([of.source, *db.partitions(of.source), of.target]))
+
+
 def _add(of: Definition) -> Composable:
     columns = (
         sql(
@@ -346,7 +361,7 @@ def _write_down(of: Definition) -> Composable:
     )
 
 
-def _fill(of: Definition, verb: str, only: Composable) -> BatchStep:
+def _fill(db: Catalog, of: Definition, verb: str, only: Composable) -> BatchStep:
     return BatchStep(
         _label(of, verb),
         of.target,
@@ -354,7 +369,7 @@ def _fill(of: Definition, verb: str, only: Composable) -> BatchStep:
         lambda rows: of.refill(sql("{}{}", rows, only)),
         locks=[
             _lock(Mode.ROW_EXCLUSIVE, of.target),
-            *([_lock(Mode.ACCESS_SHARE, of.source)] if of.source != of.target else []),
+            *(_lock(Mode.ACCESS_SHARE, each) for each in _tables(db, of) if each != of.target),
         ],
     )
 

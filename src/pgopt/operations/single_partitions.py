@@ -294,6 +294,14 @@ class DetachPartition(SinglePartition):
                 f"foreign key {key.name} of {key.schema}.{key.table} refers to {places.table}, and its rows would be read while"
                 " everybody waits: drop it before, and create it after"
             )
+        kept = (
+            "select exists (select from pg_trigger where tgrelid = {} and tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_delete$')"
+        )
+        if db.session.value(sql(kept, literal(places.table.oid))):
+            raise InvalidOperation(
+                f"triggers keep columns by {places.table}, in which rows of {places.part} would still count: delete them first,"
+                " or drop those columns"
+            )
         watched = "select exists (select from pg_trigger where tgrelid = {} and tgname = 'pgopt_insert')"
         if db.session.value(sql(watched, literal(places.table.oid))):
             raise InvalidOperation(

@@ -97,6 +97,36 @@ LONG_WRITES = (
 
 DEFERRED = replace(COUNTS, deferred="every 20 seconds")
 
+PARTED = """
+create table users (id int primary key);
+create schema "L s";
+create table "L s"."Log %s" ("At:" date not null, user_id int, bytes numeric, primary key ("At:", user_id)) partition by range ("At:");
+create table "L s"."log 1" partition of "L s"."Log %s" for values from ('2024-01-01') to ('2024-02-01') partition by list (user_id);
+create table "L s"."log 1 1" partition of "L s"."log 1" for values in (1, 2, 3);
+create table "L s"."log 1 x" partition of "L s"."log 1" default;
+create table "L s"."log 2" (bytes numeric, user_id int not null, "At:" date not null);
+alter table "L s"."log 2" add primary key ("At:", user_id);
+alter table "L s"."Log %s" attach partition "L s"."log 2" for values from ('2024-02-01') to (maxvalue);
+create index on "L s"."Log %s" (user_id);
+insert into users select g from generate_series(1, 100) g;
+insert into "L s"."Log %s" select date '2024-01-01' + g, g % 90 + 1, g from generate_series(0, 60) g;
+"""
+PARTED_WRITES = """
+delete from "L s"."Log %s" where user_id = {n} % 50 + 1 and "At:" between '2025-01-02' and '2025-12-31';
+insert into "L s"."Log %s" values ('2025-01-01', {n}, -{n}), ('2024-01-20', {n} % 50 + 1, {n}) on conflict do nothing;
+insert into "L s"."log 2" ("At:", user_id, bytes) values ('2026-01-01', {n} % 100 + {n} * 100, -0.5 - {n}) on conflict do nothing;
+update "L s"."Log %s" set "At:" = "At:" + 365 where user_id = {n} % 50 + 1 and "At:" = '2024-01-20';
+delete from "L s"."log 2" where user_id = {n} % 3;
+"""
+PARTED_COUNTS = DenormalizeAggregate(
+    "users",
+    source="Log %s",
+    on={"id": "user_id"},
+    columns={"entries": "count(*)", "bytes": "sum(bytes)", "latest": 'max("At:")'},
+    schema="public",
+    source_schema="L s",
+)
+
 EXAMPLES = [
     Example(
         "denormalize counts, sums and extremes",
@@ -183,6 +213,22 @@ EXAMPLES = [
         ),
         before=INSTALLED,
         writes="insert into categories values ({n} + 1000, {n} % 200 + 1); update categories set parent_id = null where id = {n} % 50 + 3",
+        scriptable=False,
+    ),
+    Example(
+        "denormalize from a partitioned table",
+        PARTED,
+        PARTED_COUNTS,
+        before=INSTALLED,
+        writes=PARTED_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "denormalize from a partitioned table, deferred",
+        PARTED,
+        replace(PARTED_COUNTS, deferred="every 20 seconds"),
+        before=INSTALLED,
+        writes=PARTED_WRITES,
         scriptable=False,
     ),
     Example(

@@ -70,5 +70,8 @@ select said from (
     union all
     select distinct 13, 'triggers keep columns by it, which see nothing of what is written through ' || parent.called || ': drop those columns first'
     from parent, pg_trigger t where t.tgrelid = {part} and t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_'
+    union all
+    select distinct 14, 'triggers keep columns by ' || parent.called || ', which would see nothing of rows that come with it: drop those columns first'
+    from parent, pg_trigger t where t.tgrelid = parent.oid and t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_(insert|update|delete|truncate)$'
 ) misfits
 order by place, said

@@ -48,7 +48,11 @@ select said from (
     union all
     select 9, format('trigger %I is of %s alone: drop it, or make it one of %s', t.tgname, part.called, parent.called)
     from part, parent, pg_trigger t
-    where t.tgrelid = part.oid and not t.tgisinternal and t.tgparentid = 0 and t.tgname !~ '^pgopt_(insert|update|delete|truncate|dirty)$'
+    where t.tgrelid = part.oid and not t.tgisinternal and t.tgparentid = 0
+      and t.tgname !~ '^pgopt_(insert|update|delete|truncate|dirty)$|^zz_pgopt_[0-9a-f]{{8}}_'
+    union all
+    select distinct 9, format('triggers keep columns by %s, and would not see its new partitions: drop those columns first', parent.called)
+    from parent, pg_trigger t where t.tgrelid = parent.oid and t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_(insert|update|delete|truncate)$'
     union all
     select distinct 10, format('%s reads %s itself: drop it before and create it after', pg_describe_object(d.classid, d.objid, d.objsubid), part.called)
     from part, pg_depend d

@@ -26,7 +26,8 @@ begin
         insert into {queue} ({names}, at) select b.*, pgopt_at from {busy_rows} b;
     end if;
     if {first_taken} is not null then
-        perform {recount}({taken});
+        -- read by a function of the row, which is called again where it was written since this statement began
+        update {target} t set ({columns}) = (select v.* from {value}({of_row}) v) from {rows} k ({names}) where {match};
     end if;
     return pgopt_last;
 end

@@ -2,6 +2,7 @@
 declare
     {variables};
 begin
+    {mine}
     {before}
     select {gathered} into {arrays} from ({changed}) d;
     {after}

@@ -377,12 +377,14 @@ begin
     select p.partition into sibling from pgopt.partitions_of(parent) p join pg_class c on c.oid = p.partition
     where c.relkind = 'r' and p.high is not null order by p.high desc limit 1;
     made := pgopt.make_like(parent, sibling, name);
-    -- what notes the changes for a table that is kept up
+    -- what notes the changes for a table that is kept up, and what keeps columns
     for statement in
         select s from pg_trigger t, pg_get_triggerdef(t.oid) d, strpos(d, ' ON ' || parent || ' ') at,
                unnest(array[overlay(d placing ' ON ' || made || ' ' from at for length(' ON ' || parent || ' ')),
-                            format('alter table %s enable always trigger %I', made, t.tgname)]) s
-        where t.tgrelid = parent and t.tgname in ('pgopt_insert', 'pgopt_update', 'pgopt_delete', 'pgopt_truncate')
+                            case t.tgenabled when 'A' then format('alter table %s enable always trigger %I', made, t.tgname) end]) s
+        where t.tgrelid = parent and s is not null
+          and (t.tgname in ('pgopt_insert', 'pgopt_update', 'pgopt_delete', 'pgopt_truncate')
+               or t.tgname ~ '^zz_pgopt_[0-9a-f]{8}_' and t.tgtype & 1 = 0)
     loop
         execute statement;
     end loop;
@@ -413,10 +415,13 @@ begin
     end if;
     for trigger in
         select t.tgname from pg_trigger t
-        where t.tgrelid = part and t.tgname in ('pgopt_insert', 'pgopt_update', 'pgopt_delete', 'pgopt_truncate')
+        where t.tgrelid = part
+          and (t.tgname in ('pgopt_insert', 'pgopt_update', 'pgopt_delete', 'pgopt_truncate')
+               or t.tgname ~ '^zz_pgopt_[0-9a-f]{8}_' and t.tgtype & 1 = 0)
     loop
         execute format('drop trigger %I on %s', trigger, part);
     end loop;
+    perform pgopt.rows_gone(part);
     execute format('alter table %s detach partition %s', parent, part);
     if on_expiry = 'drop' then
         execute format('drop table %s', part);

@@ -1,4 +1,5 @@
 drop view pgopt.deferred_columns;
+drop function pgopt.rows_gone(regclass);
 drop function pgopt.waiting(text);
 drop procedure pgopt.fold(regclass, text, integer);
 drop function pgopt.deferred(regclass, text);

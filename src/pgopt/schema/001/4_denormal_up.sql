@@ -86,6 +86,22 @@ end
 $$;
 comment on procedure pgopt.fold is 'folds in the changes that wait for columns kept with deferred=, so many in a transaction; any number may do so at once';
 
+create function pgopt.rows_gone(part regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    it text;
+begin
+    for it in
+        select d.tag from pgopt.denormalized d
+        where d.source = pg_partition_root(part) and d.tag in (select t.* from pgopt.deferred(null, null) t)
+    loop
+        execute format('insert into pgopt.%I (k1) values (null)', 'denormal_' || it || '_queue');
+    end loop;
+end
+$$;
+comment on function pgopt.rows_gone is 'notes that a partition is just about to be detached, whose rows are to count no more where that is folded in later';
+
 create function pgopt.waiting(denormal text) returns table (changes bigint, oldest_at timestamptz)
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
