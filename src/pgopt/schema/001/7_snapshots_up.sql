@@ -248,7 +248,8 @@ $$;
 comment on function pgopt.snapshot_statements is 'writes down what statements did since the snapshot before, and reads them for the next; tells whether some were reset or evicted';
 
 create function pgopt.sum_of(view text, condition text, out bytes numeric, out trouble text)
-language plpgsql set search_path = pg_catalog, pg_temp
+-- nothing is measured, so that one snapshot can be compared with the next
+language plpgsql set search_path = pg_catalog, pg_temp set pgopt.measured_size = '0'
 as $$
 begin
     if to_regclass('pgopt.' || view) is not null then
