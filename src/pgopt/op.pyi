@@ -907,8 +907,8 @@ def partition_table(
 
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
-    partition. ``publish="root"`` lets the partitioned table take the place of the table in its publications, for subscribers who
-    need not know of partitions.
+    partition; that is a key, or an instant where the key is a UUID or an epoch. ``publish="root"`` lets the partitioned table
+    take the place of the table in its publications, for subscribers who need not know of partitions.
 
     Materialized views that read the table are built anew beside the old ones, over what takes its place, and swapped with it;
     with ``method="attach"`` right after it, since until then the rows are not there.

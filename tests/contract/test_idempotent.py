@@ -35,6 +35,7 @@ PROBE = re.compile(
     r'|alter table "pg_temp"\."(?:[^"]|"")*" add constraint pgopt_probe_it '
     r'|alter table "pg_temp"\."(?:[^"]|"")*" add column "pgopt_probe_(it|bare)" '
     r"|create temp view pgopt_probe_it as select "
+    r'|create function "pg_temp"\."pgopt_probe_row"\("pg_temp"\.|create cast \("pg_temp"\.'
     r'|create statistics "pg_temp"\."pgopt_probe_it" ',
     re.DOTALL,
 )

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgopt.errors import PgoptError
+from pgopt.errors import InvalidOperation, PgoptError
 from pgopt.operations import (
     AddColumnOnline,
     Backfill,
     CreateCheckConstraintOnline,
     CreateForeignKeyOnline,
+    CreateIndexConcurrently,
     InstallPgopt,
 )
 from tests.integration.alembic_project import Project
@@ -169,3 +170,23 @@ def test_a_table_that_is_dropped_meanwhile_is_said_to_be_gone(database: Database
 
     with pytest.raises(PgoptError, match="does not exist"):
         database.perform(Backfill("t", {"v": "0"}), engine=engine)
+
+
+@pytest.mark.usefixtures("owner")
+def test_a_script_adds_a_foreign_key_to_the_table_of_another_role(database: Database) -> None:
+    key = CreateForeignKeyOnline("fk", "t", "orgs", ["org"], ["id"])
+    before = database.dump()
+    database.psql('set role "Owner of tables";\n' + database.script(key))
+    assert database.value("select convalidated from pg_constraint where conname = 'fk'") is True
+    database.psql('set role "Owner of tables";\n' + database.script(key.reverse()))
+    assert database.dump() == before
+
+
+def test_who_may_make_nothing_temporary_is_told_what_to_ask_for(owner: Engine, database: Database) -> None:
+    database.run(f'revoke temporary on database "{database.name}" from public')
+    index = CreateIndexConcurrently("ix", "t", ["v"])
+    database.perform(index, engine=owner)
+    with pytest.raises(InvalidOperation, match=r": grant temporary on database \S+ to \"Owner of tables\"$") as caught:
+        database.perform(index.reverse(), engine=owner)
+    database.run(str(caught.value).rsplit(": ", maxsplit=1)[-1])
+    database.perform(index, index.reverse(), engine=owner)

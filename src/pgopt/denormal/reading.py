@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.copy.shape import QUALIFIED
 from pgopt.errors import InvalidOperation
+from pgopt.server.probe import probe
 from pgopt.server.queries import query
 from pgopt.server.quoting import literal, sql, verbatim
 
@@ -64,7 +65,7 @@ class Read:
 def read(db: Catalog, source: Relation, name: str, expression: str, *, aggregate: bool) -> Read:
     """Let the server read an expression over a table, as a view that is rolled back, or refuse it."""
     alone = "count(*)" if aggregate else "r.tableoid"
-    with db.session.rolled_back():
+    with probe(db.session):
         db.session.run(
             sql(
                 "create temp view pgopt_probe_it as select ({}\n) as pgopt_it, {} as pgopt_alone from {} r",

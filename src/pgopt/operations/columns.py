@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.operations.constraint_steps import on_all
 from pgopt.operations.not_null import SetNotNullOnline, proof_name
 from pgopt.plan.batches import ALL_ROWS
 from pgopt.plan.step import BatchStep, Step
@@ -56,6 +57,7 @@ class Backfill(Action):
         self._check_columns(db, root)
         parts = db.partitions(root)
         for table in [root] if not root.partitioned else [part for part in parts if part.kind == "r"]:
+            _refuse_rules(db, table)
             yield BatchStep(
                 _label(self.set, table),
                 table,
@@ -205,7 +207,7 @@ class AddColumnOnline(ColumnOperation):
         return Step(
             f"add {self.name} to {table}",
             [sql("alter table {} add column {} {}{}", table.ident, ident(self.name), self.kind, more), *statements],
-            locks=[Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tree],
+            locks=on_all(Mode.ACCESS_EXCLUSIVE, tree),
             done=lambda db: db.column_shape(literal(table.oid), self.name) is not None,
         )
 
@@ -278,7 +280,7 @@ class DropColumnOnline(ColumnOperation):
         yield Step(
             f"drop {self.name} of {table}",
             sql("alter table {} drop column {}", table.ident, ident(self.name)),
-            locks=[Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tree],
+            locks=on_all(Mode.ACCESS_EXCLUSIVE, tree),
             done=lambda db: db.column_shape(literal(table.oid), self.name) is None,
         )
 
@@ -297,6 +299,14 @@ class _Foreseeing(Catalog):
 
 def _definition(of: ColumnOperation) -> dict[str, Any]:
     return {each.name: getattr(of, each.name) for each in fields(ColumnOperation)}
+
+
+def _refuse_rules(db: Catalog, table: Relation) -> None:
+    """Refuse a table whose rules do something else than an UPDATE: the rows would stay, and nobody would hear of it."""
+    for rule in db.rules_instead_of_update(table) if db.online else ():
+        raise InvalidOperation(
+            f"rule {rule} of {table} does something else instead of an UPDATE: drop or disable it first"
+        )
 
 
 def _label(columns: Iterable[str], table: Relation) -> str:

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import DBAPIError
+
 from pgopt.errors import InvalidOperation
+from pgopt.operations.constraint_steps import on_all
 from pgopt.operations.index_steps import (
     build,
     create_statement,
@@ -21,6 +24,7 @@ from pgopt.operations.index_steps import (
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, name_of, sql
+from pgopt.server.session import server_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
     from pgopt.operations.indexes import IndexOperation
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import Relation
+
+# what the server says of a table or a column that is not there
+NAMED_WRONGLY = ("42P01", "42703")
 
 # schema and name of the index on each table of the tree
 Names = dict[int, tuple[str | None, str]]
@@ -45,6 +52,9 @@ class Parts(ABC):
     @abstractmethod
     def check(self, db: Catalog, part: Relation, name: str) -> None:
         """Refuse what a partition has under the name and is not of the index."""
+
+    def check_words(self, db: Catalog, root: Relation) -> None:  # noqa: B027  -- not all have words
+        """Refuse a definition that means nothing on a partition."""
 
     @abstractmethod
     def alone(self, table: Relation, name: str) -> Step:
@@ -68,6 +78,20 @@ class IndexParts(Parts):
     def check(self, db: Catalog, part: Relation, name: str) -> None:
         same_or_refuse(db, replace(self.of, name=name, table=part.name, schema=part.schema), part)
 
+    def check_words(self, db: Catalog, root: Relation) -> None:
+        # only where the name is in it: for most there is nothing to ask the server
+        if root.name not in " ".join([*self.of.columns, *self.of.include, self.of.where or ""]):
+            return
+        try:
+            db.shape_of_new(root, partial(create_statement, self.of), name="pgopt_probe")
+        except DBAPIError as error:
+            if server_error(error).code not in NAMED_WRONGLY:
+                raise
+            raise InvalidOperation(
+                f"the definition of {self.of.key} says the name of {root}, and its partitions have other names: leave it out, or,"
+                f" where it means the whole row, index each partition by itself ({server_error(error).message})"
+            ) from error
+
     def alone(self, table: Relation, name: str) -> Step:
         return Step(
             f"create {name} on {table} alone",
@@ -84,6 +108,7 @@ def build_on_tree(db: Catalog, of: Parts, root: Relation) -> Iterator[Step]:
     """Make the index on the parent alone, build it on each partition, and attach those, from the leaves upwards."""
     parts = db.partitions(root)
     _refuse_foreign(parts, root)
+    of.check_words(db, root)
     names = _names(db, of, root, parts)
     yield of.alone(root, of.name)
     for part in parts:
@@ -104,7 +129,10 @@ def build_on_tree(db: Catalog, of: Parts, root: Relation) -> Iterator[Step]:
 def _refuse_foreign(parts: Sequence[Relation], root: Relation) -> None:
     for part in parts:
         if part.kind == "f":
-            raise InvalidOperation(f"partition {part} of {root} is a foreign table, which cannot have an index")
+            raise InvalidOperation(
+                f"partition {part} of {root} is a foreign table, which cannot have an index, so that of the whole would not become"
+                " valid: detach it first, or index the other partitions one by one"
+            )
 
 
 def _names(db: Catalog, of: Parts, root: Relation, parts: Sequence[Relation]) -> Names:
@@ -218,7 +246,7 @@ def _drop_with_parts(
         f"drop {name} with its parts",
         sql("drop index {}", ident(table.schema, name)),
         locks=[
-            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in with_parts(table, parts)),
+            *on_all(Mode.ACCESS_EXCLUSIVE, with_parts(table, parts)),
             *(Lock(Mode.ACCESS_EXCLUSIVE, name, schema, is_index=True) for schema, name in indexes),
         ],
         done=partial(is_gone, name=name, schema=table.schema),

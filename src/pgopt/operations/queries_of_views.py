@@ -10,6 +10,7 @@ from pgopt.copy.shape import QUALIFIED
 from pgopt.copy.views_beside import bare
 from pgopt.errors import InvalidOperation
 from pgopt.server.objects import KINDS
+from pgopt.server.probe import probe
 from pgopt.server.queries import query
 from pgopt.server.quoting import literal, sql, verbatim
 
@@ -83,7 +84,7 @@ def _one_line(text: str) -> str:
 
 @contextmanager
 def _probe(db: Catalog, text: str) -> Iterator[None]:
-    with db.session.rolled_back():
+    with probe(db.session):
         db.session.run(_create_probe(text))
         yield
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations.base import Action, StateOperation, operation
+from pgopt.operations.constraint_steps import on_all
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
@@ -203,7 +204,7 @@ class SetColumnStatistics(TargetOperation):
             f"set the statistics target of {self.column} of {tree[0]}",
             # on the way down there is nobody who would take it back
             [kept.forget() if db.memory.down else kept.keep(was), self._alter(tree[0])],
-            locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema) for each in tree],
+            locks=on_all(Mode.SHARE_UPDATE_EXCLUSIVE, tree),
             done=lambda db: self._is_set(db, targets) and db.remembers_as_wanted(kept),
         )
 
@@ -246,7 +247,7 @@ class ResetColumnStatistics(TargetOperation):
         yield Step(
             f"give the statistics target of {self.column} of {tree[0]} back",
             dollars(lambda tag: query("targets_restore", tag=tag, **values)),
-            locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema) for each in tree],
+            locks=on_all(Mode.SHARE_UPDATE_EXCLUSIVE, tree),
             done=lambda db: not db.remembered(kept),
         )
 
@@ -289,7 +290,7 @@ ONLY = 180000
 def _analyze(db: Catalog, table: Relation, columns: Sequence[str] | None = None) -> Step:
     below = db.descendants(table)
     if db.version < ONLY and table.kind == "p":
-        locks = [Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema) for each in below]
+        locks = on_all(Mode.SHARE_UPDATE_EXCLUSIVE, below)
     else:
         # the rows of all are sampled
         locks = [Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in below if each.kind == "r"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,12 +18,13 @@ from pgopt.server.objects import (
     Statistics,
     Storage,
 )
+from pgopt.server.probe import copy_of, on_copy
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, render, sql
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from psycopg.sql import Composable
@@ -172,7 +172,7 @@ class Catalog:
         The server adds it to an empty copy of the table, in a transaction that is rolled back: what it makes anew has
         another file then, with rows in it or without.
         """
-        with self._copy_of(table) as copy:
+        with copy_of(self.session, table) as copy:
             oid = sql("{}::regclass", literal(render(copy)))
             file = sql("select relfilenode::int8 from pg_class where oid = {}", oid)
             files = [self.session.value(file)]
@@ -193,6 +193,14 @@ class Catalog:
         """Name what of a column its definition does not say, such as its comment, each with what takes it away."""
         rows = self.session.rows(query("column_extras", table=literal(table.oid), column=literal(name)))
         return [(what, way_out) for what, way_out in rows]
+
+    def rules_instead_of_update(self, table: Relation) -> Sequence[str]:
+        """Name the rules of a table that put something else in the place of an UPDATE."""
+        rules = sql(
+            "select rulename from pg_rewrite where ev_class = {} and ev_type = '2' and is_instead and ev_enabled in ('O', 'A')",
+            literal(table.oid),
+        )
+        return [name for (name,) in self.session.rows(rules)]
 
     def key_of(self, table: Relation) -> Sequence[str] | None:
         """Give the columns that tell rows apart: the primary key, or a unique index without NULLs."""
@@ -237,7 +245,8 @@ class Catalog:
 
     def constraint_definition(self, table: Relation, constraint: Composable) -> str:
         """Give a constraint as the server writes it, read against an empty copy of the table that is rolled back."""
-        with self._copy_of(table) as copy:
+
+        def definition(copy: Composable) -> str:
             self.session.run(sql("alter table {} add constraint pgopt_probe_it {}", copy, constraint))
             return str(
                 self.session.value(
@@ -248,6 +257,8 @@ class Catalog:
                     )
                 )
             )
+
+        return on_copy(self.session, table, definition)
 
     def has_index_on(self, table: Relation, columns: Sequence[str]) -> bool:
         """Whether a full index of a table begins with these columns, in whatever order."""
@@ -281,10 +292,13 @@ class Catalog:
 
     def shape_of_statistics(self, table: Relation, create: Callable[[Composable, Composable], Composable]) -> str:
         """Describe the statistics that a statement would make, on an empty copy of the table that is rolled back."""
-        with self._copy_of(table) as copy:
+
+        def shape(copy: Composable) -> str:
             self.session.run(create(ident("pg_temp", "pgopt_probe_it"), copy))
             made = sql("s.stxrelid = {}::regclass", literal(render(copy)))
             return Statistics(*self.session.row(query("statistics", which=made))).shape
+
+        return on_copy(self.session, table, shape)
 
     def extension(self, name: str) -> Extension | None:
         """Look an extension up."""
@@ -305,28 +319,19 @@ class Catalog:
         """Describe an index as the server understands it, without the names of table and index."""
         return self.session.value(query("index_shape", index=literal(oid)))
 
-    def shape_of_new(self, table: Relation, create: Any) -> Any:
+    def shape_of_new(self, table: Relation, create: Any, *, name: str | None = None) -> Any:
         """Describe the index that a statement would make.
 
-        The server reads the statement against an empty copy of the table, in a transaction that is rolled back.
+        The server reads the statement against an empty copy of the table, in a transaction that is rolled back. The copy has
+        the table's own name, or another one.
         """
-        with self._copy_of(table) as copy:
+
+        def shape(copy: Composable) -> str:
             self.session.run(create(ident("pgopt_probe_index"), copy))
-            return self.session.value(
-                query("index_shape", index=sql("{}::regclass", literal("pg_temp.pgopt_probe_index")))
-            )
+            made = sql("{}::regclass", literal("pg_temp.pgopt_probe_index"))
+            return str(self.session.value(query("index_shape", index=made)))
 
-    @contextmanager
-    def _copy_of(self, table: Relation) -> Iterator[Composable]:
-        """Make an empty copy of a table for a block, in a transaction that is rolled back, and give its name.
-
-        It has the table's own name, since a predicate may say ``tickets.status``; other names mean what they mean without it.
-        """
-        name = "pgopt_probe" if (table.schema or "").startswith("pg_temp") else table.name
-        with self.session.rolled_back():
-            self.session.run(sql("create temp table {} (like {} including generated)", ident(name), table.ident))
-            self.session.value(_TEMP_LAST)
-            yield ident("pg_temp", name)
+        return on_copy(self.session, table, shape, name=name)
 
     def installed(self) -> int:
         """Give the version of the pgopt schema, 0 where it is not installed."""
@@ -381,12 +386,6 @@ class Catalog:
         if text not in self._answers:
             self._answers[text] = self.session.row(text)
         return self._answers[text]
-
-
-# a table is a type of its name, too, and those that are temporary are found first
-_TEMP_LAST = (
-    "select set_config('search_path', concat_ws(', ', nullif(current_setting('search_path'), ''), 'pg_temp'), true)"
-)
 
 
 def _oid(name: str, schema: str | None) -> Composable:

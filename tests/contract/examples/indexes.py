@@ -107,7 +107,26 @@ update metrics set site = 4 - site where value = {n} % 300;
 delete from metrics where value = ({n} * 7) % 300;
 """
 
+ROWS = """
+create schema "S \\ 1";
+create table "S \\ 1"."T ""x"" y" (id int primary key, a text);
+create function "S \\ 1"."F 1"("S \\ 1"."T ""x"" y") returns int immutable language sql as 'select length($1.a)';
+insert into "S \\ 1"."T ""x"" y" select g, 'a' || g from generate_series(1, 50) g;
+"""
+
 PLAIN = [
+    Example(
+        "functions of the whole row",
+        ROWS,
+        CreateIndexConcurrently(
+            "Ix 1",
+            'T "x" y',
+            ['"S \\ 1"."F 1"("T ""x"" y") desc', "id"],
+            where='"S \\ 1"."F 1"("T ""x"" y".*) > 2',
+            schema="S \\ 1",
+        ),
+        writes="""insert into "S \\ 1"."T ""x"" y" values ({n} + 1000, 'x')""",
+    ),
     Example(
         "plain index",
         TICKETS,

@@ -11,3 +11,6 @@ from pg_class where oid = {table} and relkind = 'r' and not relispartition
 union all
 select 'has row level security for this role, which would hide rows: let the owner of the table do it'
 where row_security_active({table})
+union all
+select format('has the rule %I, which does something else instead of an UPDATE: drop it first', rulename)
+from pg_rewrite where ev_class = {table} and ev_type = '2' and is_instead

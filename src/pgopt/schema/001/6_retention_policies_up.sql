@@ -250,6 +250,9 @@ begin
     return query
         select f from (
             select pgopt.keep_fault(policy)
+            union all
+            select format('rule %I of %s does something else instead of a DELETE: drop it first', rulename, ev_class::regclass)
+            from pg_rewrite where ev_type = '4' and is_instead and ev_class in (select it union select relid from pg_partition_tree(it))
             union all select pgopt.predicate_fault(policy) where policy.predicate is not null
             union all select pgopt.archive_faults(policy)
             union all select pgopt.partition_faults(policy)
