@@ -944,7 +944,7 @@ def reindex_bloated(
     """Rebuild the B-tree indexes that are larger than they need be by ``above``, one by one, those with most to give back first.
 
     By an estimate from the statistics of ANALYZE, where that can be relied on; where the extension pgstattuple is there, it
-    reads each of these indexes and decides. Takes SHARE UPDATE EXCLUSIVE on one table at a time, as `reindex_concurrently`. What was
+    reads each of these indexes, and those of which no estimate can be relied on, and decides. Takes SHARE UPDATE EXCLUSIVE on one table at a time, as `reindex_concurrently`. What was
     gained is in `pgopt.reindex`. ``schema`` leaves out all others. By a job: ``select pgopt.reindex_bloated('100 MB')``,
     which has one index rebuilt at a time. Needs `install_pgopt` and `install_monitoring`::
 

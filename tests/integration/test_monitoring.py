@@ -200,6 +200,25 @@ def test_index_bloat_is_what_a_rebuild_gives_back(watched: Database) -> None:
     assert rows["never_pkey"]["unreliable"]
 
 
+def test_index_bloat_is_measured_where_pgstattuple_is_there(watched: Database) -> None:
+    watched.run("""
+        create schema "E x"; grant usage on schema "E x" to public;
+        create table "T %s" (n int) with (autovacuum_enabled = off);
+        insert into "T %s" select n % 3 from generate_series(1, 40000) n;
+        create index "same %s" on "T %s" (n) with (fillfactor = 10); alter index "same %s" reset (fillfactor);
+        create table small (id int primary key)""")
+    watched.run("analyze")
+    (row,) = (each for each in seen(watched, "index_bloat") if each["index_name"] == "same %s")
+    assert (row["unreliable"], row["measured"]) == ("equal entries are stored once", False)
+    watched.run('create extension pgstattuple schema "E x"')
+    rows = {each["index_name"]: each for each in seen(watched, "index_bloat")}
+    assert (rows["same %s"]["unreliable"], rows["same %s"]["measured"]) == (None, True)
+    assert 75 < rows["same %s"]["bloat_percent"] < 95
+    assert rows["small_pkey"]["measured"] is False, "it is not worth to be read"
+    rows = {each["index_name"]: each for each in seen(watched, "index_bloat", setup="set pgopt.measured_size = '1 MB'")}
+    assert (rows["same %s"]["unreliable"], rows["same %s"]["measured"]) == ("equal entries are stored once", False)
+
+
 def test_table_bloat_is_what_was_deleted(watched: Database) -> None:
     text = "repeat('x', 100)"
     watched.run(f"""

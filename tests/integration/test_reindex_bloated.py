@@ -75,6 +75,25 @@ def test_pgstattuple_decides_where_it_is_there(loose: Database) -> None:
     assert written(loose) == [("Large %s", "rebuilt", True, True), ("small", "rebuilt", True, True)]
 
 
+@pytest.mark.parametrize("by_job", [False, True])
+def test_what_no_estimate_can_tell_is_measured(loose: Database, by_job: bool) -> None:  # noqa: FBT001
+    loose.run("""
+        drop table "S x"."T %s"; create table d (n int) with (autovacuum_enabled = off);
+        insert into d select n % 3 from generate_series(1, 20000) n;
+        create index same on d (n) with (fillfactor = 10); create index dense on d ((n + 1));
+        alter index same reset (fillfactor); analyze d""")
+    assert (loose.value(ASK), written(loose)) == (None, []), "nobody knows"
+    loose.run("create extension pgstattuple")
+    if by_job:
+        assert loose.value(ASK) == "reindex index concurrently public.same"
+        assert list(run_jobs(loose).values()) == [None]
+        assert loose.value(ASK) is None
+        assert written(loose) == [("same", "rebuilt", True, True), ("dense", "not bloated", True, None)]
+    else:
+        loose.perform(ReindexBloated(above=ABOVE))
+        assert written(loose) == [("same", "rebuilt", True, True)]
+
+
 def test_what_an_interrupted_run_has_rebuilt_is_told_by_the_next(loose: Database) -> None:
     loose.run("select pgopt.begin_reindex(b.index, b.bloat_bytes, false) from pgopt.bloated_indexes(100000) b")
     loose.run('reindex index concurrently "S x".small')

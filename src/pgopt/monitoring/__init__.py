@@ -28,6 +28,8 @@ class View:
     owned: str = ""
     """The columns, where a function with its owner's rights must look: PostgreSQL shows statistics of values, and sequences,
     only to who may read the table."""
+    through: str = ""
+    """The function that the view reads instead, and that reads the first one with the rights of whoever asks."""
 
     def query(self) -> Composed:
         """Give what the view is made of."""
@@ -39,10 +41,16 @@ class View:
         if self.owned:
             # a view runs its functions as whoever reads it, but for those that say otherwise
             yield sql(_OWNED, name=view, columns=verbatim(self.owned), body=literal(render(self.query())))
-            yield sql("create view {} as select * from {}()", view, view)
+            yield from self._measured()
+            yield sql("create view {} as select * from {}()", view, ident("pgopt", self.through or self.name))
         else:
             yield sql("create view {} as {}", view, self.query())
         yield sql("comment on view {} is {}", view, comment)
+
+    def _measured(self) -> Iterator[Composable]:
+        if self.through:
+            columns, body = verbatim(f"{self.owned}, measured boolean"), literal(render(query(self.through, __name__)))
+            yield sql(_DYNAMIC, name=ident("pgopt", self.through), columns=columns, body=body)
 
 
 _OWNED = """create function {name}() returns table ({columns})
@@ -62,8 +70,9 @@ VIEWS = (
     ),
     View(
         "index_bloat",
-        "how much larger B-tree indexes are than their rows need: an estimate",
+        "how much larger B-tree indexes are than their rows need: an estimate, or measured by pgstattuple where that is there",
         owned=f"schema_name text, table_name text, index_name text, definition text, {_BLOAT}",
+        through="measured_index_bloat",
     ),
     View(
         "table_bloat",
@@ -106,7 +115,12 @@ BY_NAME = {view.name: view for view in VIEWS}
 
 SLOW_QUERIES = "slow_queries"
 STATE = "slow_queries_state"
-FUNCTIONS = (*(view.name for view in VIEWS if view.owned), SLOW_QUERIES, STATE)
+FUNCTIONS = (
+    *(view.name for view in VIEWS if view.owned),
+    *(view.through for view in VIEWS if view.through),
+    SLOW_QUERIES,
+    STATE,
+)
 ALL_VIEWS = (*BY_NAME, SLOW_QUERIES)
 
 _DYNAMIC = """create function {name}() returns table ({columns})

@@ -412,7 +412,8 @@ def _name(schema: str, name: str) -> str:
 
 
 def _bloat(row: Row) -> str:
-    return f"about {row['bloat_bytes'] // MB:,} MB of {row['bytes'] // MB:,} MB are not needed"
+    about = "" if row.get("measured") else "about "
+    return f"{about}{row['bloat_bytes'] // MB:,} MB of {row['bytes'] // MB:,} MB are not needed"
 
 
 def _seconds(time: Any) -> str:

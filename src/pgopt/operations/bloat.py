@@ -25,7 +25,7 @@ class ReindexBloated(Action):
     """Rebuild the B-tree indexes that are larger than they need be by ``above``, one by one, those with most to give back first.
 
     By an estimate from the statistics of ANALYZE, where that can be relied on; where the extension pgstattuple is there, it
-    reads each of these indexes and decides. Takes SHARE UPDATE EXCLUSIVE on one table at a time, as `reindex_concurrently`. What was
+    reads each of these indexes, and those of which no estimate can be relied on, and decides. Takes SHARE UPDATE EXCLUSIVE on one table at a time, as `reindex_concurrently`. What was
     gained is in `pgopt.reindex`. ``schema`` leaves out all others. By a job: ``select pgopt.reindex_bloated('100 MB')``,
     which has one index rebuilt at a time. Needs `install_pgopt` and `install_monitoring`::
 
@@ -62,9 +62,11 @@ class ReindexBloated(Action):
         """Give the bloated indexes with their tables, how many bytes they do not need, and whether that was measured."""
         above = self._above(db)
         rows = db.session.rows(sql(_BLOATED, above=literal(above), schema=literal(self.schema)))
-        for oid, table, estimated, measured in rows:
-            if measured is None or measured >= above:
-                yield oid, table, estimated if measured is None else measured, measured is not None
+        found = [
+            (oid, table, estimated if measured is None else measured, measured is not None)
+            for oid, table, estimated, measured in rows
+        ]
+        yield from sorted((each for each in found if (each[2] or 0) >= above), key=lambda each: -each[2])
 
     def _above(self, db: Catalog) -> int:
         try:

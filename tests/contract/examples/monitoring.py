@@ -48,7 +48,7 @@ EXAMPLES = [
         InstallMonitoring(),
         before=(*INSTALLED, InstallMonitoring(), ExecuteSQLOp(OLDER)),
         writes=WRITES,
-        # its inverse leaves the new ones there
-        back=(UninstallMonitoring(), ExecuteSQLOp(OLDER)),
+        # its inverse leaves the new ones there, where it has come so far
+        back=(InstallMonitoring(), UninstallMonitoring(), ExecuteSQLOp(OLDER)),
     ),
 ]

@@ -250,11 +250,16 @@ comment on function pgopt.snapshot_statements is 'writes down what statements di
 create function pgopt.sum_of(view text, condition text, out bytes numeric, out trouble text)
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
+declare
+    said constant text := coalesce(current_setting('pgopt.measured_size', true), '');
 begin
+    -- nothing is measured, so that one snapshot can be compared with the next
+    perform set_config('pgopt.measured_size', '0', true);
     if to_regclass('pgopt.' || view) is not null then
         execute format('select coalesce(sum(%s), 0) from pgopt.%I where %s', case view when 'unused_indexes' then 'bytes' else 'bloat_bytes' end, view, condition)
         into bytes;
     end if;
+    perform set_config('pgopt.measured_size', said, true);
 exception when lock_not_available or insufficient_privilege then
     trouble := view || ' could not be looked at: ' || sqlerrm;
 end

@@ -36,7 +36,7 @@ begin
         );
     end if;
     return bloat;
-exception when insufficient_privilege then
+exception when insufficient_privilege or lock_not_available then
     return null;
 end
 $$;
@@ -52,14 +52,17 @@ begin
             using errcode = 'object_not_in_prerequisite_state';
     end if;
     return query execute
-        'select b.schema_name, b.index_name, c.oid, b.bytes, b.bloat_bytes from pgopt.index_bloat b'
+        'select b.schema_name, b.index_name, c.oid, b.bytes, case when b.unreliable is null then b.bloat_bytes end from pgopt.index_bloat() b'
         ' join pg_namespace n on n.nspname = b.schema_name join pg_class c on c.relnamespace = n.oid and c.relname = b.index_name'
         ' join pg_index i on i.indexrelid = c.oid'
         -- what REINDEX CONCURRENTLY refuses
-        ' where not i.indisexclusion and c.relpersistence <> ''t'' and b.unreliable is null and b.bloat_bytes >= $1 order by b.bloat_bytes desc, 1, 2' using above;
+        ' where not i.indisexclusion and c.relpersistence <> ''t'''
+        -- of what the statistics do not tell, all may be bloat
+        ' and case when b.unreliable is null then b.bloat_bytes else b.bytes end >= $1'
+        ' order by case when b.unreliable is null then b.bloat_bytes else b.bytes end desc, 1, 2' using above;
 end
 $$;
-comment on function pgopt.bloated_indexes is 'the indexes that are larger than they need be by so many bytes, by an estimate that can be relied on';
+comment on function pgopt.bloated_indexes is 'the indexes that may be larger than they need be by so many bytes; bloat_bytes is nothing where no estimate can be relied on';
 
 create function pgopt.begin_reindex(index oid, bloat bigint, measured boolean, job text default null) returns void
 language sql set search_path = pg_catalog, pg_temp
@@ -167,11 +170,12 @@ begin
         )
     loop
         measured := pgopt.measured_bloat(it.index);
-        if measured >= pg_size_bytes(above) or measured is null then
+        if coalesce(measured, it.bloat_bytes) >= pg_size_bytes(above) then
             perform pgopt.begin_reindex(it.index, coalesce(measured, it.bloat_bytes), measured is not null, it.job);
             perform pgopt.run_bare(it.job, it.command);
             return it.command;
         end if;
+        continue when measured is null;
         insert into pgopt.reindex (schema_name, index_name, index, bytes_before, bloat_bytes, is_measured, finished_at, outcome)
         values (it.schema_name, it.index_name, it.index, it.bytes, measured, true, clock_timestamp(), 'not bloated');
     end loop;
@@ -181,4 +185,5 @@ $$;
 comment on function pgopt.reindex_bloated is 'has the index rebuilt that has most to give back, by a job of its own, unless the last one is still at it; to be run by a job again and again';
 
 revoke all on all functions in schema pgopt from public;
+grant execute on function pgopt.measured_bloat(regclass) to pg_monitor;
 grant select on pgopt.reindex to pg_monitor;
