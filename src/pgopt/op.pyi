@@ -907,8 +907,8 @@ def partition_table(
 
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
-    partition. ``publish="root"`` lets the partitioned table take the place of the table in its publications, for subscribers who
-    need not know of partitions.
+    partition; that is a key, or an instant where the key is a UUID or an epoch. ``publish="root"`` lets the partitioned table
+    take the place of the table in its publications, for subscribers who need not know of partitions.
 
     Materialized views that read the table are built anew beside the old ones, over what takes its place, and swapped with it;
     with ``method="attach"`` right after it, since until then the rows are not there.
@@ -1314,7 +1314,8 @@ def use_pg_cron(
 
     pg_cron calls ``pgopt.dispatch_jobs()`` every minute, which gives it each job that is due as an entry of its own that runs once,
     bare at the top level, and takes what became of it to `pgopt.job_run`. So a job has its own time zone, is retried and
-    may also be run by a worker, though no oftener than once a minute; a time limit is looked at once a minute. Needs
+    may also be run by a worker; a time limit is looked at once a minute. A job of ``every="20 seconds"`` has an entry that
+    stays, for which pg_cron must be 1.5 or newer: an older one comes once a minute, and such jobs are refused. Needs
     `install_pgopt`, and the extension in this database::
 
         op.create_extension("pg_cron")

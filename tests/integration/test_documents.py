@@ -56,6 +56,9 @@ TABLES = {
     "docs/partitions.md": """
         create table audit_logs (id int, created_at timestamptz, primary key (id, created_at));
         create table visits (id int, at date, primary key (id, at));
+        create table teams (id int primary key, since date not null); insert into teams values (1, '2026-01-05'), (2, '2026-03-05');
+        create table players (id int primary key, team int constraint in_team references teams);
+        insert into players values (1, 1), (2, 2), (3, null);
         insert into visits values (1, '2026-01-05'), (2, '2026-03-05');
         create table events (id int, at timestamptz, primary key (id, at)) partition by range (at);
         create table events_old partition of events for values from (minvalue) to ('2026-01-01 00:00+00')

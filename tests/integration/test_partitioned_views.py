@@ -15,6 +15,7 @@ from pgopt.operations import (
     FinalizePartitioning,
     InstallPgopt,
     PartitionTable,
+    SplitPartition,
     UnpartitionTable,
 )
 from pgopt.plan.events import Note
@@ -268,3 +269,21 @@ def test_a_role_that_owns_the_tables_alone(sales: Database) -> None:
             sales.perform(COPY, engine=engine)
     finally:
         sales.run("drop owned by keeper cascade; drop role keeper")
+
+
+def test_views_over_a_table_whose_partition_is_split_and_merged(sales: Database) -> None:
+    watched = CreateMaterializedView(
+        "per_day", "select at, count(*) as n from sales group by at", unique=["at"], depends_on=["sales"]
+    )
+    split = SplitPartition("sales", "sales_phistory", by=Monthly("at"), start="2026-07-01")
+    sales.perform(watched, ATTACH)
+    sales.run("create view seen as select s.* from sales s join per_day using (at)")
+    before = sales.dump()
+    for operation in (split, split.reverse()):
+        sales.perform(operation)
+        assert refreshed(sales) == sales.value("select count(*) from seen") == 300
+        ask = "select outcome from pgopt.refresh('per_day')"
+        assert [sales.value(ask), sales.value(ask)] == ["refreshed", "skipped"]
+    assert sales.dump() == before
+    sales.run("create materialized view part as select * from sales_phistory")
+    assert "part reads public.sales_phistory itself: drop it before and create it after" in refused(sales, split)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgopt import Daily, Hash, IntRange, InvalidOperation, ListOf, Monthly, NotInstalled, PgoptError
-from pgopt.operations import FinalizePartitioning, InstallPgopt, PartitionTable, UnpartitionTable
+from pgopt.operations import FinalizePartitioning, InstallPgopt, PartitionTable, SplitPartition, UnpartitionTable
 from pgopt.plan.events import StepFinished, StepStarted
 
 if TYPE_CHECKING:
@@ -356,3 +356,37 @@ def test_foreign_keys_that_an_interrupted_run_left_to_the_partitions_come_along(
     )
     logs.perform(BY_MONTH.reverse())
     assert logs.dump() == before
+
+
+# -- where it begins -----------------------------------------------------------------------------------------------------
+
+KEYED = """
+create table keyed (id uuid primary key); create table ticks (at bigint primary key);
+insert into keyed select (lpad(to_hex((extract(epoch from d) * 1000)::bigint), 12, '0') || '70008000000000000000')::uuid
+    from generate_series(timestamptz '2025-11-02 00:00+00', timestamptz '2026-05-02 00:00+00', '1 month') d;
+insert into ticks select extract(epoch from d)::bigint * 1000
+    from generate_series(timestamptz '2025-11-02 00:00+00', timestamptz '2026-05-02 00:00+00', '1 month') d;
+"""
+
+
+@pytest.mark.parametrize("start", ["2026-03-01", "2026-03-15 12:00+02"])
+@pytest.mark.parametrize(
+    ("by", "table"), [(Monthly("id"), "keyed"), (Monthly("at", epoch="ms"), "ticks")], ids=["uuid", "epoch"]
+)
+def test_where_it_begins_may_be_said_as_an_instant(database: Database, by: Monthly, table: str, start: str) -> None:
+    database.perform(InstallPgopt(1))
+    database.run(KEYED)
+    database.perform(PartitionTable(table, by, start=start))
+    names = [name for (name,) in database.rows(f"select relid::text from pg_partition_tree('{table}') where isleaf")]
+    assert sorted(names)[:3] == [f"{table}_p202603", f"{table}_p202604", f"{table}_p202605"]
+    assert database.value(f"select count(*) from {table}_pbefore") == 4
+
+
+@pytest.mark.parametrize("start", ["019cabd8-3800-7000-8000-000000000000", "2026-03-01 00:00+00"])
+def test_where_pieces_begin_may_be_said_as_an_instant(database: Database, start: str) -> None:
+    database.perform(InstallPgopt(1))
+    database.run(KEYED)
+    database.perform(PartitionTable("keyed", Monthly("id"), method="attach"))
+    database.perform(SplitPartition("keyed", "keyed_phistory", start=start))
+    assert database.value("select count(*) from keyed_pbefore") == 4
+    assert database.value("select count(*) from keyed_p202603") == 1

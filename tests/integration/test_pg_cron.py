@@ -14,6 +14,7 @@ from port_for import get_port
 
 from pgopt import InvalidOperation, NotInstalled, PgoptError
 from pgopt.operations import (
+    InstallMonitoring,
     InstallPgopt,
     LeavePgCron,
     Operation,
@@ -241,6 +242,145 @@ def test_what_a_runner_is_at_work_on_is_not_given_to_pg_cron(cron: Database) -> 
         assert at_work.execute("select job from pgopt.claim_job('test')").fetchall() == [("job",)]
         cron.run("select pgopt.dispatch_jobs()")
         assert cron.rows(ENTRIES) == []
+
+
+# -- every few seconds ---------------------------------------------------------------------------------------------------
+
+# what 1.5 does when it is asked for an entry; Debian's launcher leaves a schedule alone that it cannot read
+OF_1_5 = """
+create or replace function cron.schedule(job_name text, schedule text, command text) returns bigint language sql as $$
+    insert into cron.job (jobname, schedule, command, nodeport) values ($1, $2, $3, 5432)
+    on conflict on constraint jobname_username_uniq do update set schedule = $2, command = $3 returning jobid
+$$;
+update pg_extension set extversion = '1.6' where extname = 'pg_cron'
+"""
+TICK = ScheduleJob("ti'ck %s", "vacuum log", every="20 seconds")
+ENTRY = ("pgopt 1: ti'ck %s", "20 seconds", "vacuum log")
+TICKS = "select attempt, outcome, error from pgopt.job_run order by id"
+
+
+def ran(cron: Database, *statuses: str) -> None:
+    """Let the entry have been run, as pg_cron writes it down."""
+    for status in statuses:
+        cron.run(f"""
+            insert into cron.job_run_details (jobid, runid, job_pid, username, status, return_message, start_time, end_time)
+            select jobid, nextval('cron.runid_seq'), 1, username, '{status}', 'ERROR: boom', now(), now()
+            from cron.job where jobname ~ 'ti''ck'""")
+
+
+@pytest.fixture
+def newer(cron: Database) -> Database:
+    cron.perform(InstallPgopt(1), UsePgCron())
+    # not by pg_cron's own clock
+    cron.run(OF_1_5 + "; select cron.alter_job(jobid, active := false) from cron.job")
+    cron.perform(TICK)
+    cron.run("select pgopt.dispatch_jobs()")
+    return cron
+
+
+def test_an_old_one_that_comes_once_a_minute_is_not_asked_for_seconds(cron: Database) -> None:
+    cron.perform(InstallPgopt(1), UsePgCron())
+    with pytest.raises(
+        InvalidOperation, match=r"every 00:00:20, and pg_cron 1\.4.* once a minute: seconds .* from 1\.5 on"
+    ):
+        cron.perform(TICK)
+    with pytest.raises(AssertionError, match=r"seconds are taken from 1\.5 on"):
+        cron.psql(cron.script(TICK))
+    cron.perform(LeavePgCron(), TICK)
+    with pytest.raises(InvalidOperation, match=r"ti'ck .* seconds are taken from 1\.5 on"):
+        cron.perform(UsePgCron())
+    cron.run("update pgopt.job set enabled = false")
+    cron.perform(UsePgCron())
+    with pytest.raises(Exception, match=r"seconds are taken from 1\.5 on"):
+        cron.run("update pgopt.job set enabled = true")
+
+
+def test_a_job_of_seconds_has_an_entry_that_stays(newer: Database) -> None:
+    newer.run("select pgopt.dispatch_jobs()")
+    assert newer.rows(ENTRIES) == [DISPATCH, ENTRY]
+    newer.run("update pgopt.job set next_due = now() - interval '1 second'")
+    assert run_due(newer) == [], "pg_cron has it"
+    ran(newer, "succeeded", "failed", "succeeded", "failed", "running")
+    newer.run("select pgopt.dispatch_jobs()")
+    boom = ("failed", "boom")
+    assert newer.rows(TICKS) == [
+        (1, "succeeded", None),
+        (1, *boom),
+        (2, "succeeded", None),
+        (1, *boom),
+        (2, None, None),
+    ]
+    assert newer.value("select failures from pgopt.job") == 1
+    assert newer.value("select next_due > now() from pgopt.job")
+    assert newer.rows("select status from cron.job_run_details") == [("running",)]
+    assert newer.rows(ENTRIES) == [DISPATCH, ENTRY]
+    assert "failed once: boom" in pgopt("jobs", jobs=newer).stdout
+
+
+def test_one_that_is_not_wanted_goes_at_once_but_not_while_it_runs(newer: Database) -> None:
+    ran(newer, "running")
+    with pytest.raises(Exception, match="is being run by pg_cron"):
+        newer.perform(LeavePgCron())
+    newer.perform(UnscheduleJob("ti'ck %s"))
+    assert newer.rows(ENTRIES) == [DISPATCH, (ENTRY[0], "0 0 1 1 *", ENTRY[2])]
+    newer.run("update cron.job_run_details set status = 'succeeded'; select pgopt.dispatch_jobs()")
+    assert newer.rows(ENTRIES) == [DISPATCH]
+    assert newer.rows(TICKS) == [(1, "succeeded", None)]
+    assert newer.rows("select * from cron.job_run_details") == []
+
+
+def test_one_that_is_paused_or_changed_is_given_anew(newer: Database) -> None:
+    newer.run("update pgopt.job set enabled = false")
+    assert (newer.rows(ENTRIES), newer.rows(TICKS)) == ([DISPATCH], [])
+    newer.run("update pgopt.job set enabled = true; select pgopt.dispatch_jobs()")
+    newer.run("update pgopt.job set every = '30 seconds', command = 'select 1'")
+    assert newer.rows(ENTRIES) == [DISPATCH]
+    newer.run("select pgopt.dispatch_jobs()")
+    assert newer.rows(ENTRIES)[1][1:] == ("30 seconds", "select 1")
+    newer.run("update pgopt.job_run set started_at = started_at - interval '7 minutes'; select pgopt.settle_entries()")
+    assert newer.rows(ENTRIES) == [DISPATCH]
+    assert newer.rows(TICKS) == [(1, "failed", "pg_cron has not run it")]
+    with pytest.raises(InvalidOperation, match="whole seconds"):
+        newer.perform(ScheduleJob("half", "select 1", every="1.5 seconds"))
+    newer.run("select pgopt.dispatch_jobs()")
+    newer.perform(LeavePgCron())
+    assert newer.rows("select * from cron.job") == []
+    newer.run("update pgopt.job set retry_at = null, next_due = clock_timestamp()")
+    assert [each.error for each in run_due(newer)] == [None], "it is nobody's any more"
+
+
+# -- by its own clock ----------------------------------------------------------------------------------------------------
+
+
+def test_bloated_indexes_are_rebuilt_by_pg_cron(fresh: Database) -> None:
+    fresh.run("create table t (id int) with (autovacuum_enabled = off); insert into t select generate_series(1, 20000)")
+    fresh.run(
+        'create index "Large %s" on t (id) with (fillfactor = 10); alter index "Large %s" reset (fillfactor); analyze t'
+    )
+    fresh.perform(
+        InstallPgopt(1),
+        InstallMonitoring(),
+        ScheduleJob("bloat", "select pgopt.reindex_bloated('100 kB')", every="1 hour"),
+        UsePgCron(),
+    )
+    fresh.run("update pgopt.job set next_due = clock_timestamp(); select pgopt.dispatch_jobs()")
+
+    def over(job: str) -> bool:
+        # not only once a minute
+        fresh.run("select pgopt.dispatch_jobs()")
+        return bool(fresh.value(f"select count(*) from pgopt.job_run where job ~ '{job}' and finished_at is not null"))
+
+    wait_until("the job has found one", lambda: over("bloat"), seconds=200)
+    wait_until("that has been rebuilt", lambda: over("reindex"), seconds=200)
+    fresh.run("update pgopt.job set next_due = clock_timestamp(); select pgopt.reindex_bloated('100 kB')")
+    assert fresh.rows("select index_name, outcome, error, bytes_after < bytes_before / 3 from pgopt.reindex") == [
+        ("Large %s", "rebuilt", None, True)
+    ]
+    assert fresh.rows("select job, outcome, runner from pgopt.job_run where finished_at is not null order by id") == [
+        ("bloat", "succeeded", "pg_cron"),
+        ('reindex public."Large %s"', "succeeded", "pg_cron"),
+    ]
+    assert fresh.rows("select name from pgopt.job") == [("bloat",)]
 
 
 def test_jobs_that_are_due_are_run_by_pg_cron(fresh: Database) -> None:

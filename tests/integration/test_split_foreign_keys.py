@@ -121,6 +121,15 @@ def test_those_that_would_be_lost_or_cannot_be_exchanged_are_refused(tiny: Datab
         assert line in str(error.value), str(error.value)
 
 
+def test_those_of_another_partition_alone_stay_so(tiny: Database) -> None:
+    tiny.run("alter table tiny_new add constraint alone foreign key (author) references people")
+    before = tiny.dump()
+    tiny.perform(SPLIT)
+    assert tiny.rows("select conrelid::regclass::text from pg_constraint where conname = 'alone'") == [("tiny_new",)]
+    tiny.perform(MERGE)
+    assert tiny.dump() == before
+
+
 def test_who_may_only_refer_to_the_table_of_another_role_can_split(database: Database) -> None:
     database.run("create role split_owner login; grant create, usage on schema public to split_owner")
     try:

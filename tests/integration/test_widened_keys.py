@@ -9,7 +9,7 @@ from psycopg.errors import ForeignKeyViolation
 from sqlalchemy.exc import IntegrityError
 
 from pgopt import InvalidOperation, Monthly
-from pgopt.operations import FinalizePartitioning, InstallPgopt, PartitionTable
+from pgopt.operations import FinalizePartitioning, InstallPgopt, ManagePartitions, PartitionTable
 from tests.integration.test_partitions import interrupting, perform, refused
 
 if TYPE_CHECKING:
@@ -78,6 +78,30 @@ def test_keys_of_several_columns_that_may_be_null_are_refused(teams: Database) -
 def test_partitioned_tables_that_refer_are_refused(teams: Database) -> None:
     teams.run("create table p (team int references teams, since date) partition by range (since)")
     assert "p_team_fkey of public.p is of a partitioned table" in refused(teams, widen(None))
+
+
+def test_those_of_partitioned_tables_are_dropped_where_they_can_come_back(teams: Database) -> None:
+    teams.run(
+        "create table p (team int references teams) partition by hash (team); create table p0 partition of p for values with (modulus 1, remainder 0)"
+    )
+    operation = PartitionTable("teams", Monthly("since"), widen_keys=True, incoming="drop")
+    if teams.value("show server_version_num") < "180000":
+        assert "p_team_fkey of public.p is of a partitioned table" in refused(teams, operation)
+        return
+    before = teams.dump()
+    teams.perform(operation, operation.reverse())
+    assert teams.dump() == before
+
+
+def test_partitions_that_are_referred_to_are_kept_whatever_the_rule(teams: Database) -> None:
+    teams.run(REFERS)
+    teams.perform(WIDEN, FinalizePartitioning("teams"))
+    teams.run("insert into teams values (900, '2026-07-07')")
+    teams.perform(ManagePartitions("teams", premake=1, keep="1 month"))
+    done = {said[2]: said[1] for said in teams.rows("select * from pgopt.maintain_partitions()")}
+    assert done["public.teams_p202601"] == "skipped"
+    assert done["public.teams_p202604"] == "detached"
+    assert teams.value("select count(*) from players join teams on teams.id = team") == 60
 
 
 def test_columns_of_no_foreign_key_are_refused(teams: Database) -> None:

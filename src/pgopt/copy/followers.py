@@ -155,7 +155,8 @@ class Followers:
     def locks_of_definition(self, db: Catalog, *tables: Relation) -> list[Lock]:
         """Give the locks on what they read and on the views on the table, beside some tables."""
         oids = {oid for view in self.views for oid in read_from(db, view)} - {each.oid for each in self.sources}
-        read = [db.by_oid(oid) for oid in oids]
+        # before 16 a view reads itself, too, as its rule was written
+        read = [*(db.by_oid(oid) for oid in oids), *(self.views if db.version < 160000 else ())]
         locks = [
             *exchange_locks(db, (), *self.sources),
             *(Lock(Mode.ACCESS_SHARE, each.name, each.schema, by_statement=True) for each in read),

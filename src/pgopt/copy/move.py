@@ -66,7 +66,7 @@ def rename_index(table: Relation, name: str, new: str) -> Composable:
 
 
 def watch_instead(table: Relation, successor: Relation) -> Composable:
-    """Let changes be noted for materialized views on the table that has taken the place of another, with all its partitions."""
+    """Let changes be noted for materialized views on what has taken the place of a table, or on its new partitions."""
     return sql("select pgopt.watch_instead({}::oid, {}::oid)", literal(table.oid), literal(successor.oid))
 
 

@@ -150,7 +150,10 @@ def dress(db: Catalog, view: Relation) -> Iterator[Composable]:
 
 def made_like(db: Catalog, view: Relation) -> tuple[str, str | None, bool, str]:
     """Give the access method, the tablespace, whether it is filled, and the owner of a view."""
-    method, space, filled, owner = db.session.row(query("made_like", PACKAGE, view=literal(view.oid)))
+    row = db.session.row(query("made_like", PACKAGE, view=literal(view.oid)))
+    if row is None:
+        raise StatementFailed(f"{view} was dropped meanwhile: run again")
+    method, space, filled, owner = row
     return method, space, filled, owner
 
 

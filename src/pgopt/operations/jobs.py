@@ -178,12 +178,16 @@ def _told(row: Any, other: Any) -> str:
 def _refuse_wrong(db: Catalog, of: JobOperation) -> None:
     """Let the server read what is said of times: one place knows what a cron expression means."""
     values = _values(of)
+    seconds = sql("select pgopt.fault_of_seconds({name}, {every}) where pgopt.uses_pg_cron()", **values)
     due = sql("pgopt.first_due({}, {}, {})", *(values[name] for name in ("cron", "every", "timezone")))
     limits = joined(sql("{} > '0'", values[name]) for name in ("start_within", "time_limit"))
     try:
         with db.session.rolled_back():
             row = db.session.row(sql("select {}, {}::text", limits, due))
+            fault = db.session.value(seconds)
     except DBAPIError as error:
         raise InvalidOperation(f"job {of.name}: {server_error(error).sentence}") from error
+    if fault is not None:
+        raise InvalidOperation(fault)
     if False in row[:2]:
         raise InvalidOperation(f"start_within and time_limit of job {of.name}: say intervals longer than none")

@@ -102,7 +102,7 @@ def _kept(db: Catalog) -> Kept:
 
 def _remembered(db: Catalog) -> list[Composable]:
     """Write down whether they were there, so that they stay on the way down."""
-    return [] if db.memory.down else [_kept(db).keep(sql("select to_jsonb({})", _THERE))]
+    return [] if db.memory.down else [_kept(db).keep(sql("select to_jsonb({})", verbatim(_THERE)))]
 
 
 def _unless_kept(kept: Kept, statements: list[Composable]) -> Composable:
@@ -133,11 +133,11 @@ def _named(names: tuple[str, ...]) -> Composable:
     return joined(ident("pgopt", name) for name in names)
 
 
-_THERE = verbatim("to_regclass('pgopt.slow_queries') is not null")
+_THERE = "to_regclass('pgopt.slow_queries') is not null"
 
 
 def _installed(db: Catalog) -> bool:
-    return bool(db.session.value(sql("select {}", _THERE)))
+    return bool(db.session.value(f"select {_THERE}"))
 
 
 def _signed() -> Composable:

@@ -103,8 +103,8 @@ class PartitionTable(PartitionOperation):
 
     Keys must contain the column; ``widen_keys=True`` adds it to those that do not. ``default=True`` takes rows outside of all
     partitions, which are refused otherwise. ``premake`` is how many partitions are made ahead. Rows before ``start`` share one
-    partition. ``publish="root"`` lets the partitioned table take the place of the table in its publications, for subscribers who
-    need not know of partitions.
+    partition; that is a key, or an instant where the key is a UUID or an epoch. ``publish="root"`` lets the partitioned table
+    take the place of the table in its publications, for subscribers who need not know of partitions.
 
     Materialized views that read the table are built anew beside the old ones, over what takes its place, and swapped with it;
     with ``method="attach"`` right after it, since until then the rows are not there.
@@ -381,4 +381,9 @@ def _obstacles_of_keys(db: Catalog, table: Relation, of: PartitionTable) -> Iter
             yield (
                 f"foreign key {key.name} of {key.schema}.{key.table} refers to it: incoming='widen' lets it refer to {column}, too,"
                 " and incoming='drop' drops it; both give it back on the way back"
+            )
+        if of.incoming == "drop" and db.version < 180000 and db.by_oid(key.owner).partitioned:
+            yield (
+                f"foreign key {key.name} of {key.schema}.{key.table} is of a partitioned table, on which it cannot be made for new rows"
+                " alone on the way back: op.drop_foreign_key_online before"
             )

@@ -22,7 +22,8 @@ class UsePgCron(StateOperation):
 
     pg_cron calls ``pgopt.dispatch_jobs()`` every minute, which gives it each job that is due as an entry of its own that runs once,
     bare at the top level, and takes what became of it to `pgopt.job_run`. So a job has its own time zone, is retried and
-    may also be run by a worker, though no oftener than once a minute; a time limit is looked at once a minute. Needs
+    may also be run by a worker; a time limit is looked at once a minute. A job of ``every="20 seconds"`` has an entry that
+    stays, for which pg_cron must be 1.5 or newer: an older one comes once a minute, and such jobs are refused. Needs
     `install_pgopt`, and the extension in this database::
 
         op.create_extension("pg_cron")
@@ -79,6 +80,12 @@ def _check(db: Catalog) -> None:
         raise InvalidOperation(
             "this role may not see cron.timezone, by which pg_cron reads when a job is due: grant pg_read_all_settings to it first"
         )
+    if faults := db.session.rows(_FAULTS):
+        raise InvalidOperation("; ".join(fault for (fault,) in faults))
+
+
+_FAULTS = """select pgopt.fault_of_seconds(name, every) from pgopt.job
+where enabled and pgopt.fault_of_seconds(name, every) is not null order by name"""
 
 
 def _has_timezone(version: str) -> bool:

@@ -115,7 +115,12 @@ class SplitPartition(PiecesOperation):
                 literal(self._part(db, place).oid),
             )
         )
-        return [f"index {name} is of {self.partition} alone: its pieces will have none like it" for (name,) in rows]
+        said = [f"index {name} is of {self.partition} alone: its pieces will have none like it" for (name,) in rows]
+        invalid = [key.name for key in db.foreign_keys(place.table) if not key.valid]
+        return [
+            *said,
+            *(f"foreign key {name} is NOT VALID: it is checked first, and valid from then on" for name in invalid),
+        ]
 
     def plan(self, db: Catalog) -> Iterator[AnyStep]:
         place = self.place(db)

@@ -11,6 +11,7 @@ from pgopt.copy.bounds import beside_all, default_of, read_alike, siblings
 from pgopt.copy.changes import Changes
 from pgopt.copy.filling import Filling
 from pgopt.copy.incoming import ForeignKeys
+from pgopt.copy.move import watch_instead
 from pgopt.copy.pieces import Piece, Split
 from pgopt.copy.shape import PACKAGE, PIECES, QUALIFIED, REST, WHOLE, beside, in_order, indexes_of, like, proof_of
 from pgopt.errors import InvalidOperation
@@ -243,6 +244,7 @@ class Splitting(Place):
             if piece.name == beside(self.name, REST):
                 yield sql("alter table {} rename to {}", piece.ident, ident(self.name))
         yield from keys.add(db)
+        yield watch_instead(self.table, self.table)
         yield from self._forget_proof(db)
         yield sql(
             "insert into pgopt.split (whole, parent, name, bound, pieces, said) values ({}, {}, {}, {}, {}::oid[]::regclass[], {})",
@@ -351,6 +353,7 @@ class Merging(Place):
         yield sql("alter table {} attach partition {} {}", self.table.ident, whole, verbatim(self.known.bound))
         yield sql("alter table {} drop constraint {}", whole, ident(proof_of(self.whole)))
         yield from keys.add(db)
+        yield watch_instead(self.table, self.table)
         if default is not None and default.oid not in self._oids:
             yield sql("alter table {} drop constraint if exists {}", default.ident, ident(self.proof))
         yield sql("delete from pgopt.split where whole = {}::oid", literal(self.whole.oid))

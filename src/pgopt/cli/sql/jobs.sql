@@ -18,7 +18,10 @@ select
         < clock_timestamp() - make_interval(secs => {late})
 from pgopt.job j
 left join lateral (
-    select * from pgopt.job_run r where r.job = j.name and r.outcome is distinct from 'left out' order by r.id desc limit 1
+    select * from pgopt.job_run r
+    -- what pg_cron is to begin is open before that
+    where r.job = j.name and r.outcome is distinct from 'left out' and (r.finished_at is not null or r.started_at <= clock_timestamp())
+    order by r.id desc limit 1
 ) r on true
 left join lateral (
     select f.error from pgopt.job_run f where f.job = j.name and f.outcome = 'failed' and j.failures > 0 order by f.id desc limit 1

@@ -1,6 +1,6 @@
 -- The ranges that hold all keys that are there and some ahead: a first one without a lower bound where a start is said.
 with it as (
-    select {by}::jsonb as by, {first}::text as first, {last}::text as last, {start}::text as start,
+    select {by}::jsonb as by, {first}::text as first, {last}::text as last, pgopt.key_said({by}, {start}) as start,
            pgopt.today({by}, {last}) as today, pgopt.later({by}, pgopt.today({by}, {last}), {premake}) as ahead
 ),
 ends as (

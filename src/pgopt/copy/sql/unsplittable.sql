@@ -48,7 +48,7 @@ select said from (
     union all
     select 9, format('trigger %I is of %s alone: drop it, or make it one of %s', t.tgname, part.called, parent.called)
     from part, parent, pg_trigger t
-    where t.tgrelid = part.oid and not t.tgisinternal and t.tgparentid = 0 and t.tgname !~ '^pgopt_(insert|update|delete|truncate)$'
+    where t.tgrelid = part.oid and not t.tgisinternal and t.tgparentid = 0 and t.tgname !~ '^pgopt_(insert|update|delete|truncate|dirty)$'
     union all
     select distinct 10, format('%s reads %s itself: drop it before and create it after', pg_describe_object(d.classid, d.objid, d.objsubid), part.called)
     from part, pg_depend d

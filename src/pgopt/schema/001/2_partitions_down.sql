@@ -22,6 +22,7 @@ drop function pgopt.today(jsonb, text);
 drop function pgopt.precedes(jsonb, text, text);
 drop function pgopt.later(jsonb, text, integer);
 drop function pgopt.periods(jsonb, text, text, integer);
+drop function pgopt.key_said(jsonb, text);
 drop function pgopt.key_at(jsonb, timestamp);
 drop function pgopt.moment_of(jsonb, text);
 drop table pgopt.copy;

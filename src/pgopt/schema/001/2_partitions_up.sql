@@ -52,6 +52,17 @@ end
 $$;
 comment on function pgopt.key_at is 'the least value of the partition key at a local time';
 
+create function pgopt.key_said(by jsonb, said text) returns text
+language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO'
+as $$
+select case
+    when (by ->> 'type' = 'uuid' and said !~* '^[{]?([0-9a-f]{4}-?){8}[}]?$') or (by ->> 'type' = 'bigint' and said !~ '^\s*-?[0-9]+\s*$')
+        then pgopt.key_at(by, said::timestamptz at time zone (by ->> 'timezone'))
+    else said
+end
+$$;
+comment on function pgopt.key_said is 'a value of the partition key, which may be said as an instant where it is none';
+
 create function pgopt.periods(by jsonb, first text, last text, most integer default 2147483647)
 returns table (suffix text, lower text, upper text)
 language plpgsql stable set search_path = pg_catalog, pg_temp
@@ -627,7 +638,7 @@ begin
     for it in select t.tgrelid from pg_trigger t where t.tgname = 'pgopt_dirty' and t.tgrelid = any(gone) loop
         execute format('drop trigger pgopt_dirty on %s', it);
     end loop;
-    delete from pgopt.source s where s.source = any(gone);
+    delete from pgopt.source s where s.source = any(gone) or not exists (select from pg_class c where c.oid = s.source);
     foreach it in array watching loop
         -- where it cannot be known any more that there is nothing to do, a refresh is not skipped
         if not exists (select from pgopt.unseen_changes(it)) then

@@ -39,7 +39,7 @@ language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UT
 as $$
 #variable_conflict use_column
 declare
-    first text := coalesce(start, nullif(lowest, 'MINVALUE'), pgopt.next_key(part, by ->> 'column', null, 'asc'),
+    first text := coalesce(pgopt.key_said(by, start), nullif(lowest, 'MINVALUE'), pgopt.next_key(part, by ->> 'column', null, 'asc'),
                            pgopt.today(by, null));
     last text := coalesce(nullif(highest, 'MAXVALUE'), pgopt.next_key(part, by ->> 'column', null, 'desc'), first);
     bottom numeric := pgopt.place(by, lowest);

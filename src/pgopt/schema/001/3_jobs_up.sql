@@ -186,6 +186,42 @@ end
 $$;
 comment on function pgopt.first_due is 'when a new job is due, and whether it ever is';
 
+create function pgopt.uses_pg_cron() returns boolean
+language plpgsql stable set search_path = pg_catalog, pg_temp
+as $$
+declare
+    it boolean := false;
+begin
+    if exists (select from pg_extension where extname = 'pg_cron') and has_schema_privilege('cron', 'usage') then
+        execute 'select exists (select from cron.job where jobname = ''pgopt dispatch'' and username = current_user'
+            ' and database = current_database())' into it;
+    end if;
+    return it;
+end
+$$;
+comment on function pgopt.uses_pg_cron is 'whether pg_cron runs the jobs of this database, for the current role';
+
+create function pgopt.fault_of_seconds(name text, every interval) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+select case
+    when regexp_match(e.extversion, '^(\d+)\.(\d+)')::integer[] < '{1,5}'
+    then format('job %s is to run every %s, and pg_cron %s comes once a minute: seconds are taken from 1.5 on, or by pgopt worker', name, every, e.extversion)
+    when extract(epoch from every) % 1 <> 0
+    then format('job %s is to run every %s, and pg_cron takes whole seconds alone', name, every)
+end
+from pg_extension e where e.extname = 'pg_cron' and every < interval '1 minute'
+$$;
+comment on function pgopt.fault_of_seconds is 'why pg_cron cannot run a job every few seconds';
+
+create function pgopt.in_seconds(name text, every interval) returns text
+language sql stable set search_path = pg_catalog, pg_temp
+as $$
+select format('%s seconds', extract(epoch from every)::integer)
+from pg_extension e where e.extname = 'pg_cron' and every < interval '1 minute' and pgopt.fault_of_seconds(name, every) is null
+$$;
+comment on function pgopt.in_seconds is 'the schedule of an entry of pg_cron that stays and runs a job every few seconds; nothing where each run has an entry';
+
 create function pgopt.job_changed() returns trigger
 language plpgsql set search_path = pg_catalog, pg_temp
 as $$
@@ -193,6 +229,9 @@ begin
     if tg_op = 'UPDATE' and (old.cron, old.every, old.timezone) is not distinct from (new.cron, new.every, new.timezone)
        and (old.enabled or not new.enabled) then
         return new;
+    end if;
+    if new.every < interval '1 minute' and new.enabled and pgopt.uses_pg_cron() and pgopt.fault_of_seconds(new.name, new.every) is not null then
+        raise exception '%', pgopt.fault_of_seconds(new.name, new.every) using errcode = 'invalid_parameter_value';
     end if;
     new.next_due := pgopt.first_due(new.cron, new.every, new.timezone);
     new.retry_at := null;
@@ -320,20 +359,57 @@ select exists (select from pg_extension where extname = 'pg_cron')
 $$;
 comment on function pgopt.is_with_pg_cron is 'whether pg_cron has an entry that runs a job now, or soon';
 
-create function pgopt.uses_pg_cron() returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp
+create function pgopt.write_entry(run bigint, status text, message text, pid integer, began timestamptz, ended timestamptz) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
 as $$
-declare
-    it boolean := false;
 begin
-    if exists (select from pg_extension where extname = 'pg_cron') and has_schema_privilege('cron', 'usage') then
-        execute 'select exists (select from cron.job where jobname = ''pgopt dispatch'' and username = current_user'
-            ' and database = current_database())' into it;
-    end if;
-    return it;
+    perform pgopt.finish_job(run, case status when 'succeeded' then null
+                                              when 'failed' then btrim(regexp_replace(message, '^ERROR:', ''), e' \n')
+                                              else 'pg_cron has not run it' end);
+    update pgopt.job_run r
+    set pid = write_entry.pid, started_at = coalesce(began, r.started_at), finished_at = coalesce(ended, r.finished_at)
+    where r.id = run;
 end
 $$;
-comment on function pgopt.uses_pg_cron is 'whether pg_cron runs the jobs of this database, for the current role';
+comment on function pgopt.write_entry is 'writes down how a run has ended, by what pg_cron says of it';
+
+create function pgopt.settle_repeated(run bigint, entry bigint, wanted boolean) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    it record;
+    latest bigint := run;
+    following bigint;
+begin
+    for it in select * from cron.job_run_details d where d.jobid = entry and d.status in ('succeeded', 'failed') order by d.runid loop
+        perform pgopt.write_entry(latest, it.status, it.return_message, it.job_pid, it.start_time, it.end_time);
+        delete from cron.job_run_details d where d.runid = it.runid;
+        -- the next run is open from now on, so that nobody else begins it
+        insert into pgopt.job_run (job, due, attempt, runner, entry, started_at)
+        select r.job, coalesce(greatest(j.next_due, pgopt.due_after(j, it.start_time)), clock_timestamp()), coalesce(j.attempts, 0) + 1, r.runner, r.entry,
+               it.start_time + coalesce(j.every, '0')
+        from pgopt.job_run r left join pgopt.job j on j.name = r.job where r.id = latest
+        returning id into following;
+        update pgopt.job j set attempts = j.attempts + 1, last_started = it.start_time, next_due = r.due
+        from pgopt.job_run r where r.id = following and j.name = r.job;
+        latest := following;
+    end loop;
+    select d.* into it from cron.job_run_details d where d.jobid = entry;
+    if found then
+        update pgopt.job_run r set started_at = coalesce(it.start_time, r.started_at), pid = it.job_pid where r.id = latest;
+        -- it must be there to the end of what has begun, and must not come again
+        perform cron.schedule(c.jobname, '0 0 1 1 *', c.command) from cron.job c where c.jobid = entry and not wanted;
+    elsif not wanted then
+        perform cron.unschedule(entry);
+        update pgopt.job j set attempts = greatest(0, j.attempts - 1) from pgopt.job_run r where r.id = latest and j.name = r.job;
+        delete from pgopt.job_run r where r.id = latest;
+    elsif (select r.started_at < clock_timestamp() - interval '5 minutes' from pgopt.job_run r where r.id = latest) then
+        perform cron.unschedule(entry);
+        perform pgopt.finish_job(latest, 'pg_cron has not run it');
+    end if;
+end
+$$;
+comment on function pgopt.settle_repeated is 'takes what pg_cron says of an entry that stays into the history of its job, and takes the entry away when it is not wanted any more';
 
 create function pgopt.settle_entries() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
@@ -343,23 +419,24 @@ declare
 begin
     for it in
         select r.id, r.entry, r.started_at, j.time_limit, j.command, d.status, d.return_message, d.job_pid, d.start_time, d.end_time,
-               exists (select from cron.job c where c.jobid = r.entry) as there
+               c.jobid is not null as there, c.schedule ~ 'seconds$' as stays,
+               (j.enabled and c.command = j.command and c.schedule = pgopt.in_seconds(j.name, j.every)) is true as wanted
         from pgopt.job_run r
         left join pgopt.job j on j.name = r.job
+        left join cron.job c on c.jobid = r.entry
         left join lateral (select * from cron.job_run_details d where d.jobid = r.entry order by d.runid desc limit 1) d on true
         where r.finished_at is null and r.entry is not null
         for update of r skip locked
     loop
-        if it.status in ('succeeded', 'failed') or not it.there
+        if it.stays then
+            perform pgopt.settle_repeated(it.id, it.entry, it.wanted);
+        elsif it.status in ('succeeded', 'failed') or not it.there
            or it.status is null and it.started_at < clock_timestamp() - interval '5 minutes' then
             perform cron.unschedule(it.entry) where it.there;
-            perform pgopt.finish_job(it.id, case it.status when 'succeeded' then null when 'failed' then btrim(regexp_replace(it.return_message, '^ERROR:', ''), e' \n')
-                                                           else 'pg_cron has not run it' end);
-            update pgopt.job_run r
-            set pid = it.job_pid, started_at = coalesce(it.start_time, r.started_at), finished_at = coalesce(it.end_time, r.finished_at)
-            where r.id = it.id;
+            perform pgopt.write_entry(it.id, it.status, it.return_message, it.job_pid, it.start_time, it.end_time);
             delete from cron.job_run_details d where d.jobid = it.entry;
-        elsif it.status = 'running' and it.start_time < clock_timestamp() - it.time_limit then
+        end if;
+        if it.status = 'running' and it.start_time < clock_timestamp() - it.time_limit then
             perform pg_cancel_backend(a.pid) from pg_stat_activity a where a.pid = it.job_pid and a.query = it.command;
         end if;
     end loop;
@@ -375,30 +452,52 @@ as $$
 declare
     -- a minute that begins only after pg_cron has heard of the entry
     minute constant timestamptz := date_trunc('minute', clock_timestamp() + interval '65 seconds');
+    -- what comes every few seconds will have come by then
+    soon constant timestamptz := clock_timestamp() + interval '1 minute';
     zone constant text := coalesce((select s.setting from pg_settings s where s.name = 'cron.timezone'), 'GMT');
     it pgopt.job;
     run bigint;
+    every_few text;
 begin
     if pg_is_in_recovery() then
         return;
     end if;
     perform pgopt.settle_entries();
     for it in
-        select * from pgopt.job j where j.enabled and coalesce(j.retry_at, j.next_due) <= minute
+        select * from pgopt.job j
+        where j.enabled and coalesce(j.retry_at, j.next_due) <= case when pgopt.in_seconds(j.name, j.every) is null then minute else soon end
         order by coalesce(j.retry_at, j.next_due) for update skip locked
     loop
         if not pgopt.is_with_pg_cron(it.name) and pg_try_advisory_xact_lock(pgopt.job_key(it.name)) then
-            run := pgopt.begin_run(it.name, 'pg_cron', null, minute - clock_timestamp());
+            every_few := pgopt.in_seconds(it.name, it.every);
+            run := pgopt.begin_run(it.name, 'pg_cron', null, case when every_few is null then minute else soon end - clock_timestamp());
             -- the month and the day are said, so that it would come again in a year at most
             update pgopt.job_run r
-            set started_at = minute,
-                entry = cron.schedule('pgopt ' || run || ': ' || it.name, to_char(minute at time zone zone, 'FMMI FMHH24 FMDD FMMM "*"'), it.command)
+            set started_at = case when every_few is null then minute else clock_timestamp() + it.every end,
+                entry = cron.schedule(
+                    'pgopt ' || run || ': ' || it.name, coalesce(every_few, to_char(minute at time zone zone, 'FMMI FMHH24 FMDD FMMM "*"')), it.command
+                )
             where r.id = run;
         end if;
     end loop;
 end
 $$;
-comment on function pgopt.dispatch_jobs is 'gives pg_cron what is due as entries that run once, each bare at the top level; pg_cron calls it every minute';
+comment on function pgopt.dispatch_jobs is 'gives pg_cron what is due as entries that run once, or every few seconds, each bare at the top level; pg_cron calls it every minute';
+
+create function pgopt.job_left() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    if pgopt.uses_pg_cron() then
+        perform pgopt.settle_entries();
+    end if;
+    return null;
+end
+$$;
+comment on function pgopt.job_left is 'takes an entry that runs a job every few seconds away at once, where that is not wanted any more';
+
+create trigger job_left after delete or update of command, cron, every, enabled on pgopt.job
+for each row execute function pgopt.job_left();
 
 create function pgopt.leave_pg_cron() returns void
 language plpgsql set search_path = pg_catalog, pg_temp
