@@ -1,4 +1,4 @@
-"""Rules that put something else in the place of what an operation writes: it would do nothing, and say nothing of that."""
+"""Rules and publications by which what an operation writes would do nothing, or be refused halfway."""
 
 from __future__ import annotations
 
@@ -63,3 +63,39 @@ def test_rows_that_cannot_be_deleted_are_kept_by_no_policy(rows: Database) -> No
     rows.run(TABLES.format(event="delete"))
     with pytest.raises((InvalidOperation, StatementFailed), match=r'rule "no more" of .* instead of a DELETE: drop it'):
         rows.perform(CreateRetentionPolicy("Some rows", column="at", keep="1 day"))
+
+
+PUBLISHED = """
+create table parts (id int not null, n int) partition by range (id);
+create table "Part 1" partition of parts for values from (0) to (10);
+create table part_2 partition of parts for values from (10) to (20);
+insert into parts select generate_series(1, 19); create publication "All %" for table parts;
+"""
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        Backfill("parts", set={"n": "id"}, key=["id"]),
+        AddColumnOnline("parts", "key", "uuid", default="gen_random_uuid()", nullable=False, key=["id"]),
+    ],
+    ids=lambda operation: operation.directive,
+)
+def test_published_rows_that_have_no_identity_are_not_begun_with(rows: Database, operation: Operation) -> None:
+    rows.run(PUBLISHED + "alter table part_2 replica identity full")
+    before = rows.dump()
+    with pytest.raises(
+        InvalidOperation, match=r'Part 1 cannot be set: publication "All %" .* REPLICA IDENTITY FULL first'
+    ):
+        rows.perform(operation)
+    assert rows.dump() == before
+    rows.run('create unique index key on "Part 1" (id); alter table "Part 1" replica identity using index key')
+    rows.perform(operation)
+    with rows.connect() as connection, pytest.raises(Exception, match="does not have a replica identity"):
+        connection.execute("drop index key; update parts set n = 0")
+
+
+def test_published_rows_that_have_a_key_are_set(rows: Database) -> None:
+    rows.run(PUBLISHED + "alter table parts add primary key (id); create publication more for all tables")
+    rows.perform(Backfill("parts", set={"n": "id"}))
+    assert rows.value("select count(*) from parts where n = id") == 19

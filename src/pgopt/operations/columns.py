@@ -57,7 +57,7 @@ class Backfill(Action):
         self._check_columns(db, root)
         parts = db.partitions(root)
         for table in [root] if not root.partitioned else [part for part in parts if part.kind == "r"]:
-            _refuse_rules(db, table)
+            _refuse_unwritable(db, table)
             yield BatchStep(
                 _label(self.set, table),
                 table,
@@ -301,12 +301,10 @@ def _definition(of: ColumnOperation) -> dict[str, Any]:
     return {each.name: getattr(of, each.name) for each in fields(ColumnOperation)}
 
 
-def _refuse_rules(db: Catalog, table: Relation) -> None:
-    """Refuse a table whose rules do something else than an UPDATE: the rows would stay, and nobody would hear of it."""
-    for rule in db.rules_instead_of_update(table) if db.online else ():
-        raise InvalidOperation(
-            f"rule {rule} of {table} does something else instead of an UPDATE: drop or disable it first"
-        )
+def _refuse_unwritable(db: Catalog, table: Relation) -> None:
+    """Refuse a table whose rows cannot be updated before anything is changed, or nothing would be, and nobody hear of it."""
+    for why in db.unwritable(table) if db.online else ():
+        raise InvalidOperation(f"the rows of {table} cannot be set: {why}")
 
 
 def _label(columns: Iterable[str], table: Relation) -> str:

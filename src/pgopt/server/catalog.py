@@ -205,13 +205,9 @@ class Catalog:
         rows = self.session.rows(query("column_extras", table=literal(table.oid), column=literal(name)))
         return [(what, way_out) for what, way_out in rows]
 
-    def rules_instead_of_update(self, table: Relation) -> Sequence[str]:
-        """Name the rules of a table that put something else in the place of an UPDATE."""
-        rules = sql(
-            "select rulename from pg_rewrite where ev_class = {} and ev_type = '2' and is_instead and ev_enabled in ('O', 'A')",
-            literal(table.oid),
-        )
-        return [name for (name,) in self.session.rows(rules)]
+    def unwritable(self, table: Relation) -> Sequence[str]:
+        """Say why an UPDATE of a table would do nothing, or be refused for all rows, each with the way out."""
+        return [why for (why,) in self.session.rows(query("unwritable", table=sql("{}::oid", literal(table.oid))))]
 
     def key_of(self, table: Relation) -> Sequence[str] | None:
         """Give the columns that tell rows apart: the primary key, or a unique index without NULLs."""
