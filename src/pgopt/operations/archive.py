@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pgopt.copy.by import Partitioning
 from pgopt.copy.pieces import refuse_split
 from pgopt.copy.shape import tree
-from pgopt.errors import InvalidOperation
+from pgopt.errors import InvalidOperation, NeedsDatabase
 from pgopt.operations import archive_partitions
 from pgopt.operations.base import StateOperation, operation, other
 from pgopt.operations.retention import regclass
@@ -17,6 +17,7 @@ from pgopt.plan.step import DrainStep, Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.objects import Relation
 from pgopt.server.quoting import check_name, ident, joined, literal, name_of, options, sql
+from pgopt.server.unseen import UNSEEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -69,6 +70,8 @@ class ArchiveOperation(StateOperation):
     def there(self, db: Catalog, table: Relation) -> Relation | None:
         """Look the archive up, and refuse one that is something else."""
         db.require_pgopt()
+        if self.by is not None and not db.online:
+            raise NeedsDatabase(UNSEEN)
         place = self.place(table)
         found = db.relation(place.name, place.schema)
         if found is None:
