@@ -248,7 +248,6 @@ EXAMPLES = [
         before=(*INSTALLED, COUNTS),
         writes=TICKET_WRITES,
         scriptable=False,
-        named=True,
     ),
     Example(
         "denormalize counts whose changes are folded in by a job",

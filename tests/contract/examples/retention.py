@@ -251,7 +251,6 @@ ARCHIVES = [
         before=(*INSTALLED, CreateArchiveTable("ledger", "cold")),
         writes=LEDGER_WRITES,
         scriptable=False,
-        named=True,
     ),
 ]
 
