@@ -202,6 +202,23 @@ def test_what_is_written_in_the_middle_is_there(logs: Database, at: str, change:
     assert logs.rows("select * from logs order by id") == logs.rows("select * from wanted order by id")
 
 
+# a nested loop, that the row which is inserted comes first
+MERGE = """
+    set enable_hashjoin = off; set enable_mergejoin = off;
+    merge into logs l using (values (90001), (1), (2), (3)) s (id) on l.id = s.id
+    when matched then update set id = s.id + 50000
+    when not matched then insert values (s.id, '2026-07-07', 'new')
+"""
+
+
+def test_keys_that_a_merge_gives_after_a_row_that_it_inserts_are_there_on_the_way_back(logs: Database) -> None:
+    logs.run("create table wanted as table logs")
+    logs.perform(BY_MONTH)
+    logs.run(MERGE + ";" + MERGE.replace("into logs", "into wanted"))
+    logs.perform(BY_MONTH.reverse())
+    assert logs.rows("select * from logs order by id") == logs.rows("select * from wanted order by id")
+
+
 def test_a_table_that_is_made_anew_while_it_is_copied(logs: Database) -> None:
     rows = logs.contents()
     done: list[str] = []

@@ -102,11 +102,11 @@ class Changes:
         return db.relation(self._name("log"), "pgopt") is not None
 
     def watched(self, db: Catalog) -> list[Relation]:
-        """Give the tables whose changes are noted in it."""
+        """Give the tables that have triggers of it."""
         rows = db.session.rows(
             sql(
-                "select t.tgrelid::int8 from pg_trigger t join pg_proc f on f.oid = t.tgfoid and t.tgname = 'pgopt_insert'"
-                " join pg_class c on c.oid = t.tgrelid and f.pronamespace = to_regnamespace('pgopt') and f.proname = {}"
+                "select c.oid::int8 from pg_class c where exists (select from pg_trigger t join pg_proc f on f.oid = t.tgfoid"
+                " where t.tgrelid = c.oid and f.pronamespace = to_regnamespace('pgopt') and f.proname = {})"
                 " order by c.relkind <> 'p', c.oid",
                 literal(self.note_name),
             )
@@ -159,6 +159,14 @@ class Changes:
                 self.note,
             )
             yield sql("alter table {} enable always trigger {}", table.ident, ident(name))
+        if table.partitioned and table.parent is None:
+            # without one before the rows of its partitions, PostgreSQL takes a row that MERGE has inserted for each that it updates
+            yield sql(
+                "create trigger {} before insert on {} for each row when (false) execute function {}()",
+                ident("pgopt_told"),
+                table.ident,
+                self.note,
+            )
 
     def drop(self) -> Iterator[Composable]:
         """Drop the log with its triggers; ACCESS EXCLUSIVE on the tables that have them."""

@@ -112,6 +112,7 @@ class Filling:
 
     def _watch(self, db: Catalog) -> Step:
         watched = self.watched or tree(db, self.table)
+        whole = [each for table in watched for each in (tree(db, table) if table.partitioned else [table])]
 
         def statements(db: Catalog) -> Iterator[Composable]:
             target = self.filled(db)
@@ -124,7 +125,7 @@ class Filling:
         return Step(
             f"note changes of {self.table}",
             statements,
-            locks=[Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema) for each in watched],
+            locks=[Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema) for each in dict.fromkeys(whole)],
             done=self.changes.exists,
         )
 
