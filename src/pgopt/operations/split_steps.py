@@ -125,11 +125,10 @@ class Place:
         yield constraint_steps.validate(self.proof, [default], inside)
 
     def locks(self, db: Catalog, parts: Sequence[Relation], more: Sequence[Relation] = ()) -> list[Lock]:
-        """Give the locks of partitions that go and of what takes their place."""
-        default = default_of(db, self.table)
+        """Give the locks of partitions that go and of what takes their place; on all, since triggers of the whole table go."""
         exchanged = ForeignKeys.of(db, self.table, parts)
-        touched = [*parts, *([default] if default else []), *(db.partitions(self.table) if exchanged.keys else [])]
-        tables = in_order(exchanged.referencing(db), [self.table, *touched, *more], exchanged.referents(db))
+        touched = [self.table, *parts, *db.partitions(self.table), *more]
+        tables = in_order(exchanged.referencing(db), touched, exchanged.referents(db))
         return [
             *(db.lock(AX, each) for each in tables),
             *(Lock(SUX, each.name, each.schema, is_index=True) for each in db.indexes_on(self.table)),
