@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import signal
+from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -59,6 +60,8 @@ class Case:
 
     example: Example
     database: Database
+    looking: Connection[Any]
+    """The connection that looks on."""
     fuse: Fuse = field(init=False)
     before: State = field(init=False)
     after: State = field(init=False)
@@ -135,11 +138,6 @@ class Case:
         self.looking.execute(f"create schema {STASH}")
         for number, table in enumerate(self.tables()):
             self.looking.execute(f"create table {STASH}.table_{number} as table only {table}")
-
-    @cached_property
-    def looking(self) -> Connection[Any]:
-        """The connection that looks on."""
-        return self.database.connect()
 
     def state(self) -> State:
         """What is in the database: its schema with all that pg_dump tells, and a digest of each table's rows."""
@@ -241,9 +239,8 @@ def changes(expected: State, found: State) -> list[tuple[str, Any]]:
 @pytest.fixture
 def case(prepared: Database, example: Example) -> Iterator[Case]:
     """The example in a database that it is carried out on again and again."""
-    found = Case(example, prepared)
-    yield found
-    found.looking.close()
+    with closing(prepared.connect()) as looking:
+        yield Case(example, prepared, looking)
 
 
 # -- between statements --------------------------------------------------------------------------------------------------
