@@ -91,7 +91,7 @@ class SplitPartition(PiecesOperation):
     """Cut a partition into several while the table is read and written: a big first one, or a default that has filled up.
 
     Its rows are copied to pieces while triggers note what changes meanwhile, compared, and swapped in one short transaction
-    (ACCESS EXCLUSIVE on the table, the partition and a default). The partition's table stays, empty, for the way back. Needs
+    (ACCESS EXCLUSIVE on the table and its partitions). The partition's table stays, empty, for the way back. Needs
     `install_pgopt`::
 
         op.split_partition("audit_logs", "audit_logs_phistory")
@@ -215,7 +215,7 @@ class MergePartitions(PiecesOperation):
 
     Also weeks later, when some of them are gone or others have come: what is within the bounds is merged. The rows are copied
     to the table that was the partition, whose indexes it has kept, while triggers note what changes meanwhile, compared, and
-    swapped in one short transaction (ACCESS EXCLUSIVE on the table, the partitions and a default). Needs `install_pgopt`. With
+    swapped in one short transaction (ACCESS EXCLUSIVE on the table and its partitions). Needs `install_pgopt`. With
     the arguments of `split_partition` it can be undone::
 
         op.merge_partitions("audit_logs", "audit_logs_phistory")
