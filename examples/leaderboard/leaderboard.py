@@ -78,8 +78,10 @@ def database() -> Iterator[Engine]:
     given = os.environ.get("DATABASE_URL")
     with nullcontext(read_url(given, "DATABASE_URL")) if given else server(HERE / ".pgdata") as url:
         engine = create_engine(url)
-        yield engine
-        engine.dispose()
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
 
 def main() -> None:
