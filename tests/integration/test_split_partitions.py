@@ -105,6 +105,25 @@ def test_what_is_written_to_the_partitions_themselves_is_not_lost(database: Data
     assert rows(database) == wanted
 
 
+def test_keys_that_a_merge_gives_after_a_row_that_it_inserts_are_not_lost(database: Database) -> None:
+    database.run(TINY)
+    database.perform(InstallPgopt(1))
+    database.run("delete from tiny where id between 0 and 4; insert into tiny values (1, 1)")
+    wanted = {id_: n for id_, n in rows(database).items() if id_ != 1} | {0: 7, 2: 1}
+
+    def merge(label: str) -> None:
+        if label.startswith("swap "):
+            # a nested loop, that the row which is inserted comes first
+            database.run(
+                "set enable_hashjoin = off; set enable_mergejoin = off;"
+                " merge into tiny t using (values (0), (1)) s (id) on t.id = s.id"
+                " when matched then update set id = 2 when not matched then insert values (s.id, 7)"
+            )
+
+    between(database, SPLIT, merge)
+    assert rows(database) == wanted
+
+
 @pytest.mark.parametrize("truncated", ["tiny", "tiny_old"])
 @pytest.mark.parametrize("step", ["copy", "build", "swap"])
 def test_what_is_truncated_meanwhile_does_not_come_back(database: Database, truncated: str, step: str) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgopt.copy.shape import stored_columns
+from pgopt.server.merges import have_updates_told
 from pgopt.server.quoting import ident, joined, literal, name_of, render, sql, verbatim
 
 if TYPE_CHECKING:
@@ -160,13 +161,7 @@ class Changes:
             )
             yield sql("alter table {} enable always trigger {}", table.ident, ident(name))
         if table.partitioned and table.parent is None:
-            # without one before the rows of its partitions, PostgreSQL takes a row that MERGE has inserted for each that it updates
-            yield sql(
-                "create trigger {} before insert on {} for each row when (false) execute function {}()",
-                ident("pgopt_told"),
-                table.ident,
-                self.note,
-            )
+            yield have_updates_told(table, ident("pgopt_told"), self.note)
 
     def drop(self) -> Iterator[Composable]:
         """Drop the log with its triggers; ACCESS EXCLUSIVE on the tables that have them."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.denormal.definition import MOMENT, RECOUNTED, Definition, equal, unnested
 from pgopt.denormal.merging import Change, merged
+from pgopt.server.merges import have_updates_told
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 
@@ -95,17 +96,9 @@ class Triggers:
         )
 
     def _told(self) -> Iterator[Composable]:
-        """Have PostgreSQL tell which rows MERGE has updated in partitions.
-
-        After a row that it has inserted it tells that one again for each that it updates, but where partitions have a trigger like this.
-        """
+        """Have PostgreSQL tell which rows MERGE has updated in partitions."""
         yield from self._function("told", "returns trigger", verbatim("begin return new; end"))
-        yield sql(
-            "create trigger {} before insert on {} for each row when (false) execute function {}()",
-            self.of.trigger("told"),
-            self.of.source.ident,
-            self.of.function("told"),
-        )
+        yield have_updates_told(self.of.source, self.of.trigger("told"), self.of.function("told"))
 
     # -- functions that are not of triggers -------------------------------------------------------------------------------
 
