@@ -137,17 +137,6 @@ def _adopt(db: Catalog, table: Relation, name: str, definition: str, referent: i
     )
 
 
-def analyze(name: str, schema: str | None) -> Step:
-    """Gather statistics of a partitioned table as a whole, which autovacuum never does."""
-    query = "select reltuples >= 0 from pg_class where oid = {}"
-    return Step(
-        f"analyze {name}",
-        sql("analyze {}", ident(schema, name)),
-        locks=[Lock(Mode.SHARE_UPDATE_EXCLUSIVE, name, schema)],
-        done=lambda db: bool(db.session.value(sql(query, literal(db.table(name, schema).oid)))),
-    )
-
-
 # -- the way back --------------------------------------------------------------------------------------------------------
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pgopt.copy import statistics
 from pgopt.copy.by import ListOf, list_of, range_of
 from pgopt.copy.followers import Followers, clear_left, first_of_each
 from pgopt.copy.incoming import drop
@@ -131,6 +132,7 @@ class Attachment:
             locks=[Lock(Mode.ACCESS_SHARE, table.name, table.schema)],
             done=lambda db: db.relation(self.layout.parent, table.schema) is not None,
         )
+        yield from statistics.give(db, table, self.layout.parent)
         yield from before
         followers = _followers(db, table, table)
         yield Step(

@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from pgopt.copy import followers, partitions
+from pgopt.copy import followers, partitions, statistics
 from pgopt.copy.by import Hash, ListOf, Partitioning
 from pgopt.copy.exchange import Exchange
 from pgopt.copy.incoming import drop
@@ -171,7 +171,7 @@ class PartitionTable(PartitionOperation):
         if memory.attached and memory.plain is not None and db.is_there(memory.plain):
             partition, names = db.by_oid(memory.plain), [each.name for each in indexes_of(db, table)]
             yield from attach.settle_views(db, table, partition)
-            yield partitions.analyze(table.name, table.schema)
+            yield statistics.analyze(table.name, table.schema)
             yield from attach.drop_spare_indexes(db, partition, names, PARTED)
         else:
             yield followers.clear_left(table.name, table.schema)
@@ -226,7 +226,7 @@ class PartitionTable(PartitionOperation):
         if self.method == "attach":
             looks = list(self._widening(db, table).look_again())
             yield from Attachment.of(db, layout, memory, Memory.of(db, table)).steps(db, looks)
-            yield partitions.analyze(table.name, table.schema)
+            yield statistics.analyze(table.name, table.schema)
             return
         exchange = Exchange(
             table,
