@@ -160,10 +160,10 @@ class OnlineRunner:
             # who holds some locks and waits for others must not wait so long that somebody becomes the victim of a deadlock
             until = time.monotonic() + min(timeout, self._deadlock_timeout * 0.8)
             self._lock_all(step.locks, until)
-            for statement in step.compose(self.db):
-                # locks of indexes cannot be taken before; what is left of the time holds for them
-                self.session.set({"lock_timeout": _ms(until - time.monotonic())}, local=True)
-                self.session.run(statement)
+            # locks of indexes cannot be taken before; what is left of the time holds for them
+            with self.session.gathered(lambda held: locks.together(held, until - time.monotonic())):
+                for statement in step.compose(self.db):
+                    self.session.run(statement)
 
     def _clear_the_way(self, step: Step) -> None:
         """Wait for each lock alone, holding nothing, for so long that an autovacuum gives way."""
@@ -181,15 +181,16 @@ class OnlineRunner:
 
     def _lock_all(self, wanted: Sequence[locks.Lock], until: float) -> None:
         """Take all locks in the time that is left: lock_timeout counts for each anew, statement_timeout for all."""
-        for statement in locks.lock_tables(wanted):
-            self.session.set({"statement_timeout": _ms(until - time.monotonic())}, local=True)
-            try:
+        try:
+            for statement in locks.lock_tables(wanted):
+                self.session.set({"statement_timeout": _ms(until - time.monotonic())}, local=True)
                 self.session.run(statement)
-            except DBAPIError as error:
-                if server_error(error).code == QUERY_CANCELED and time.monotonic() >= until:
-                    raise _OutOfTime from error
-                raise
-        self.session.set({"statement_timeout": "0"}, local=True)
+            self.session.set({"statement_timeout": "0", "lock_timeout": _ms(until - time.monotonic())}, local=True)
+        except DBAPIError as error:
+            # the time may be over when the last lock is there
+            if server_error(error).code == QUERY_CANCELED and time.monotonic() >= until:
+                raise _OutOfTime from error
+            raise
 
     @cached_property
     def _ladder(self) -> list[float]:

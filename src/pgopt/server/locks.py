@@ -201,6 +201,28 @@ _LOCK_VIEWS = """do {tag} declare it regclass; begin
 end {tag}"""
 
 
+def together(statements: Iterable[Composable | str], seconds: float) -> Composable:
+    """Give one statement that sends others one after the other, all of whose waits for locks together may take so long.
+
+    Under a lock each way to the server and back is time for which others wait.
+    """
+    texts = joined(literal(render(each)) for each in statements)
+    return dollars(lambda tag: sql(_TOGETHER, tag=tag, seconds=literal(seconds), statements=texts))
+
+
+_TOGETHER = """do {tag}
+declare
+    give_up constant timestamptz := clock_timestamp() + make_interval(secs => {seconds});
+    it text;
+begin
+    foreach it in array array[{statements}] loop
+        perform set_config('lock_timeout', ceil(greatest(1, extract(epoch from give_up - clock_timestamp()) * 1000)) || 'ms', true);
+        execute it;
+    end loop;
+end
+{tag}"""
+
+
 def waits(attempts: int, first: float, longest: float) -> Iterator[float]:
     """Give growing waits with jitter between this many attempts."""
     wait = first

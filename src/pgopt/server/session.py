@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from pgopt.server.quoting import joined, literal, render, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from psycopg.sql import Composable
     from sqlalchemy.engine import Connection, CursorResult
@@ -38,6 +38,8 @@ class Session:
 
         self.changes = 0
         """How many statements were sent that may have changed something."""
+        self._held: list[Composable | str] = []
+        self._together: Callable[[Sequence[Composable | str]], Composable] | None = None
 
     @property
     def pid(self) -> int:
@@ -63,7 +65,10 @@ class Session:
         """Send statements, one by one."""
         for statement in statements:
             self.changes += 1
-            self._send(statement)
+            if self._together is None:
+                self._send(statement)
+            else:
+                self._held.append(statement)
 
     def count(self, statement: Composable) -> int:
         """Send a statement and tell how many rows it touched."""
@@ -131,6 +136,21 @@ class Session:
             self.abandon()
 
     @contextmanager
+    def gathered(self, together: Callable[[Sequence[Composable | str]], Composable]) -> Iterator[None]:
+        """Hold the statements of a block back until something is asked, and send them as one then, and at its end."""
+        self._together = together
+        try:
+            yield
+            self._let_go()
+        finally:
+            self._held, self._together = [], None
+
+    def _let_go(self) -> None:
+        if self._held and self._together is not None:
+            held, self._held = self._held, []
+            self._send(self._together(held))
+
+    @contextmanager
     def settings(self, settings: Mapping[str, str]) -> Iterator[None]:
         """Change settings for a block of statements that cannot run in a transaction."""
         row = self.row(_save_and_set(tuple(settings.items())))
@@ -154,6 +174,7 @@ class Session:
                     raise
 
     def _send(self, statement: Composable | str) -> CursorResult[Any]:
+        self._let_go()
         # without no_parameters the driver would read % in function bodies and LIKE patterns
         return self.connection.exec_driver_sql(render(statement), execution_options={"no_parameters": True})
 
