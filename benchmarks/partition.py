@@ -1,16 +1,18 @@
-"""A table that becomes partitioned: pgopt beside the textbook way and beside the least the server can do, then under load.
+"""A table that becomes partitioned: pgopt beside the textbook way and beside the least the server can do, under load, and what it brought.
 
 `python benchmarks/partition.py` prints tables; `--json FILE` writes the same with every single run. `--rows` says how many
-rows the table has, `--runs` how often each way is gone.
+rows the table has, `--runs` how often each way is gone, and `--only` which parts are measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import statistics
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
+import bought
 import common
 import harm
 from alembic.migration import MigrationContext
@@ -21,7 +23,7 @@ from pgopt.operations import FinalizePartitioning, InstallPgopt, Operation, Part
 from pgopt.plan.events import Event, StepFinished
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import psycopg
 
@@ -53,7 +55,13 @@ create table orders (id bigint generated always as identity primary key, custome
                      note text, changed_at timestamptz not null default now())
 """
 
+DROP_KEY = "alter table audit_logs drop constraint audit_logs_pkey"
+ADD_KEY = "alter table audit_logs add primary key ({})"
+PARTS = ("copy", "attach", "load", "bought")
+
 Seconds = dict[str, float]
+Found = dict[str, list[Seconds]]
+Measured = dict[str, dict[str, dict[str, common.Measure]]]
 
 
 # -- the ways ------------------------------------------------------------------------------------------------------------
@@ -131,7 +139,7 @@ def carry_out(database: common.Database, operation: Operation) -> list[Event]:
     return told
 
 
-PARTS = {
+OF_STEPS = {
     "copy ": "fill",
     "take rows that moved": "fill",
     "build ": "indexes",
@@ -152,7 +160,7 @@ def by_pgopt(database: common.Database, operation: PartitionTable) -> Seconds:
     found["all"] = time.perf_counter() - begun
     for event in told:
         if isinstance(event, StepFinished):
-            part = next((part for start, part in PARTS.items() if event.label.startswith(start)), "other")
+            part = next((part for start, part in OF_STEPS.items() if event.label.startswith(start)), "other")
             found[part] += event.seconds
     found["fill and indexes"] = found["fill"] + found["indexes"]
     carry_out(database, operation.reverse())
@@ -182,43 +190,40 @@ def prepare(database: common.Database, rows: int) -> None:
     database.run("vacuum (freeze, analyze) audit_logs", "checkpoint")
 
 
-def alone(server: common.Server, rows: int, runs: int) -> dict[str, list[Seconds]]:
+def alone(database: common.Database, runs: int) -> Found:
     """Go each way some times, in turn, with nobody else at work."""
     ways: dict[str, Callable[[common.Database], Seconds]] = {
         "limit": by_limit,
         "textbook": by_textbook,
         "pgopt": lambda database: by_pgopt(database, COPY),
     }
-    found: dict[str, list[Seconds]] = {name: [] for name in ways}
-    with server.database() as database:
-        prepare(database, rows)
-        for run in range(runs):
-            for name, way in ways.items():
-                common.progress(f"run {run + 1} of {runs}: {name}")
-                database.run("checkpoint")
-                found[name].append(way(database))
+    found: Found = {name: [] for name in ways}
+    for run in range(runs):
+        for name, way in ways.items():
+            common.progress(f"run {run + 1} of {runs}: {name}")
+            database.run("checkpoint")
+            found[name].append(way(database))
     return found
 
 
-def attached(server: common.Server, rows: int, runs: int) -> dict[str, list[Seconds]]:
-    """Attach a table whose key lacks the column, beside what that must do at least."""
-    found: dict[str, list[Seconds]] = {"key by hand": [], "pgopt": []}
+def attached(database: common.Database, runs: int) -> Found:
+    """Attach the table when its key lacks the column, beside what that must do at least."""
+    found: Found = {"key by hand": [], "pgopt": []}
     widened = PartitionTable("audit_logs", Monthly("created_at"), method="attach", widen_keys=True)
-    with server.database() as database:
-        prepare(database, rows)
-        database.run(
-            "alter table audit_logs drop constraint audit_logs_pkey", "alter table audit_logs add primary key (id)"
-        )
-        for run in range(runs):
-            common.progress(f"run {run + 1} of {runs}: attach")
-            found["key by hand"].append(key_by_hand(database))
-            found["pgopt"].append(by_pgopt(database, widened))
+    database.run(DROP_KEY, ADD_KEY.format("id"))
+    for run in range(runs):
+        common.progress(f"run {run + 1} of {runs}: attach")
+        database.run("checkpoint")
+        found["key by hand"].append(key_by_hand(database))
+        database.run("checkpoint")
+        found["pgopt"].append(by_pgopt(database, widened))
+    database.run(DROP_KEY, ADD_KEY.format("id, created_at"))
     return found
 
 
-def under_load(server: common.Server, rows: int, runs: int, idle: float) -> dict[str, list[dict[str, float]]]:
+def under_load(server: common.Server, rows: int, runs: int, idle: float) -> Found:
     """Convert beside an application, and beside that the same application alone."""
-    found: dict[str, list[dict[str, float]]] = {"nothing": [], "pgopt": []}
+    found: Found = {"nothing": [], "pgopt": []}
     with server.database() as database:
         database.run(
             ORDERS,
@@ -247,9 +252,20 @@ def medians(found: list[dict[str, float]]) -> dict[str, common.Measure]:
     return {name: common.Measure(name, [each.get(name, 0.0) for each in found]) for name in names}
 
 
-def show(rows: int, measured: dict[str, dict[str, dict[str, common.Measure]]]) -> None:
+def show(rows: int, measured: Measured) -> None:
     """Print what was measured."""
-    copies = measured["copy"]
+    if "copy" in measured:
+        show_copy(rows, measured["copy"])
+    if "attach" in measured:
+        show_attach(measured["attach"])
+    if "load" in measured:
+        show_load(measured["load"])
+    if "retention" in measured:
+        bought.show(measured)
+
+
+def show_copy(rows: int, copies: dict[str, dict[str, common.Measure]]) -> None:
+    """Print how long the ways take that copy."""
     limit = copies["limit"]["fill and indexes"].median
     parts = ("fill", "indexes", "fill and indexes", "analyze", "replay", "verify", "swap", "all")
     common.print_table(
@@ -265,46 +281,53 @@ def show(rows: int, measured: dict[str, dict[str, dict[str, common.Measure]]]) -
             for name, found in copies.items()
         ],
     )
-    attach = measured["attach"]
-    by_hand = attach["key by hand"]["all"].median
+
+
+def show_attach(attach: dict[str, dict[str, common.Measure]]) -> None:
+    """Print how long an attachment takes."""
+    by_hand = attach["key by hand"]["all"].values
     common.print_table(
         "attached with a key that gains the column, seconds (medians)",
         ("way", "all", "x"),
         [
-            (name, f"{found['all'].median:.2f}", f"{found['all'].median / by_hand:.2f}")
+            (
+                name,
+                f"{found['all'].median:.2f}",
+                f"{statistics.median(one / other for one, other in zip(found['all'].values, by_hand, strict=True)):.2f}",
+            )
             for name, found in attach.items()
         ],
     )
+
+
+def show_load(load: dict[str, dict[str, common.Measure]]) -> None:
+    """Print what an application waits."""
+    waits = ("writer longest", "writer p99", "reader longest", "reader p99")
     common.print_table(
         "beside an application, milliseconds (medians)",
-        ("what", "writer longest", "writer p99", "reader longest", "reader p99", "blocked s"),
+        ("what", *waits, "blocked s"),
         [
-            (
-                name,
-                *(
-                    f"{found[what].median * 1000:.0f}"
-                    for what in ("writer longest", "writer p99", "reader longest", "reader p99")
-                ),
-                f"{found['blocked seconds'].median:.2f}",
-            )
-            for name, found in measured["load"].items()
+            (name, *(f"{found[what].median * 1000:.0f}" for what in waits), f"{found['blocked seconds'].median:.2f}")
+            for name, found in load.items()
         ],
     )
 
 
-def measure(
-    server: common.Server, rows: int, runs: int, idle: float
-) -> dict[str, dict[str, dict[str, common.Measure]]]:
-    """Measure all of it."""
-    found = {
-        "copy": alone(server, rows, runs),
-        "attach": attached(server, rows, runs),
-        "load": under_load(server, rows, runs, idle),
-    }
-    return {
-        what: {name: medians(each) for name, each in ways.items()}
-        for what, ways in found.items()  # type: ignore[attr-defined]
-    }
+def measure(server: common.Server, rows: int, runs: int, idle: float, parts: Sequence[str]) -> Measured:
+    """Measure some parts; those of one table on the same rows, the last of which are gone at the end."""
+    found: dict[str, Found] = {}
+    with server.database() as database:
+        if set(parts) - {"load"}:
+            prepare(database, rows)
+        if "copy" in parts:
+            found["copy"] = alone(database, runs)
+        if "attach" in parts:
+            found["attach"] = attached(database, runs)
+        if "bought" in parts:
+            found |= bought.bought(database, MONTHS, runs)
+    if "load" in parts:
+        found["load"] = under_load(server, rows, runs, idle)
+    return {what: {name: medians(each) for name, each in ways.items()} for what, ways in found.items()}
 
 
 def main() -> None:
@@ -313,10 +336,11 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--idle", type=float, default=5.0, help="how long the application is watched alone, in seconds")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="measure these parts alone")
     common.add_json_option(parser)
     options = parser.parse_args()
     with common.server() as server:
-        measured = measure(server, options.rows, options.runs, options.idle)
+        measured = measure(server, options.rows, options.runs, options.idle, options.only)
         where = common.surroundings(server.settings())
     common.progress("")
     show(options.rows, measured)

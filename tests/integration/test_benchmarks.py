@@ -91,7 +91,14 @@ def test_partition(server: Server, tmp_path: Path) -> None:
     assert {"limit", "textbook", "pgopt", "key by hand", "nothing"} <= set(rows_of(table))
     assert all(result["copy"][way]["fill and indexes"]["median"] > 0 for way in ("limit", "textbook", "pgopt"))
     assert result["load"]["pgopt"]["writer statements"]["median"] > 0
+    assert all(each["rows"]["median"] > 0 and each["freed"]["median"] >= 0 for each in result["retention"].values())
+    assert result["last week"].keys() == {"before", "after"}
     assert leftovers(server) == []
+
+
+def test_parts_of_partition(server: Server, tmp_path: Path) -> None:
+    _, result = run(server, tmp_path, "partition.py", "--rows=500", "--runs=1", "--only", "attach")
+    assert result.keys() == {"rows", "attach", "surroundings"}
 
 
 def test_headline(server: Server, tmp_path: Path) -> None:
