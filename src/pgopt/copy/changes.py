@@ -134,10 +134,10 @@ class Changes:
         self, db: Catalog, source: Relation, target: Relation, match: Sequence[str], within: str = "true"
     ) -> Iterator[Composable]:
         """Let the triggers note what they see from now on, under the names that the tables are called by here."""
-        yield self._note(self._body(_NOTE, db, source, target, match, within))
-        yield self._function(
-            self.replayer, "(most integer) returns integer", self._body(_REPLAY, db, source, target, match, within), ""
-        )
+        # both before the first, so that they are sent together
+        note, replay = (self._body(template, db, source, target, match, within) for template in (_NOTE, _REPLAY))
+        yield self._note(note)
+        yield self._function(self.replayer, "(most integer) returns integer", replay, "")
         yield sql("revoke all on function {}(integer) from public", self.replayer)
 
     def remember(self, source: Relation, target: Relation, key: Sequence[str], *, ready: bool = False) -> Composable:

@@ -167,20 +167,21 @@ class Followers:
 
     def exchanged(self, db: Catalog) -> Exchanged:
         """Look at them under the lock; to be done before anything is renamed."""
-        there = {each.oid for each in readers(db, *self.sources)}
+        there = {each.oid for each in self.refuse_others(db)}
         views = [each for each in self.views if each.oid in there]
         for view in views:
             if made_like(db, view)[2] and not _is_populated(db, StandIn.of(view).find(db)):
                 raise StatementFailed(f"{view} was filled meanwhile, and so must be what takes its place: run again")
         return Exchanged(db, views)
 
-    def refuse_others(self, db: Catalog) -> None:
-        """Refuse to leave those behind that came after the plan was made."""
-        known = {view.oid for view in self.views}
-        if came := [str(each) for each in readers(db, *self.sources) if each.oid not in known]:
+    def refuse_others(self, db: Catalog) -> list[Relation]:
+        """Give those that are there, and refuse to leave any behind that came after the plan was made."""
+        known, there = {view.oid for view in self.views}, readers(db, *self.sources)
+        if came := [str(each) for each in there if each.oid not in known]:
             raise StatementFailed(
                 f"{', '.join(came)} came meanwhile, and must be built over what takes the table's place: run again"
             )
+        return there
 
     def locks(self, db: Catalog, *tables: Relation) -> list[Lock]:
         """Give the locks on them, on the views that read them or the table, and on what those read beside some tables."""
@@ -207,17 +208,26 @@ def _is_populated(db: Catalog, view: Relation | None) -> bool:
 
 def readers(db: Catalog, *tables: Relation) -> list[Relation]:
     """Give the materialized views that read tables, or one of those: each after what it reads, without what is left of a run."""
-    left = {each.oid for each in left_on(db, *tables)}
-    found = {each.oid: each for table in tables for each in on_top(db, table)[1:]}
-    return [each for each in found.values() if each.oid not in left]
+    found = _on_top_of(db, *tables)
+    left = {each.oid for each in _left(db, found)}
+    return [each for each in found if each.oid not in left]
 
 
 def left_on(db: Catalog, *tables: Relation) -> list[Relation]:
     """Give what an interrupted run has built over tables."""
+    return _left(db, _on_top_of(db, *tables))
+
+
+def _on_top_of(db: Catalog, *tables: Relation) -> list[Relation]:
+    return list({each.oid: each for table in tables for each in on_top(db, table)[1:]}.values())
+
+
+def _left(db: Catalog, found: Sequence[Relation]) -> list[Relation]:
+    if not found:
+        return []
     names = {beside(name, NEW) for (name,) in db.session.rows("select relname from pg_class where relkind = 'm'")}
-    found = {each.oid: each for table in tables for each in on_top(db, table)[1:]}
     # the one beside which it was built may be gone
-    return [each for each in found.values() if each.name in names or each.name.endswith(beside("", NEW))]
+    return [each for each in found if each.name in names or each.name.endswith(beside("", NEW))]
 
 
 def clear_left(name: str, schema: str | None) -> Step:

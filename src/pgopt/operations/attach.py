@@ -12,7 +12,15 @@ from pgopt.copy.by import ListOf, list_of, range_of
 from pgopt.copy.followers import Followers, clear_left, first_of_each
 from pgopt.copy.incoming import drop
 from pgopt.copy.memory import Memory
-from pgopt.copy.move import Move, is_watched, locks_on_parts, locks_on_watched, rename_index, watch_instead
+from pgopt.copy.move import (
+    Move,
+    have_planned,
+    is_watched,
+    locks_on_parts,
+    locks_on_watched,
+    rename_index,
+    watch_instead,
+)
 from pgopt.copy.shape import (
     GONE,
     PACKAGE,
@@ -140,6 +148,7 @@ class Attachment:
             partial(self._attach, followers=followers),
             locks=self._locks(db, followers),
             done=self._is_attached,
+            before=[have_planned()],
         )
         yield from _build_views(db, followers, table)
 
@@ -366,6 +375,7 @@ class Detachment:
             partial(self._detach, followers=followers),
             locks=self._locks(db, followers),
             done=self._is_back,
+            before=[have_planned()],
         )
 
     def _is_back(self, db: Catalog) -> bool:
@@ -399,7 +409,6 @@ class Detachment:
 
     def _detach(self, db: Catalog, followers: Followers) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
-        followers.refuse_others(db)
         others = [Lock(Mode.SHARE, each.name, each.schema) for each in self._others(db)]
         yield from lock_tables(others)
         if self.others_have_rows(db):
