@@ -617,6 +617,35 @@ def _named(told: list[events.Event], pid: int) -> events.StepProgress | None:
     return None
 
 
+def test_what_a_step_asks_under_its_locks_sees_what_it_has_said(tables: Database, engine: Engine) -> None:
+    seen: list[Any] = []
+    columns = "select attname::text from pg_attribute where attrelid = 't'::regclass and attnum > 2"
+
+    def statements(db: Catalog) -> Iterator[Composable]:
+        for name in ("one", "two : % 'three'"):
+            yield sql("alter table t add {} text", ident(name))
+            yield sql("alter table u add {} text", ident(name))
+            seen.append([found for (found,) in db.session.rows(columns)])
+        yield sql("comment on table t is 'last'")
+
+    with run_on(engine) as run:
+        run.carry_out(replace(BOTH, sql=statements))
+    assert seen == [["one"], ["one", "two : % 'three'"]]
+    assert tables.value("select obj_description('t'::regclass)") == "last"
+
+
+def test_a_lock_that_comes_late_among_several_is_not_waited_for_much_longer(tables: Database, engine: Engine) -> None:
+    before = tables.dump()
+    late = replace(BOTH, sql=[*BOTH.statements, sql("alter table elsewhere add note text")])
+    with (
+        in_the_way(tables, "lock table elsewhere in share mode"),
+        run_on(engine, lock_attempts=2, lock_timeout=0.1, lock_wait=0.1) as run,
+        pytest.raises(LockNotAcquired),
+    ):
+        run.carry_out(late)
+    assert tables.dump() == before
+
+
 def _columns(database: Database) -> list[str]:
     rows = database.rows(
         "select attname::text from pg_attribute where attrelid = 't'::regclass and attnum > 0 order by attnum"

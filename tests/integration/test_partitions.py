@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from pgopt import Daily, Hash, IntRange, InvalidOperation, ListOf, Monthly, NotInstalled, PgoptError
 from pgopt.operations import FinalizePartitioning, InstallPgopt, PartitionTable, SplitPartition, UnpartitionTable
 from pgopt.plan.events import StepFinished, StepStarted
+from tests.databases import wait_until
+from tests.servers import major_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -308,6 +311,50 @@ def test_the_way_back_after_an_attachment_copies_what_came_since(logs: Database)
     logs.perform(operation.reverse())
     assert logs.dump() == before
     assert logs.contents() == rows
+
+
+STATISTICS = (
+    "select attname, null_frac, n_distinct, most_common_vals::text, histogram_bounds::text, correlation from pg_stats"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "given"),
+    [
+        ("", True),
+        (
+            "alter table logs add tags text[], add span int4range; update logs set tags = '{a}', span = '[1, 9)'",
+            True,
+        ),
+        ("create statistics together on id, at from logs", False),
+        ("alter table logs add later int", False),
+        ("update logs set note = 'new'", False),
+    ],
+    ids=["analyzed", "arrays and ranges", "extended statistics", "a column that came later", "changed since"],
+)
+def test_what_the_planner_knew_of_an_attached_table_it_knows_of_the_whole(
+    logs: Database, change: str, *, given: bool
+) -> None:
+    counted = "select n_tup_ins = 3000 from pg_stat_all_tables where relid = 'logs'::regclass"
+    wait_until("the rows are counted", lambda: logs.value(counted))
+    logs.run("analyze logs")
+    if change:
+        logs.run(f"{change}; select pg_stat_force_next_flush()")
+    if given:
+        logs.run("analyze logs")
+    told: list[Event] = []
+    perform(logs, replace(BY_MONTH, method="attach"), told.append)
+    given = given and major_version() >= 18
+    assert ("analyze logs" in [event.label for event in told if isinstance(event, StepFinished)]) != given
+    assert logs.value("select reltuples from pg_class where oid = 'logs'::regclass") == 3000
+    whole, part = (
+        logs.rows(f"{STATISTICS} where tablename = '{name}' and inherited = {of_all} order by 1")
+        for name, of_all in (("logs", True), ("logs_phistory", False))
+    )
+    assert len(whole) == logs.value(
+        "select count(*) from pg_attribute where attrelid = 'logs'::regclass and attnum > 0"
+    )
+    assert not given or whole == part
 
 
 def test_a_bound_that_has_come_near_is_taken_away(logs: Database) -> None:
