@@ -6,15 +6,23 @@ import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import psycopg
+from sqlalchemy import create_engine, insert
+from sqlalchemy.orm import Session, registry
+from sqlalchemy.pool import StaticPool
 
+from migrations.metadata import vibing2 as models
 from tools.data import musclemap, vibing2
 from tools.data.chance import Chance, cuid, today, uuid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import Engine
 
     Connection = psycopg.Connection[Any]
 
@@ -45,24 +53,70 @@ def dashboard_at_once(connection: Connection) -> None:
 
 FILES = 100
 LONG_PROJECT = cuid(vibing2.PROJECT, 0)
-FILE = 'insert into vibing2."ProjectFile" (id, "projectId", path, language, content) values (%s, %s, %s, %s, %s)'
-COPIED = 'copy vibing2."ProjectFile" (id, "projectId", path, language, content) from stdin'
+TABLE = models.metadata.tables["vibing2.ProjectFile"]
+NAMES = ("id", "projectId", "path", "language", "content", "createdAt", "updatedAt")
+COLUMNS = ", ".join(f'"{name}"' for name in NAMES)
+FILE = f'insert into vibing2."ProjectFile" ({COLUMNS}) values ({", ".join(["%s"] * len(NAMES))})'
+COPIED = f'copy vibing2."ProjectFile" ({COLUMNS}) from stdin'
 NUMBERS = itertools.count()
 
 
-def written() -> list[tuple[str, ...]]:
+class File:
+    """A file as the application's ORM has it."""
+
+
+registry().map_imperatively(File, TABLE)
+
+
+def written() -> Iterator[tuple[Any, ...]]:
     """Give files that were never there."""
-    numbers = itertools.islice(NUMBERS, FILES)
-    return [(f"bench {n}", LONG_PROJECT, f"src/bench{n}.ts", "typescript", "let it = be;" * 50) for n in numbers]
+    for n in itertools.islice(NUMBERS, FILES):
+        told = (f"bench {n}", LONG_PROJECT, f"src/bench{n}.ts", "typescript", "let it = be;" * 50)
+        yield *told, datetime(2026, 1, 1), datetime(2026, 1, 1)  # noqa: DTZ001  -- Prisma's columns have no time zone
+
+
+@contextmanager
+def session_of(connection: Connection) -> Iterator[Session]:
+    """Give an ORM's session on a connection."""
+    connection.autocommit = False
+    try:
+        with Session(engine_of(connection)) as session:
+            yield session
+    finally:
+        connection.autocommit = True
+
+
+@cache
+def engine_of(connection: Connection) -> Engine:
+    """Give an engine that has no other connection."""
+    return create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=StaticPool)
 
 
 def files_one_by_one(connection: Connection) -> None:
-    """Write each file in a transaction of its own."""
+    """Add each file by the ORM, and commit."""
+    with session_of(connection) as session:
+        for each in written():
+            file = File()
+            for name, value in zip(NAMES, each, strict=True):
+                setattr(file, name, value)
+            session.add(file)
+            session.commit()
+
+
+def files_at_once(connection: Connection) -> None:
+    """Insert all of them by the ORM."""
+    with session_of(connection) as session:
+        session.execute(insert(File), [dict(zip(NAMES, each, strict=True)) for each in written()])
+        session.commit()
+
+
+def statements_one_by_one(connection: Connection) -> None:
+    """Write each file by a statement of the driver, which is a transaction of its own."""
     for each in written():
         connection.execute(FILE, each)
 
 
-def files_at_once(connection: Connection) -> None:
+def copied_at_once(connection: Connection) -> None:
     """Write all of them by one COPY."""
     with connection.cursor() as cursor, cursor.copy(COPIED) as copy:
         for each in written():

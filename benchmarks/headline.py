@@ -16,6 +16,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ from sqlalchemy import create_engine, pool  # noqa: E402
 from tools.data import SYSTEMS, fill  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from alembic.script import Script
@@ -151,9 +152,7 @@ def measure(
 ) -> dict[str, dict[str, dict[str, Seen]]]:
     """Fill each system when its tables are made, measure, go to head, and measure again."""
     found: dict[str, dict[str, dict[str, Seen]]] = {"before": {}, "after": {}}
-    ahead = [*ScriptDirectory(str(ROOT / "migrations")).walk_revisions()][::-1]
-    while ahead:
-        script = ahead.pop(0)
+    for script in stops(quick=quick):
         system, *more = name_of(script)
         with clock.stage(system, "upgrade", f"to {script.revision}: {script.doc}"):
             upgrade(database, script.revision)
@@ -166,6 +165,15 @@ def measure(
         with clock.stage(system, "after"):
             found["after"][system] = measured(database, system, after=True, quick=quick)
     return found
+
+
+def stops(*, quick: bool) -> Iterator[Script]:
+    """Give the revisions to go to: where a system's tables are made, head, and the last of each that are one after the other."""
+    scripts = [*ScriptDirectory(str(ROOT / "migrations")).walk_revisions()][::-1]
+    for script, following in zip_longest(scripts, scripts[1:]):
+        system, *more = name_of(script)
+        if not more or following is None or (not quick and name_of(following)[0] != system):
+            yield script
 
 
 def name_of(script: Script) -> list[str]:

@@ -342,11 +342,18 @@ QUERIES: tuple[Query, ...] = (
     RoundTrips(
         "vibing2",
         "file operations, batched",
-        f"{does.FILES} transactions, then one COPY",
+        f"{does.FILES} commits of an ORM's session, then one insert of a list",
         "2,000 → 150 ms",
         13,
         before=does.files_one_by_one,
         then=does.files_at_once,
+    ),
+    RoundTrips(
+        "vibing2",
+        "file operations without an ORM",
+        f"{does.FILES} statements of the driver, then one COPY",
+        before=does.statements_one_by_one,
+        then=does.copied_at_once,
     ),
     Query(
         "vibing2",
