@@ -1,4 +1,4 @@
-"""The leaderboard of musclemap in its order by an index, and the experience that each hundredth place of it takes."""
+"""The leaderboard of musclemap in its order by an index, and the experience of who has each hundredth place."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ down_revision = "0038"
 LISTED = "leaderboard_opt_in and not ghost_mode"
 # from the hundredth on, so that the places before are counted from the top, and are never old
 PLACES = f"""
-select distinct xp, place
+select distinct xp, so_far
 from (
-    select xp, rank() over (order by xp desc) as place, row_number() over (order by xp desc) as number
+    select xp, count(*) over (order by xp desc) as so_far, row_number() over (order by xp desc) as number
     from musclemap.users
     where {LISTED}
 ) ranked

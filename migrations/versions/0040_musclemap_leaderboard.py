@@ -11,13 +11,13 @@ down_revision = "0039"
 LEADERBOARD = """
 create view musclemap.leaderboard as
     select u.id as user_id, u.username, u.country, u.xp,
-           coalesce(p.place, 1) + (
+           1 + coalesce(p.so_far, 0) + (
                select count(*) from musclemap.users a
-               where a.leaderboard_opt_in and not a.ghost_mode and a.xp > u.xp and a.xp <= coalesce(p.xp, 9223372036854775807)
+               where a.leaderboard_opt_in and not a.ghost_mode and a.xp > u.xp and a.xp < coalesce(p.xp, 9223372036854775807)
            ) as rank
     from musclemap.users u
     left join lateral (
-        select k.xp, k.place from musclemap.mv_xp_places k where k.xp >= u.xp order by k.xp limit 1
+        select k.xp, k.so_far from musclemap.mv_xp_places k where k.xp > u.xp order by k.xp limit 1
     ) p on true
     where u.leaderboard_opt_in and not u.ghost_mode
 """
