@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
@@ -167,10 +168,15 @@ def beside_writes(connection: Connection) -> Iterator[None]:
     stop, ready = threading.Event(), threading.Event()
 
     def write() -> None:
-        with psycopg.connect(connection.info.dsn, autocommit=True) as writer:
-            while not stop.wait(1 / A_SECOND):
-                write_experience(writer)
-                ready.set()
+        info, due = connection.info, time.monotonic()
+        try:
+            with psycopg.connect(info.dsn, password=info.password, autocommit=True) as writer:
+                while not stop.wait(max(0, due - time.monotonic())):
+                    write_experience(writer)
+                    ready.set()
+                    due += 1 / A_SECOND
+        finally:
+            ready.set()
 
     with ThreadPoolExecutor(1) as threads:
         working = threads.submit(write)
