@@ -14,7 +14,6 @@ from pgopt.copy.incoming import drop
 from pgopt.copy.memory import Memory
 from pgopt.copy.move import (
     Move,
-    have_planned,
     is_watched,
     locks_on_parts,
     locks_on_watched,
@@ -148,7 +147,6 @@ class Attachment:
             partial(self._attach, followers=followers),
             locks=self._locks(db, followers),
             done=self._is_attached,
-            before=[have_planned()],
         )
         yield from _build_views(db, followers, table)
 
@@ -375,7 +373,6 @@ class Detachment:
             partial(self._detach, followers=followers),
             locks=self._locks(db, followers),
             done=self._is_back,
-            before=[have_planned()],
         )
 
     def _is_back(self, db: Catalog) -> bool:
