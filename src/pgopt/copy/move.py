@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pgopt.copy.shape import PACKAGE, foreign_keys_of, indexes_of, tree
+from pgopt.copy.shape import PACKAGE, QUALIFIED, foreign_keys_of, indexes_of, tree
+from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from psycopg.sql import Composable
 
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import Relation
+
+PLANNED = "pgopt_belongings"
+FOR_ALL = "set_config('plan_cache_mode', 'force_generic_plan', true)"
+"""Sent with `QUALIFIED`, so that what was planned ahead is not planned again."""
 
 
 class Move:
@@ -33,8 +38,9 @@ class Move:
         self._belongings = _belongings(db, source, self.aside)
         # what a new table has got by default privileges, or an old one has kept
         self._strangers = _belongings(db, target, target.ident)
-        self._identities = _identities(db, source)
-        self.foreign_keys = foreign_keys_of(db, source)
+        is_view = source.kind == "m"
+        self._identities = [] if is_view else _identities(db, source)
+        self.foreign_keys = [] if is_view else foreign_keys_of(db, source)
         self.indexes = indexes_of(db, source)
 
     def take(self) -> Iterator[Composable]:
@@ -132,9 +138,35 @@ def _sequences(db: Catalog, *tables: Relation) -> list[tuple[bool, str, str]]:
     return [(of_identity, name, schema) for of_identity, name, schema in rows]
 
 
+def plan_ahead(new: Callable[[Catalog], Relation]) -> Step:
+    """Let the server plan what a `Move` asks under its lock, which takes ten times as long as to answer it.
+
+    It answers once for what is new, of which nobody waits for anything.
+    """
+
+    def statements(db: Catalog) -> Iterator[Composable]:
+        if not _is_planned(db):
+            asked = query("belongings", PACKAGE, table=verbatim("$1"), aside=verbatim("$2"))
+            yield sql("prepare {} (oid, text) as {}", ident(PLANNED), asked)
+        # the plan holds for the search path with which it was made
+        yield verbatim(f"{QUALIFIED}, {FOR_ALL}")
+        _belongings(db, new(db), verbatim(""))
+
+    return Step("plan what is asked under the lock", statements)
+
+
+def _is_planned(db: Catalog) -> bool:
+    planned = sql("select exists (select from pg_prepared_statements where name = {})", literal(PLANNED))
+    return bool(db.session.value(planned))
+
+
 def _belongings(db: Catalog, table: Relation, aside: Composable) -> list[tuple[str | None, str | None]]:
-    rows = db.session.rows(query("belongings", PACKAGE, table=literal(table.oid), aside=literal(render(aside))))
-    return [(take, give) for take, give in rows]
+    values = {"table": literal(table.oid), "aside": literal(render(aside))}
+    if _is_planned(db):
+        asked = sql("execute {} ({table}, {aside})", ident(PLANNED), **values)
+    else:
+        asked = query("belongings", PACKAGE, **values)
+    return [(take, give) for take, give in db.session.rows(asked)]
 
 
 def _identities(db: Catalog, table: Relation) -> list[tuple[str, int, bool]]:
