@@ -182,6 +182,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--users", type=int, nargs="*", default=(200_000, 1_000_000), help="of the ranking; none leaves it out"
     )
+    parser.add_argument(
+        "--ways", nargs="*", default=WAYS, choices=WAYS, help="REFRESH is always measured, beside nothing"
+    )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--idle", type=float, default=3.0, help="seconds of the measurement without any work")
     common.add_json_option(parser)
@@ -190,7 +193,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     said = arguments()
-    ways = {"nothing": lambda _: time.sleep(said.idle), **WAYS}
+    wanted = {name: way for name, way in WAYS.items() if name in (*said.ways, "REFRESH")}
+    ways = {"nothing": lambda _: time.sleep(said.idle), **wanted}
     with common.server() as server:
         with server.database() as database:
             common.progress("filling the table")

@@ -173,7 +173,7 @@ class Exchanged:
     def __init__(self, db: Catalog, views: Sequence[Relation]) -> None:
         self.known = bool(db.installed())
         # all is read before anything is renamed: definitions name the old ones
-        self.moves = [Move(db, each, built(db, each), beside(each.name, GONE)) for each in views]
+        self.moves = [Move(db, each, _new(db, each), beside(each.name, GONE)) for each in views]
 
     def take_places(self) -> Iterator[Composable]:
         """Give the new ones the names of the old, and those of their indexes."""
@@ -204,8 +204,7 @@ class Exchanged:
             yield sql("select pgopt.moved({}::oid, {}::oid)", literal(move.source.oid), literal(move.target.oid))
 
 
-def built(db: Catalog, view: Relation) -> Relation:
-    """Give what was built beside a view."""
+def _new(db: Catalog, view: Relation) -> Relation:
     found = StandIn.of(view).find(db)
     if found is None:
         raise StatementFailed(f"nothing was built beside {view}, which came meanwhile, or it was dropped: run again")

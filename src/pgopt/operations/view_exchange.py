@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pgopt.copy import views_beside as beside
-from pgopt.copy.move import FOR_ALL, plan_ahead
+from pgopt.copy.move import have_planned
 from pgopt.copy.shape import QUALIFIED
 from pgopt.plan.step import Step
 from pgopt.server.quoting import block, verbatim
@@ -54,7 +54,7 @@ class Exchange:
             self._swap,
             locks=beside.exchange_locks(db, self.views, dropped=False),
             done=self._is_swapped,
-            before=[plan_ahead(lambda db: beside.built(db, first))],
+            before=[have_planned()],
         )
         # when nobody waits any more for its files to go
         yield beside.drop_left(f"drop what {', '.join(map(str, self.views))} was", self.views)
@@ -88,7 +88,7 @@ class Exchange:
 
     def _swap(self, db: Catalog) -> Iterator[Composable]:
         # readers need not wait for the disk, or for a standby: the next step does, and is written after this one
-        yield verbatim(f"{QUALIFIED}, {FOR_ALL}, set_config('synchronous_commit', 'off', true)")
+        yield verbatim(f"{QUALIFIED}, set_config('synchronous_commit', 'off', true)")
         exchanged = beside.Exchanged(db, self.views)
         # nor for the way there and back of each
         yield block([*exchanged.take_places(), *exchanged.give_belongings()])
