@@ -159,7 +159,8 @@ def print_refreshes(rows: int, runs: int, found: dict[str, dict[str, dict[str, l
             ratio = common.Measure(
                 name, [one / other for one, other in zip(of["seconds"], ways["REFRESH"]["seconds"], strict=True)]
             ).median
-            cells = (f"{median['seconds'] * 1000:,.0f} ms", f"{ratio:.2f}", f"{median['wal'] / 1e6:,.1f} MB")
+            takes = ("", "") if name == "nothing" else (f"{median['seconds'] * 1000:,.0f} ms", f"{ratio:.2f}")
+            cells = (*takes, f"{median['wal'] / 1e6:,.1f} MB")
             waits = (f"{each * 1000:,.0f} ms" for each in (median["p99"], median["longest"], max(of["longest"])))
             table.append((name, share, *cells, *waits))
     head = ("", "changed", "takes", "of REFRESH", "WAL", "reader's p99", "longest wait", "the worst of all runs")
