@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import threading
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ def read(address: str, customers: int, ready: Event, stop: Event, results: Queue
     """Read the view again and again, in a process of its own, and give the waits."""
     waits: list[float] = []
     try:
-        with psycopg.connect(address, autocommit=True) as connection:
+        with psycopg.connect(address, autocommit=True, application_name=harm.APPLICATION) as connection:
             ready.set()
             due = time.perf_counter()
             while not stop.is_set():
@@ -55,23 +56,34 @@ def read(address: str, customers: int, ready: Event, stop: Event, results: Queue
 
 
 def measured(database: common.Database, customers: int, work: Callable[[], object]) -> dict[str, float]:
-    """Do some work beside a reader: how long it took, how much log it wrote, and how long the reader waited at most."""
+    """Do some work beside a reader: how long it took, how much log it wrote, how long the reader waited at most, and for locks."""
     ready, stop, results = FORK.Event(), FORK.Event(), FORK.Queue()
+    blocked, ended = harm.Blocked(), threading.Event()
     process = FORK.Process(target=read, args=(database.address, customers, ready, stop, results), daemon=True)
     process.start()
     ready.wait()
+    sampler = threading.Thread(target=blocked.sample, args=(database, ended), daemon=True)
+    sampler.start()
     with database.connect() as connection:
         before = value(connection, "select pg_current_wal_insert_lsn()")
         started = time.perf_counter()
         work()
         seconds = time.perf_counter() - started
         wal = value(connection, f"select pg_current_wal_insert_lsn() - '{before}'")
+    ended.set()
+    sampler.join()
     stop.set()
     waits = results.get()
     process.join()
     if not isinstance(waits, list):
         raise waits
-    return {"seconds": seconds, "wal": float(wal), "longest": max(waits), "p99": harm.p99(waits)}
+    return {
+        "seconds": seconds,
+        "wal": float(wal),
+        "longest": max(waits),
+        "p99": harm.p99(waits),
+        "blocked": blocked.seconds,
+    }
 
 
 def value(connection: psycopg.Connection[Any], query: str) -> Any:
@@ -161,9 +173,20 @@ def print_refreshes(rows: int, runs: int, found: dict[str, dict[str, dict[str, l
             ).median
             takes = ("", "") if name == "nothing" else (f"{median['seconds'] * 1000:,.0f} ms", f"{ratio:.2f}")
             cells = (*takes, f"{median['wal'] / 1e6:,.1f} MB")
-            waits = (f"{each * 1000:,.0f} ms" for each in (median["p99"], median["longest"], max(of["longest"])))
+            felt = (median["blocked"], median["p99"], median["longest"], max(of["longest"]))
+            waits = (f"{each * 1000:,.0f} ms" for each in felt)
             table.append((name, share, *cells, *waits))
-    head = ("", "changed", "takes", "of REFRESH", "WAL", "reader's p99", "longest wait", "the worst of all runs")
+    head = (
+        "",
+        "changed",
+        "takes",
+        "of REFRESH",
+        "WAL",
+        "reader waits for locks",
+        "its p99",
+        "longest wait",
+        "the worst of all runs",
+    )
     common.print_table(f"A view of {customers_of(rows):,} rows over {rows:,} (medians of {runs} runs)", head, table)
 
 
