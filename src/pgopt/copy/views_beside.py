@@ -189,7 +189,7 @@ class Exchanged:
     def give(self) -> Iterator[Composable]:
         """Give the new ones all that belongs to the old, and drop those."""
         yield from self.give_belongings()
-        yield from self.remember()
+        yield from (sql("select {}", call) for call in self.remember())
         if self.moves:
             yield sql("drop materialized view {}", joined(move.aside for move in self.moves))
 
@@ -199,9 +199,9 @@ class Exchanged:
             yield from move.give_belongings()
 
     def remember(self) -> Iterator[Composable]:
-        """Let what is known of the old ones be known of the new."""
+        """Give the calls that let what is known of the old ones be known of the new."""
         for move in self.moves if self.known else ():
-            yield sql("select pgopt.moved({}::oid, {}::oid)", literal(move.source.oid), literal(move.target.oid))
+            yield sql("pgopt.moved({}::oid, {}::oid)", literal(move.source.oid), literal(move.target.oid))
 
 
 def _new(db: Catalog, view: Relation) -> Relation:

@@ -10,7 +10,7 @@ from pgopt.copy import views_beside as beside
 from pgopt.copy.move import have_planned
 from pgopt.copy.shape import QUALIFIED
 from pgopt.plan.step import Step
-from pgopt.server.quoting import block, verbatim
+from pgopt.server.quoting import block, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,5 +91,5 @@ class Exchange:
         yield verbatim(f"{QUALIFIED}, set_config('synchronous_commit', 'off', true)")
         exchanged = beside.Exchanged(db, self.views)
         # nor for the way there and back of each
-        yield block([*exchanged.take_places(), *exchanged.give_belongings()])
-        yield from exchanged.remember()
+        known = (sql("perform {}", call) for call in exchanged.remember())
+        yield block([*exchanged.take_places(), *exchanged.give_belongings(), *known])
