@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.errors import PgoptError
+from pgopt.errors import NotInstalled, PgoptError
 from pgopt.plan.journal import Revision, memory_of
 from pgopt.plan.step import BatchStep, DrainStep
 from pgopt.server.catalog import Catalog
@@ -163,6 +163,8 @@ class Preview:
             self._plan(view, operation, self._db)
         except DBAPIError as error:
             view.refused = server_error(error).sentence
+        except NotInstalled as error:
+            view.refused = self._brought(error) or str(error)
         except PgoptError as error:
             view.refused = str(error)
         self.revisions[-1].parts.append(view)
@@ -177,6 +179,13 @@ class Preview:
             sure = sure and seen.done is True
             view.steps.append(seen)
         view.tables = _tables(db, [lock for step in plan.steps for lock in step.locks if not lock.is_index])
+
+    def _brought(self, error: NotInstalled) -> str | None:
+        """Name the revision that brings what is missing, where it comes before."""
+        for revision in self.revisions:
+            if any(isinstance(part, OperationView) and part.title == error.by for part in revision.parts):
+                return f"it needs what {error.by} brings in {revision.direction} {revision.id}"
+        return None
 
     def _works_before(self, revision: RevisionView) -> bool:
         # what Alembic's autocommit_block() wrote is followed by a new BEGIN
