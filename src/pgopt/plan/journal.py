@@ -167,9 +167,7 @@ class Journal:
 
     def check(self, begun: Any = UNKNOWN) -> None:
         """Refuse to go on past a half-done revision, or back over it."""
-        for revision, operation in self.half_done(begun):
-            if revision == self.revision or (self.undoing and revision.opposite == self.revision):
-                continue
+        for revision, operation in self.half_done(begun, others=True):
             where = f"the {revision.direction} of revision {revision.id} was interrupted in {operation}"
             raise HalfDone(f"{where}{self._way_out(revision)}")
 
@@ -196,20 +194,22 @@ class Journal:
             literal(self.chain),
         )
 
-    def half_done(self, begun: Any = UNKNOWN) -> list[tuple[Revision, str]]:
-        """Give the revisions that were begun and not stamped, with the operation at which each was.
+    def half_done(self, begun: Any = UNKNOWN, *, others: bool = False) -> list[tuple[Revision, str]]:
+        """Give the revisions that were begun and not stamped, or the others than ours, with the operation at which each was.
 
         One that somebody has stamped by hand is half-done no longer.
         """
         if not self.installed:
             return []
         rows = (self.session.value(sql("select {}", self.begun)) if begun is UNKNOWN else begun) or ()
-        stamped = self.stamped() if rows and self.stamped else set()
-        return [
-            (Revision(self.chain, revision, direction), operation)
-            for revision, direction, operation in rows
-            if (direction == UP) != (revision in stamped) or self.stamped is None
-        ]
+        found = [(Revision(self.chain, revision, direction), operation) for revision, direction, operation in rows]
+        if others:
+            found = [each for each in found if not self._is_ours(each[0])]
+        stamped = self.stamped() if found and self.stamped else set()
+        return [each for each in found if (each[0].direction == UP) != (each[0].id in stamped) or self.stamped is None]
+
+    def _is_ours(self, revision: Revision) -> bool:
+        return revision == self.revision or (self.undoing and revision.opposite == self.revision)
 
     def task(self, name: str) -> str:
         """Name what a revision may do twice in the same words: run again, it does so in the same order."""

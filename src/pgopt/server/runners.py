@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import RunnerBusy
@@ -119,21 +120,31 @@ def _name(subject: str | TableNamed) -> Composable:
 def _enter(subject: str | TableNamed, settings: Mapping[str, str], along: Composable) -> Composable:
     return query(
         "enter",
-        before=joined(sql("current_setting({})", literal(name)) for name in settings),
+        before=_current(tuple(settings)),
         what=_name(subject),
         along=along,
         key=key_of(sql("what")),
-        settings=_set(settings),
+        settings=_set(tuple(settings.items())),
     )
 
 
 def _leave(what: str | None, settings: Mapping[str, str]) -> Composable:
     unlock = sql("pg_advisory_unlock({})", key_of(literal(what))) if what is not None else sql("null")
-    return sql("select {}, {}", unlock, _set(settings))
+    return sql("select {}, {}", unlock, _set(tuple(settings.items())))
 
 
-def _set(settings: Mapping[str, str]) -> Composable:
-    return joined(sql("set_config({}, {}, false)", literal(name), literal(value)) for name, value in settings.items())
+# the same few for each operation: to compose them takes longer than to send them
+
+
+@lru_cache
+def _current(settings: tuple[str, ...]) -> Composable:
+    return verbatim(render(joined(sql("current_setting({})", literal(name)) for name in settings)))
+
+
+@lru_cache
+def _set(settings: tuple[tuple[str, str], ...]) -> Composable:
+    calls = (sql("set_config({}, {}, false)", literal(name), literal(value)) for name, value in settings)
+    return verbatim(render(joined(calls)))
 
 
 def holder_of(session: Session, what: str) -> Blocker | None:
