@@ -106,6 +106,8 @@ class RevisionView:
     parts: list[OperationView | SqlView] = field(default_factory=list)
     unseen: str | None = None
     """Why the rest of it cannot be shown before it runs."""
+    database: str | None = None
+    """In which database, where env.py goes through several."""
 
 
 class Preview:
@@ -113,6 +115,8 @@ class Preview:
 
     def __init__(self, url: URL | None = None) -> None:
         self.url = url
+        self.database: str | None = None
+        """The database that is looked at, where env.py goes through several."""
         self.chain: str | None = None
         """The chain of revisions, as the database names it."""
         self.revisions: list[RevisionView] = []
@@ -127,14 +131,14 @@ class Preview:
         """Look through a connection in autocommit for a block; it only reads from then on."""
         session = Session(connection)
         session.run(*LIMITS)
-        self._db = Catalog(session)
+        self._db, self._changed = Catalog(session), False
         yield
         self._db = None
 
     @contextmanager
     def revision(self, identifier: str, direction: str, doc: str | None) -> Iterator[None]:
         """Collect what one revision does, for a block in which its function runs."""
-        found = RevisionView(identifier, direction, doc)
+        found = RevisionView(identifier, direction, doc, database=self.database)
         self.revisions.append(found)
         self._take_sql()
         try:
@@ -150,6 +154,10 @@ class Preview:
             )
         self._keep_sql()
         self._changed = self._changed or found.unseen is not None
+
+    def note(self, sentence: str) -> None:
+        """Say something about the database that is looked at."""
+        self.notes.append(sentence if self.database is None else f"{self.database}: {sentence}")
 
     def show(self, operation: Plannable, chain: str) -> None:
         """Show an operation instead of carrying it out."""
@@ -183,7 +191,9 @@ class Preview:
     def _brought(self, error: NotInstalled) -> str | None:
         """Name the revision that brings what is missing, where it comes before."""
         for revision in self.revisions:
-            if any(isinstance(part, OperationView) and part.title == error.by for part in revision.parts):
+            if revision.database == self.database and any(
+                isinstance(part, OperationView) and part.title == error.by for part in revision.parts
+            ):
                 return f"it needs what {error.by} brings in {revision.direction} {revision.id}"
         return None
 
