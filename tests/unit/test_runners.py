@@ -9,8 +9,24 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
+from alembic.migration import MigrationContext
+from alembic.operations import Operations
 
+from pgopt import Monthly
 from pgopt.errors import InvalidOperation, RunnerBusy
+from pgopt.operations import (
+    AddColumnOnline,
+    Backfill,
+    CreateCheckConstraintOnline,
+    CreateForeignKeyOnline,
+    CreateIndexConcurrently,
+    CreateRetentionPolicy,
+    CreateUniqueConstraintOnline,
+    InstallPgopt,
+    PartitionTable,
+    ReindexConcurrently,
+    SetNotNullOnline,
+)
 from pgopt.server import runners
 from pgopt.server.objects import TableNamed
 from pgopt.server.quoting import literal, verbatim
@@ -20,6 +36,7 @@ from tests.databases import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgopt.operations import Operation
     from pgopt.server.locks import Blocker
     from tests.databases import Database
 
@@ -81,6 +98,30 @@ def test_a_table_is_looked_up_with_the_lock(database: Database) -> None:
         ):
             pass
         assert settings(first) == before
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        CreateIndexConcurrently("ix", "v", ["id"]),
+        CreateCheckConstraintOnline("ck", "v", "id > 0"),
+        CreateForeignKeyOnline("fk", "v", "v", ["id"], ["id"]),
+        CreateUniqueConstraintOnline("uq", "v", ["id"]),
+        SetNotNullOnline("v", "id"),
+        AddColumnOnline("v", "n", "int"),
+        Backfill("v", {"id": "1"}),
+        CreateRetentionPolicy("v", column="id", keep="7 days"),
+        PartitionTable("v", by=Monthly("id")),
+        ReindexConcurrently(table="v"),
+    ],
+    ids=lambda operation: operation.directive,
+)
+def test_what_is_no_table_is_refused_under_the_lock_and_lets_go_of_it(database: Database, operation: Operation) -> None:
+    database.run("create view v as select 1 as id")
+    database.perform(InstallPgopt(1))
+    with database.engine().connect() as connection, pytest.raises(InvalidOperation, match="v is a view, not a table"):
+        Operations(MigrationContext.configure(connection)).invoke(operation)
+    assert database.value("select count(*) from pg_locks where locktype = 'advisory'") == 0
 
 
 def test_who_waited_for_the_lock_knows_it(database: Database) -> None:
