@@ -41,7 +41,7 @@ create table tickets_0 partition of tickets for values in (0);
 create table tickets_1 partition of tickets for values in (1) partition by hash ({one});
 create table tickets_1a partition of tickets_1 for values with (modulus 2, remainder 0);
 create table tickets_1b partition of tickets_1 for values with (modulus 2, remainder 1);
-create table tickets_2 (area int not null default 2, author {key}, code text, {columns});
+create table tickets_2 (area int not null default 2, author {key}, code text, {columns}, primary key ({id}, area));
 alter table tickets attach partition tickets_2 for values in (2)""",
     "id": """ partition by hash ({one});
 create table tickets_0 partition of tickets for values with (modulus 2, remainder 0);
@@ -63,6 +63,8 @@ REFUSED = (
     psycopg.errors.CardinalityViolation,
     psycopg.errors.SerializationFailure,
     psycopg.errors.DeadlockDetected,
+    # a row of another partition, which a trigger before the insert has changed
+    psycopg.errors.FeatureNotSupported,
 )
 
 
@@ -113,7 +115,7 @@ class Kind:
         )
         ticket_id = ", ".join(self.ticket_id)
         refers = f", foreign key ({ticket_id}) references tickets on update cascade on delete cascade"
-        spread = SPREAD[self.spread].format(one=self.id[0], key=self.type, columns=columns)
+        spread = SPREAD[self.spread].format(one=self.id[0], id=", ".join(self.id), key=self.type, columns=columns)
         return TABLES.format(
             spread=spread,
             area=", area" if self.spread == "area" else "",
