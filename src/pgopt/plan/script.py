@@ -64,7 +64,10 @@ def _lines(step: AnyStep, settings: Settings) -> Iterator[Composable]:
     if isinstance(step, DrainStep) or (isinstance(step, Step) and callable(step.sql)):
         raise NeedsDatabase(UNSEEN)
     if isinstance(step, BatchStep):
+        # a plan for any keys would read all that is before them
+        yield verbatim("set plan_cache_mode = force_custom_plan")
         yield _loop(step, settings)
+        yield verbatim("reset plan_cache_mode")
     elif step.transaction:
         yield verbatim("BEGIN")
         yield sql("set local lock_timeout = {}", literal(f"{settings.lock_timeout:g}s"))
@@ -104,7 +107,7 @@ begin
     end if;
     loop
         select {key} into {edges} from only {table}
-        where (fresh or ({key}) > ({lasts})) and ({key}) <= ({ends})
+        where {rest}
         order by {key} offset {offset} limit 1;
         if not found then
             {take_end}
@@ -126,20 +129,14 @@ def _loop(step: BatchStep, settings: Settings) -> Composable:
     count = range(len(step.key))
     last, edge, end = ([ident(f"{word}_{n}") for n in count] for word in ("last_key", "edge_key", "end_key"))
     columns = [ident(name) for name in step.key]
-    condition = sql(
-        "(fresh or ({key}) > ({last})) and ({key}) <= ({edge})",
-        key=joined(columns),
-        last=joined(last),
-        edge=joined(edge),
-    )
-    statement = step.statement(condition)
+    statement = step.statement(_between(columns, last, edge))
     return dollars(
         lambda tag: sql(
             _LOOP,
             tag=tag,
             variables=_variables(step, [*last, *edge, *end]),
             key=joined(columns),
-            lasts=joined(last),
+            rest=_between(columns, last, end),
             edges=joined(edge),
             ends=joined(end),
             table=step.table.ident,
@@ -150,6 +147,16 @@ def _loop(step: BatchStep, settings: Settings) -> Composable:
             take_edge=_assign(last, edge),
         )
     )
+
+
+def _between(columns: Sequence[Composable], last: Sequence[Composable], upto: Sequence[Composable]) -> Composable:
+    """Give the condition of a range of keys; the first column alone, too, as KeyRange does."""
+    key = joined(columns)
+    rows = sql("(fresh or ({}) > ({})) and ({}) <= ({})", key, joined(last), key, joined(upto))
+    if len(columns) == 1:
+        return rows
+    first = sql("(fresh or {} >= {}) and {} <= {}", columns[0], last[0], columns[0], upto[0])
+    return joined([first, rows], " and ")
 
 
 def _variables(step: BatchStep, variables: Sequence[Composable]) -> Composable:

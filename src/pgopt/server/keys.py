@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from psycopg.sql import Composable
 
@@ -27,9 +28,24 @@ class KeyRange:
     def condition(self) -> Composable:
         """Give the condition that an index on the key serves in one range scan."""
         upper = sql("({}) <= ({})", _names(self.columns), _values(self.upto))
-        if self.after is None:
-            return upper
-        return sql("({}) > ({}) and {}", _names(self.columns), _values(self.after), upper)
+        lower = [] if self.after is None else [sql("({}) > ({})", _names(self.columns), _values(self.after))]
+        return joined([*self._leading(), *lower, upper], " and ")
+
+    def _leading(self) -> Iterator[Composable]:
+        """Say of the columns alone what the rows imply.
+
+        The planner does not see that two comparisons of rows are one range: it thinks that a large share of the table
+        is wanted, and reads all of it for each batch.
+        """
+        if len(self.columns) == 1:
+            return
+        for column, after, upto in zip(self.columns, self.after or repeat(None), self.upto, strict=False):
+            if after != upto:
+                if after is not None:
+                    yield sql("{} >= {}", ident(column), literal(after))
+                yield sql("{} <= {}", ident(column), literal(upto))
+                return
+            yield sql("{} = {}", ident(column), literal(upto))
 
 
 def end_of(session: Session, table: Relation, key: Sequence[str]) -> Sequence[str] | None:
