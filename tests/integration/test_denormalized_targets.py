@@ -11,10 +11,13 @@ import pytest
 from pgopt import IntRange, InvalidOperation
 from pgopt.errors import StatementFailed
 from pgopt.operations import (
+    AttachPartition,
     DenormalizeAggregate,
     DenormalizeColumns,
+    DetachPartition,
     InstallPgopt,
     PartitionTable,
+    SplitPartition,
     VerifyDenormalized,
 )
 from tests.integration.test_denormalized import drift, views
@@ -207,6 +210,55 @@ def test_partitions_that_come_have_the_triggers_and_those_that_go_have_none(tick
     tickets.perform(VerifyDenormalized("tickets", repair=True), VerifyDenormalized("tickets"))
     tickets.perform(*(each.reverse() for each in KEPT))
     assert tickets.rows("select proname from pg_proc where proname like 'denormal\\_%'") == []
+
+
+def test_a_partition_is_split_detached_and_attached_with_its_columns(database: Database) -> None:
+    database.run(
+        "create table t (id int primary key) partition by range (id); create table t_0 partition of t for values from (0) to (100);"
+        " create table s (t_id int); create index on s (t_id); insert into t select generate_series(0, 99); insert into s select 7"
+    )
+    counted = DenormalizeAggregate("t", source="s", on={"id": "t_id"}, columns={"n": "count(*)"})
+    split = SplitPartition("t", "t_0", at=["50"], into=["t_a", "t_b"])
+    detached = DetachPartition("t", "t_a")
+    database.perform(InstallPgopt(1), counted, split)
+    database.run("insert into s values (7), (77)")
+    assert database.rows("select id, n from t where n > 0 order by id") == [(7, 2), (77, 1)]
+    database.perform(detached)
+    database.run("insert into s values (8)")
+    database.perform(AttachPartition("t", "t_a", lower="0", upper="50"))
+    with pytest.raises(StatementFailed, match=r"1 row of public.t have not in n .*: id 8 has n 0, and should have n 1"):
+        database.perform(VerifyDenormalized("t"))
+    database.perform(VerifyDenormalized("t", repair=True), split.reverse(), VerifyDenormalized("t"))
+    database.run("insert into s values (8), (88)")
+    assert database.rows("select id, n from t_0 where n > 0 order by id") == [(7, 2), (8, 2), (77, 1), (88, 1)]
+
+
+@pytest.mark.parametrize("deferred", [None, "every 20 seconds"], ids=["at once", "deferred"])
+def test_a_partitioned_table_may_have_them_from_itself(database: Database, deferred: str | None) -> None:
+    database.run(
+        "create table c (id int, area int, parent int, primary key (id, area)) partition by list (area); create index on c (parent);"
+        " create table c_1 partition of c for values in (1); create table c_2 partition of c for values in (2);"
+        " insert into c select g, g % 2 + 1, g / 3 from generate_series(1, 30) g"
+    )
+    counted = DenormalizeAggregate(
+        "c", source="c", on={"id": "parent"}, columns={"n": "count(*)", "last": "max(id)"}, deferred=deferred
+    )
+    database.perform(InstallPgopt(1), counted)
+    for statement in (
+        "insert into c values (31, 1, 2), (32, 2, 31)",
+        "update c set area = 3 - area",
+        "update c set parent = 5, area = 3 - area where parent = 2",
+        "update c_1 set id = id + 100 where id < 5",
+        "delete from c where id > 25",
+        (
+            "merge into c using (values (10), (200)) v (i) on c.id = v.i when matched then update set area = 3 - area, parent = 1"
+            " when not matched then insert values (v.i, 1, 10)"
+        ),
+        "truncate c_2",
+    ):
+        database.run(statement)
+        assert right(database), statement
+    database.perform(counted.reverse())
 
 
 @pytest.mark.parametrize("kept", [0, 1], ids=["the target", "the source"])
