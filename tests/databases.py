@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -120,7 +121,7 @@ class Database:
         """Open Alembic's context on a connection, as env.py does."""
         from pgopt import Settings
 
-        with (engine or self.engine()).connect() as connection:
+        with (engine or _engine_of(self.server.url(self.name))).connect() as connection:
             opts = {
                 "transaction_per_migration": True,
                 "pgopt_settings": Settings.of(None, {**IMPATIENT, **(settings or {})}),
@@ -142,6 +143,12 @@ class Database:
             with context.begin_transaction(_per_migration=True):
                 Operations(context).invoke(operation)
         return buffer.getvalue()
+
+
+@cache
+def _engine_of(url: str) -> Engine:
+    """An engine that many tests share, since each new one asks the server a dozen questions first."""
+    return create_engine(url, poolclass=NullPool)
 
 
 def wait_until(what: str, question: Any, *, seconds: float = 20.0) -> Any:

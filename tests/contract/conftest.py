@@ -13,7 +13,7 @@ from pytest_postgresql import factories
 from pgopt.operations import InstallPgopt
 from tests.contract.examples import EXAMPLES, Example
 from tests.contract.failures import MOST
-from tests.contract.killpoints import SEED, TALLY
+from tests.contract.killpoints import IN_TURN, SEED, TALLY
 from tests.databases import Database, names
 from tests.servers import Server, major_version
 
@@ -26,29 +26,31 @@ if TYPE_CHECKING:
 MAJOR = major_version()
 
 
-ONE_OF = int(os.environ.get("PGOPT_EXAMPLES_ONE_OF", "1"))
-"""Of how many examples one is run, by the draw of the seed."""
+ONE_OF = int(os.environ.get("PGOPT_PROMISES_ONE_OF", "1"))
+"""Of how many promises of an example one is tested, by the draw of the seed; interruptions are always."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the examples that are not for here: a test that was skipped would say nothing."""
+    """Leave out what is not for here: a test that was skipped would say nothing."""
     away = [item for item in items if not wanted(item)]
     items[:] = [item for item in items if wanted(item)]
     config.hook.pytest_deselected(items=away)
 
 
 def wanted(item: pytest.Item) -> bool:
-    """Whether the server's major has what a test's example is about, and the example is drawn."""
+    """Whether the server's major has what a test's example is about, and the test is drawn."""
     example = item.callspec.params.get("example") if hasattr(item, "callspec") else None
     if not isinstance(example, Example):
         return True
-    return example.since <= MAJOR and random.Random(f"{SEED} {example}").randrange(ONE_OF) == 0
+    drawn = item.get_closest_marker("drawn") or random.Random(f"{SEED} {item.name}").randrange(ONE_OF) == 0
+    return example.since <= MAJOR and bool(drawn)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Note whether all named examples are run."""
     selected = [item for item in session.items if item.get_closest_marker("named")]
-    TALLY.complete = len(selected) == len(MOST) * len([each for each in EXAMPLES if each.named and each.since <= MAJOR])
+    here = [each for each in EXAMPLES if each.named and each.since <= MAJOR]
+    TALLY.complete = len(selected) == (1 if IN_TURN else len(MOST)) * len(here)
 
 
 @pytest.fixture(params=EXAMPLES, ids=str)

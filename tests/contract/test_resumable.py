@@ -39,8 +39,11 @@ NAMED = [example for example in EXAMPLES if example.named]
 # the same statements each time, however slow the machine is
 STEADY = {"batch_seconds": 1000.0, "replication_lag": 0.0}
 
-# a turn of each failure, and as many in which there is none
-TURNS = 2 * len(MOST)
+# a turn of each failure, and three times as many in which there is none
+TURNS = 4 * len(MOST)
+
+# where each has few statements to fail at, all share a database
+TOGETHER = [MOST] if IN_TURN else [[failure] for failure in MOST]
 
 # where rows are kept that an action changes
 STASH = "stash"
@@ -247,12 +250,15 @@ def case(prepared: Database, example: Example) -> Iterator[Case]:
 
 
 @pytest.mark.named
-@pytest.mark.parametrize("failure", MOST, ids=lambda failure: failure.name.lower())
+@pytest.mark.parametrize(
+    "failures", TOGETHER, ids=lambda failures: " and ".join(each.name.lower() for each in failures)
+)
 @named
-def test_named_examples_survive_each_failure_at_each_statement(case: Case, failure: Failure) -> None:
+def test_named_examples_survive_each_failure_at_each_statement(case: Case, failures: Sequence[Failure]) -> None:
     before = TALLY.points[case.example.name]
     points = range(1, len(case.statements) + 1)
-    case.interrupt(failure, in_turn(points, MOST.index(failure), TURNS) if IN_TURN else points)
+    for failure in failures:
+        case.interrupt(failure, in_turn(points, MOST.index(failure), TURNS) if IN_TURN else points)
     case.compare_dumps()
     TALLY.named += TALLY.points[case.example.name] - before
 
