@@ -278,6 +278,31 @@ def test_a_table_that_has_them_does_not_become_plain(database: Database, kept: i
     database.perform(denormalized.reverse(), parted.reverse())
 
 
+@pytest.mark.parametrize("kept", [KEPT, LATER], ids=["at once", "deferred"])
+def test_an_owner_who_is_no_superuser_can_do_it_and_writers_need_no_rights(
+    database: Database, kept: tuple[DenormalizeAggregate | DenormalizeColumns, ...]
+) -> None:
+    database.run("create role owner_of_all; create role writer")
+    try:
+        database.run(
+            f"grant create on database {database.name} to owner_of_all; grant all on schema public to owner_of_all;"
+            " grant usage on schema public to writer; set role owner_of_all;"
+            f" {TABLES}; grant select, insert, update, delete on tickets, open_tickets, comments to writer"
+        )
+        engine = database.engine(connect_args={"options": "-c role=owner_of_all"})
+        before = database.dump()
+        database.perform(InstallPgopt(1), *kept, engine=engine)
+        database.run(f"set role writer; {MOVE}; {CHANGES['added']}; insert into open_tickets (id, area) values (50, 1)")
+        database.run("set role writer; delete from comments where ticket_id = 2; delete from tickets where id = 3")
+        with database.connect(options="-c role=owner_of_all") as owner:
+            owner.execute("call pgopt.fold()")
+            assert drift(owner, views(database)) == []
+        database.perform(*(each.reverse() for each in reversed(kept)), engine=engine)
+        assert database.dump() == before
+    finally:
+        database.run("drop owned by owner_of_all; drop owned by writer; drop role owner_of_all; drop role writer")
+
+
 def test_no_partition_and_an_empty_one_will_do(database: Database) -> None:
     database.run(
         "create table t (id int primary key, area int) partition by hash (id); create table s (t_id int, v int)"
