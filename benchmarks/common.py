@@ -9,6 +9,7 @@ import shutil
 import statistics
 import sys
 import tempfile
+import time
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -171,6 +172,8 @@ def write_json(target: str | None, result: dict[str, Any]) -> None:
 
 
 def progress(text: str) -> None:
-    """Tell on a terminal what is being measured."""
+    """Tell what is being measured: in one line on a terminal, else with the time, in a line for each."""
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+    elif text:
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)

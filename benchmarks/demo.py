@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import common
 import headline
 from alembic import command
+from clock import Clock
 from queries import QUERIES
 
 from pgopt import embedded
@@ -80,7 +81,7 @@ def main() -> None:
     options = parser.parse_args()
     with place() as database:
         say(f"the tables of five applications, filled with {options.rows:,} rows each, from their baseline to head")
-        found = headline.measure(database, options.systems, options.rows, quick=True)
+        found = headline.measure(database, options.systems, options.rows, Clock(), quick=True)
         show(found)
         print(f"\nIt is at revision {revision_of(database)}. To look around, and to go down again:\n")
     for line in ("current", "history --verbose", "downgrade -1", "downgrade base"):

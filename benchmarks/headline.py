@@ -15,6 +15,8 @@ import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,13 +30,17 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import chart  # noqa: E402
+from clock import Clock  # noqa: E402
 from queries import QUERIES, Query, RoundTrips  # noqa: E402
 from sqlalchemy import create_engine, pool  # noqa: E402
 
 from tools.data import SYSTEMS, fill  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from alembic.script import Script
 
     Connection = psycopg.Connection[Any]
 
@@ -61,35 +67,47 @@ class Seen:
 # -- measuring -----------------------------------------------------------------------------------------------------------
 
 
-def milliseconds(work: Callable[[], object]) -> float:
-    """Say how long it takes."""
-    begun = time.perf_counter()
-    work()
-    return (time.perf_counter() - begun) * 1000
+def milliseconds(
+    work: Callable[[], object],
+    beside: Callable[[], AbstractContextManager[object]],
+    *,
+    first: Callable[[], object] = int,
+) -> float:
+    """Say how long it takes, without what goes on beside and what is done first."""
+    with beside():
+        first()
+        begun = time.perf_counter()
+        work()
+        return (time.perf_counter() - begun) * 1000
 
 
-def warm(work: Callable[[], object], seconds: float) -> float:
+def warm(run: Callable[[], float], seconds: float) -> float:
     """Give the median of some runs after some others; of more where they are short."""
-    beforehand = [milliseconds(work)]
-    while len(beforehand) < BEFOREHAND and sum(beforehand) < seconds * 1000:
-        beforehand.append(milliseconds(work))
+    several(run, 1, BEFOREHAND, seconds)
+    return statistics.median(several(run, LEAST, MOST, seconds))
+
+
+def several(run: Callable[[], float], least: int, most: int, seconds: float) -> list[float]:
+    """Run it for some seconds, at least and at most so often."""
+    until = time.perf_counter() + seconds
     found: list[float] = []
-    while len(found) < LEAST or (len(found) < MOST and sum(found) < seconds * 1000):
-        found.append(milliseconds(work))
-    return statistics.median(found)
+    while len(found) < least or (len(found) < most and time.perf_counter() < until):
+        found.append(run())
+    return found
 
 
-def cold(connection: Connection, work: Callable[[], object]) -> float | None:
+def cold(connection: Connection, run: Callable[..., float]) -> float | None:
     """Give the median of runs for which the server has nothing in its memory; the system below may have."""
     row = connection.execute("select to_regprocedure('pg_buffercache_evict_all()')").fetchone()
     if row is None or row[0] is None:
         return None
-    found = []
-    for _ in range(COLD):
-        connection.execute("checkpoint")
-        connection.execute("select pg_buffercache_evict_all()")
-        found.append(milliseconds(work))
-    return statistics.median(found)
+    return statistics.median(run(first=partial(forget, connection)) for _ in range(COLD))
+
+
+def forget(connection: Connection) -> None:
+    """Have the server forget all pages."""
+    connection.execute("checkpoint")
+    connection.execute("select pg_buffercache_evict_all()")
 
 
 def explained(connection: Connection, query: Query, *, after: bool) -> tuple[float | None, int | None, str, Any]:
@@ -123,28 +141,44 @@ def shape(node: dict[str, Any]) -> str:
 
 def see(connection: Connection, query: Query, *, after: bool, quick: bool) -> Seen:
     """Measure a query; quickly is with all in memory alone, and for a short time."""
-    work = query.work(connection, after=after)
+    run = partial(milliseconds, query.work(connection, after=after), partial(query.beside, connection))
     server, buffers, how, plan = explained(connection, query, after=after)
-    took = warm(work, QUICK if quick else SECONDS)
-    return Seen(took, server, None if quick else cold(connection, work), buffers, how, plan)
+    took = warm(run, QUICK if quick else SECONDS)
+    return Seen(took, server, None if quick else cold(connection, run), buffers, how, plan)
 
 
 def measure(
-    database: common.Database, systems: Sequence[str], rows: int, *, quick: bool = False
+    database: common.Database, systems: Sequence[str], rows: int, clock: Clock, *, quick: bool = False
 ) -> dict[str, dict[str, dict[str, Seen]]]:
     """Fill each system when its tables are made, measure, go to head, and measure again."""
     found: dict[str, dict[str, dict[str, Seen]]] = {"before": {}, "after": {}}
-    for system in (each for each in SYSTEMS if each in systems):
-        upgrade(database, baseline(system))
-        common.progress(f"{system}: filling")
-        with database.connect() as connection:
-            fill(connection, system, rows)
-        found["before"][system] = measured(database, system, after=False, quick=quick)
-    common.progress("upgrading to head")
-    upgrade(database, "head")
+    for script in stops(quick=quick):
+        system, *more = name_of(script)
+        with clock.stage(system, "upgrade", f"to {script.revision}: {script.doc}"):
+            upgrade(database, script.revision)
+        if system in systems and not more:
+            with clock.stage(system, "fill"), database.connect() as connection:
+                fill(connection, system, rows)
+            with clock.stage(system, "before"):
+                found["before"][system] = measured(database, system, after=False, quick=quick)
     for system in found["before"]:
-        found["after"][system] = measured(database, system, after=True, quick=quick)
+        with clock.stage(system, "after"):
+            found["after"][system] = measured(database, system, after=True, quick=quick)
     return found
+
+
+def stops(*, quick: bool) -> Iterator[Script]:
+    """Give the revisions to go to: where a system's tables are made, head, and the last of each that are one after the other."""
+    scripts = [*ScriptDirectory(str(ROOT / "migrations")).walk_revisions()][::-1]
+    for script, following in zip_longest(scripts, scripts[1:]):
+        system, *more = name_of(script)
+        if not more or following is None or (not quick and name_of(following)[0] != system):
+            yield script
+
+
+def name_of(script: Script) -> list[str]:
+    """Give the system that a revision is named for, and what it does there; its first one makes the tables."""
+    return Path(script.path).stem.split("_", 2)[1:]
 
 
 def measured(database: common.Database, system: str, *, after: bool, quick: bool) -> dict[str, Seen]:
@@ -177,12 +211,6 @@ def upgrade(database: common.Database, revision: str, way: Callable[[Config, str
     with engine.connect() as connection:
         config.attributes["connection"] = connection
         way(config, revision)
-
-
-def baseline(system: str) -> str:
-    """Give the revision that makes the tables of a system."""
-    scripts = ScriptDirectory(str(ROOT / "migrations")).walk_revisions()
-    return next(each.revision for each in scripts if Path(each.path).stem == f"{each.revision}_{system}")
 
 
 # -- telling -------------------------------------------------------------------------------------------------------------
@@ -262,7 +290,9 @@ def bars(found: dict[str, dict[str, dict[str, Seen]]]) -> list[chart.Pair]:
     ]
 
 
-def result(rows: int, found: dict[str, dict[str, dict[str, Seen]]], where: dict[str, Any]) -> dict[str, Any]:
+def result(
+    rows: int, found: dict[str, dict[str, dict[str, Seen]]], where: dict[str, Any], clock: Clock
+) -> dict[str, Any]:
     """Put all together for JSON."""
     queries = [
         {
@@ -280,7 +310,7 @@ def result(rows: int, found: dict[str, dict[str, dict[str, Seen]]], where: dict[
         for query in QUERIES
         if query.system in found["before"]
     ]
-    return {"rows": rows, "queries": queries, "surroundings": where}
+    return {"rows": rows, "queries": queries, "seconds": clock.took, "surroundings": where}
 
 
 def main() -> None:
@@ -293,16 +323,18 @@ def main() -> None:
     parser.add_argument("--svg", metavar="FILE", help="draw a bar chart to a file")
     common.add_json_option(parser)
     options = parser.parse_args()
+    clock = Clock()
     with common.server() as server:
         with server.database() as database:
-            found = measure(database, options.systems, options.rows)
+            found = measure(database, options.systems, options.rows, clock)
         where = common.surroundings(server.settings())
     common.progress("")
     show(options.rows, found)
+    clock.show("Seconds that it took")
     common.print_surroundings(where)
     if options.svg:
         Path(options.svg).write_text(chart.draw(bars(found), f"{options.rows:,} rows a system, in memory, medians"))
-    common.write_json(options.json, result(options.rows, found, where))
+    common.write_json(options.json, result(options.rows, found, where, clock))
 
 
 if __name__ == "__main__":

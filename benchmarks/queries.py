@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import psycopg
-
+from benchmarks import applications as does
 from tools.data import insightdesk, musclemap, proposals, vibing2
 from tools.data.chance import cuid, uuid
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import psycopg
 
     Connection = psycopg.Connection[Any]
 
@@ -25,9 +24,6 @@ CUSTOMER = cuid(proposals.CUSTOMER, 3)
 ANALYST = cuid(proposals.USER, 3)
 OWNER = cuid(vibing2.USER, 3)
 SPENDER = cuid(vibing2.USER, 3)
-LONG_PROJECT = cuid(vibing2.PROJECT, 0)
-FILES = 100
-PAGE_OF_USERS = 166
 
 
 @dataclass(frozen=True)
@@ -64,6 +60,10 @@ class Query:
         given = self.given(connection)
         return lambda: connection.execute(self.statement(after=after), given).fetchall()
 
+    def beside(self, connection: Connection) -> AbstractContextManager[object]:  # noqa: ARG002
+        """Do what goes on while it is measured, or was done before each time, and is not measured itself."""
+        return nullcontext()
+
 
 @dataclass(frozen=True)
 class RoundTrips(Query):
@@ -71,91 +71,15 @@ class RoundTrips(Query):
 
     before: Callable[[Connection], object] = print
     then: Callable[[Connection], object] = print
+    others: Callable[[Connection], AbstractContextManager[object]] = nullcontext
 
     def work(self, connection: Connection, *, after: bool) -> Callable[[], object]:
         """Give what is measured."""
         return lambda: (self.then if after else self.before)(connection)
 
-
-# -- what applications do in many statements -----------------------------------------------------------------------------
-
-
-def dashboard_by_user(connection: Connection) -> None:
-    """Ask for the projects, tasks and settings of each user of a page: 1 + 3 n statements."""
-    users = connection.execute(
-        "select id from saas.users order by created_at desc limit %s", [PAGE_OF_USERS]
-    ).fetchall()
-    for user in users:
-        connection.execute("select * from saas.projects where user_id = %s", user).fetchall()
-        connection.execute("select * from saas.tasks where user_id = %s and status <> 'archived'", user).fetchall()
-        connection.execute("select * from saas.user_settings where user_id = %s", user).fetchall()
-
-
-def dashboard_at_once(connection: Connection) -> None:
-    """Ask for them by a list of users: 4 statements, as an ORM's loading in advance does."""
-    users = connection.execute(
-        "select id from saas.users order by created_at desc limit %s", [PAGE_OF_USERS]
-    ).fetchall()
-    ids = [[user for (user,) in users]]
-    connection.execute("select * from saas.projects where user_id = any(%s)", ids).fetchall()
-    connection.execute("select * from saas.tasks where user_id = any(%s) and status <> 'archived'", ids).fetchall()
-    connection.execute("select * from saas.user_settings where user_id = any(%s)", ids).fetchall()
-
-
-FILE = 'insert into vibing2."ProjectFile" (id, "projectId", path, language, content) values (%s, %s, %s, %s, %s)'
-COPIED = 'copy vibing2."ProjectFile" (id, "projectId", path, language, content) from stdin'
-NUMBERS = itertools.count()
-
-
-def written() -> list[tuple[str, ...]]:
-    """Give files that were never there."""
-    numbers = itertools.islice(NUMBERS, FILES)
-    return [(f"bench {n}", LONG_PROJECT, f"src/bench{n}.ts", "typescript", "let it = be;" * 50) for n in numbers]
-
-
-def files_one_by_one(connection: Connection) -> None:
-    """Write each file in a transaction of its own."""
-    for each in written():
-        connection.execute(FILE, each)
-
-
-def files_at_once(connection: Connection) -> None:
-    """Write all of them by one COPY."""
-    with connection.cursor() as cursor, cursor.copy(COPIED) as copy:
-        for each in written():
-            copy.write_row(each)
-
-
-REFRESH = b"refresh materialized view concurrently musclemap.mv_xp_rankings"
-WON = "update musclemap.users set xp = xp + 10 where id = %s"
-A_SECOND = 100
-
-
-def refresh(connection: Connection) -> None:
-    """Refresh the leaderboard, which the job at head does every 20 seconds."""
-    connection.execute(REFRESH)
-
-
-def refresh_beside_writes(connection: Connection) -> None:
-    """The same, while 100 workouts a second come in."""
-    stop, ready = threading.Event(), threading.Event()
-
-    def win() -> None:
-        with psycopg.connect(connection.info.dsn, autocommit=True) as writer:
-            for number in itertools.count():
-                writer.execute(WON, [uuid(musclemap.USER, number % 20)])
-                ready.set()
-                if stop.wait(1 / A_SECOND):
-                    return
-
-    with ThreadPoolExecutor(1) as threads:
-        working = threads.submit(win)
-        ready.wait()
-        try:
-            refresh(connection)
-        finally:
-            stop.set()
-    working.result()
+    def beside(self, connection: Connection) -> AbstractContextManager[object]:
+        """Do what others do meanwhile."""
+        return self.others(connection)
 
 
 # -- the queries ---------------------------------------------------------------------------------------------------------
@@ -235,11 +159,11 @@ QUERIES: tuple[Query, ...] = (
     RoundTrips(
         "saas",
         "dashboard, N+1",
-        f"{1 + 3 * PAGE_OF_USERS} statements, then 4",
+        f"{1 + 3 * does.PAGE_OF_USERS} statements, then 4",
         "15,000 → 200 ms",
         75,
-        before=dashboard_by_user,
-        then=dashboard_at_once,
+        before=does.dashboard_by_user,
+        then=does.dashboard_at_once,
     ),
     Query(
         "saas",
@@ -315,21 +239,45 @@ QUERIES: tuple[Query, ...] = (
     RoundTrips(
         "musclemap",
         "leaderboard refresh",
-        "REFRESH MATERIALIZED VIEW CONCURRENTLY",
+        f"of all places, then of each hundredth, after {does.A_SECOND * does.EVERY:,} writes",
         "2 times faster",
         2,
-        before=refresh,
-        then=refresh,
+        before=does.refresh_all_places,
+        then=does.refresh_each_hundredth,
+        others=does.after_writes,
     ),
     RoundTrips(
         "musclemap",
         "leaderboard refresh beside writes",
-        f"the same, beside {A_SECOND} writes a second",
+        f"the same, beside {does.A_SECOND} writes a second",
         "5 min → < 30 s stale: every 20 s",
         # with what is between two
         limit=10_000,
-        before=refresh_beside_writes,
-        then=refresh_beside_writes,
+        before=does.refresh_all_places,
+        then=does.refresh_each_hundredth,
+        others=does.beside_writes,
+    ),
+    Query(
+        "musclemap",
+        "leaderboard, the first 20",
+        "select user_id, username, country, xp, rank from musclemap.mv_xp_rankings order by rank limit 20",
+        instead="select user_id, username, country, xp, rank from musclemap.leaderboard order by xp desc limit 20",
+    ),
+    Query(
+        "musclemap",
+        "leaderboard, one's own place",
+        "select xp, rank from musclemap.mv_xp_rankings where user_id = %(user)s",
+        # in the lower half, or whoever counts from the top would have an easy life
+        cursor="select id as user from musclemap.users u join musclemap.user_profile_extended p on user_id = id"
+        " where p.leaderboard_opt_in and not p.ghost_mode order by xp desc, id offset (select count(*) / 2 from musclemap.users) limit 1",
+        instead="select xp, rank from musclemap.leaderboard where user_id = %(user)s",
+    ),
+    RoundTrips(
+        "musclemap",
+        "a user's experience is written",
+        "one UPDATE, before and after",
+        before=does.write_experience,
+        then=does.write_experience,
     ),
     Query(
         "proposals",
@@ -394,11 +342,18 @@ QUERIES: tuple[Query, ...] = (
     RoundTrips(
         "vibing2",
         "file operations, batched",
-        f"{FILES} transactions, then one COPY",
+        f"{does.FILES} commits of an ORM's session, then one insert of a list",
         "2,000 → 150 ms",
         13,
-        before=files_one_by_one,
-        then=files_at_once,
+        before=does.files_one_by_one,
+        then=does.files_at_once,
+    ),
+    RoundTrips(
+        "vibing2",
+        "file operations without an ORM",
+        f"{does.FILES} statements of the driver, then one COPY",
+        before=does.statements_one_by_one,
+        then=does.copied_at_once,
     ),
     Query(
         "vibing2",
@@ -407,7 +362,7 @@ QUERIES: tuple[Query, ...] = (
         ' and ("createdAt", id) < (%(created)s, %(id)s) order by "createdAt" desc, id desc limit 50',
         "350 → 45 ms",
         8,
-        values={"project": LONG_PROJECT},
+        values={"project": does.LONG_PROJECT},
         cursor='select "createdAt" as created, id from vibing2."Message" where "projectId" = %(project)s'
         ' order by "createdAt" desc, id desc offset 100 limit 1',
         index="idx_message_project_cursor",

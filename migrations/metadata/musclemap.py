@@ -35,6 +35,12 @@ Table(
     Column("country", String(2)),
     Column("ghost_mode", Boolean),
     Column("leaderboard_opt_in", Boolean),
+    Index(
+        "idx_users_leaderboard",
+        text("xp DESC"),
+        postgresql_include=["id", "username", "country"],
+        postgresql_where=text("(leaderboard_opt_in AND (NOT ghost_mode))"),
+    ),
 )
 
 Table(

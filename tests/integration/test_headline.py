@@ -19,7 +19,7 @@ PAGES = [query for query in QUERIES if "(created_at, id) <" in query.text or '("
 
 
 @pytest.mark.parametrize("system", [each for each in SYSTEMS if any(q.index for q in QUERIES if q.system == each)])
-def test_queries_use_their_indexes(database: Database, system: str) -> None:
+def test_queries_use_their_indexes_and_all_that_is_measured_runs(database: Database, system: str) -> None:
     alembic("upgrade", REVISIONS[0], database=database)
     baseline, *optimisations = revisions_of(system)
     alone("upgrade", baseline, database)
@@ -34,6 +34,10 @@ def test_queries_use_their_indexes(database: Database, system: str) -> None:
         assert names == {query.index}, query.name
         if query in PAGES:
             check_page(query, scans)
+    with database.connect() as connection:
+        for query in (each for each in QUERIES if each.system == system):
+            with query.beside(connection):
+                query.work(connection, after=True)()
 
 
 def check_page(query: Query, nodes: list[dict[str, Any]]) -> None:
