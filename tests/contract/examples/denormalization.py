@@ -217,7 +217,6 @@ EXAMPLES = [
         before=INSTALLED,
         writes=USER_WRITES,
         scriptable=False,
-        named=True,
     ),
     Example(
         "denormalize columns of a parent, of strange names",
