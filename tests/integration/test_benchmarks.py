@@ -159,7 +159,8 @@ def test_denormalize(server: Server, tmp_path: Path) -> None:
     table, result = run(server, tmp_path, "denormalize.py", *arguments)
     assert {"counter", "columns"} <= set(rows_of(table))
     measured = {(each["work"], each["rows"], each["way"]): each for each in result["denormalize"]}
-    assert len(measured) == 12
+    assert len(measured) == 16
+    assert all(measured[work, 50, "pgopt, deferred"]["fold"] > 0 for work in ("counter", "columns"))
     assert all(each["median"] > 0 and each["wal"] > 0 for each in measured.values())
     assert measured["counter", 1, "row-level trigger"]["ratio"] == 1
     assert leftovers(server) == []
