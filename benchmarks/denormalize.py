@@ -1,4 +1,4 @@
-"""What it costs a statement to keep a counter, or copied columns: by pgopt, by the usual row-level trigger, and without either.
+"""What it costs a statement to keep a counter, or copied columns: by pgopt, also deferred, by the usual row-level trigger, and without any.
 
 `python benchmarks/denormalize.py` prints tables; `--json FILE` writes the same with every single run.
 """
@@ -8,7 +8,10 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import common
 import harm
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import psycopg
+
+    from pgopt.operations import Operation
 
 TABLES = """
 create table tickets (id int primary key, title text, comment_count bigint not null default 0, last_comment_at timestamptz);
@@ -60,6 +65,11 @@ BY_PGOPT = (
     ),
 )
 
+DEFERRED = tuple(
+    operation if isinstance(operation, InstallPgopt) else replace(operation, deferred="every 1 hour")
+    for operation in BY_PGOPT
+)
+
 # how many rows a statement has, of which number, and where it begins
 WORK = {
     "counter": "insert into comments (ticket_id, body) select 1 + (%(start)s + g) %% %(groups)s, 'b' from generate_series(1, %(rows)s) g",
@@ -72,9 +82,9 @@ def by_row(database: common.Database) -> None:
     database.run(BY_ROW)
 
 
-def by_pgopt(database: common.Database) -> None:
+def by_pgopt(database: common.Database, operations: Sequence[Operation] = BY_PGOPT) -> None:
     database.run(*FOR_PGOPT)
-    for operation in BY_PGOPT:
+    for operation in operations:
         assert harm.by_pgopt(database, operation)
 
 
@@ -82,13 +92,24 @@ WAYS: dict[str, Callable[[common.Database], object]] = {
     "no trigger": lambda _: None,
     "row-level trigger": by_row,
     "pgopt": by_pgopt,
+    "pgopt, deferred": partial(by_pgopt, operations=DEFERRED),
 }
+
+
+class Measured(NamedTuple):
+    """What a statement costs."""
+
+    milliseconds: float
+    wal: float
+    """Bytes."""
+    fold: float
+    """Microseconds for each row that it has changed, later."""
 
 
 def measure(
     connection: psycopg.Connection[Any], statement: str, rows: int, repeat: int, said: argparse.Namespace
-) -> tuple[float, float]:
-    """Give the milliseconds and the bytes of WAL of a statement, the middle of some."""
+) -> Measured:
+    """Measure a statement some times, and fold in what it has left for later."""
     values = {"rows": rows, "groups": said.groups, "all": said.rows}
     first = connection.execute("select pg_current_wal_insert_lsn()").fetchall()[0][0]
     times = []
@@ -98,12 +119,15 @@ def measure(
         times.append((time.perf_counter() - begun) * 1000)
     query = "select pg_wal_lsn_diff(pg_current_wal_insert_lsn(), %s)::float8"
     wal = connection.execute(query, [first]).fetchall()[0][0]
-    return statistics.median(times), wal / repeat
+    begun = time.perf_counter()
+    if connection.execute("select to_regprocedure('pgopt.waiting(text)') is not null").fetchall()[0][0]:
+        connection.execute("call pgopt.fold()")
+    return Measured(statistics.median(times), wal / repeat, (time.perf_counter() - begun) / repeat / rows * 1e6)
 
 
 def run(databases: dict[str, common.Database], said: argparse.Namespace) -> list[dict[str, Any]]:
     """Measure each kind of work in each way, in turns."""
-    found: dict[tuple[str, int, str], list[tuple[float, float]]] = {}
+    found: dict[tuple[str, int, str], list[Measured]] = {}
     for turn in range(said.runs):
         for work, statement in WORK.items():
             for rows in said.sizes:
@@ -118,25 +142,26 @@ def run(databases: dict[str, common.Database], said: argparse.Namespace) -> list
     return [_line(found, work, rows, way) for work, rows, way in found]
 
 
-def _line(
-    found: dict[tuple[str, int, str], list[tuple[float, float]]], work: str, rows: int, way: str
-) -> dict[str, Any]:
+def _line(found: dict[tuple[str, int, str], list[Measured]], work: str, rows: int, way: str) -> dict[str, Any]:
     here, usual = found[work, rows, way], found[work, rows, "row-level trigger"]
     return {
         "work": work,
         "rows": rows,
         "way": way,
-        "values": [each for each, _ in here],
-        "median": statistics.median(each for each, _ in here),
-        "wal": statistics.median(wal for _, wal in here),
-        "ratio": statistics.median(one / other for (one, _), (other, _) in zip(here, usual, strict=True)),
+        "values": [each.milliseconds for each in here],
+        "median": statistics.median(each.milliseconds for each in here),
+        "wal": statistics.median(each.wal for each in here),
+        "fold": statistics.median(each.fold for each in here) if way == "pgopt, deferred" else None,
+        "ratio": statistics.median(
+            one.milliseconds / other.milliseconds for one, other in zip(here, usual, strict=True)
+        ),
     }
 
 
 def show(found: Sequence[dict[str, Any]]) -> None:
     common.print_table(
         "What a statement takes",
-        ("work", "rows", "way", "median ms", "WAL bytes", "x row-level trigger"),
+        ("work", "rows", "way", "median ms", "WAL bytes", "x row-level trigger", "fold later, us a row"),
         [
             (
                 each["work"],
@@ -145,6 +170,7 @@ def show(found: Sequence[dict[str, Any]]) -> None:
                 f"{each['median']:.2f}",
                 f"{each['wal']:,.0f}",
                 f"{each['ratio']:.2f}",
+                "" if each["fold"] is None else f"{each['fold']:.1f}",
             )
             for each in found
         ],
@@ -164,8 +190,8 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     said = arguments()
-    with common.server() as server, server.database() as one, server.database() as two, server.database() as three:
-        databases = dict(zip(WAYS, (one, two, three), strict=True))
+    with common.server() as server, ExitStack() as stack:
+        databases = {way: stack.enter_context(server.database()) for way in WAYS}
         for way, prepare in WAYS.items():
             common.progress(f"filling the tables for {way}")
             databases[way].run(TABLES.format(rows=said.rows, groups=said.groups))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import threading
 import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import common
 import harm
 import psycopg
+import ranking
 
 from pgopt.operations import CreateMaterializedView, InstallPgopt, ReplaceMaterializedView
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from multiprocessing.queues import Queue
     from multiprocessing.synchronize import Event
 
@@ -27,16 +29,10 @@ FORK = multiprocessing.get_context("fork")
 EVERY = 0.005  # a read of the view is due so often, in seconds
 SHARES = (0.0, 0.001, 0.01, 0.1)
 QUERY = "select customer, count(*) as number, sum(amount) as amount from sales group by customer"
+# plainly, since the other way takes ten times as long
+AFRESH = "select pgopt.refresh('per_customer', concurrently => false, force => true)"
 # each means the same as the other, and each replaces the other
 QUERIES = (QUERY, f"{QUERY} having count(*) > 0")
-
-JOINED = """select u.id, u.xp, rank() over (order by u.xp desc) as place, p.country from users u
-    join user_profile_extended p on p.user_id = u.id where not p.ghost_mode and p.leaderboard_opt_in"""
-DENORMALISED = """select id, xp, rank() over (order by xp desc) as place, country from users
-    where not ghost_mode and leaderboard_opt_in"""
-
-Found = dict[str, list[float]]
-
 
 # -- readers -------------------------------------------------------------------------------------------------------------
 
@@ -45,7 +41,7 @@ def read(address: str, customers: int, ready: Event, stop: Event, results: Queue
     """Read the view again and again, in a process of its own, and give the waits."""
     waits: list[float] = []
     try:
-        with psycopg.connect(address, autocommit=True) as connection:
+        with psycopg.connect(address, autocommit=True, application_name=harm.APPLICATION) as connection:
             ready.set()
             due = time.perf_counter()
             while not stop.is_set():
@@ -60,23 +56,34 @@ def read(address: str, customers: int, ready: Event, stop: Event, results: Queue
 
 
 def measured(database: common.Database, customers: int, work: Callable[[], object]) -> dict[str, float]:
-    """Do some work beside a reader: how long it took, how much log it wrote, and how long the reader waited at most."""
+    """Do some work beside a reader: how long it took, how much log it wrote, how long the reader waited at most, and for locks."""
     ready, stop, results = FORK.Event(), FORK.Event(), FORK.Queue()
+    blocked, ended = harm.Blocked(), threading.Event()
     process = FORK.Process(target=read, args=(database.address, customers, ready, stop, results), daemon=True)
     process.start()
     ready.wait()
+    sampler = threading.Thread(target=blocked.sample, args=(database, ended), daemon=True)
+    sampler.start()
     with database.connect() as connection:
         before = value(connection, "select pg_current_wal_insert_lsn()")
         started = time.perf_counter()
         work()
         seconds = time.perf_counter() - started
         wal = value(connection, f"select pg_current_wal_insert_lsn() - '{before}'")
+    ended.set()
+    sampler.join()
     stop.set()
     waits = results.get()
     process.join()
     if not isinstance(waits, list):
         raise waits
-    return {"seconds": seconds, "wal": float(wal), "longest": max(waits), "p99": harm.p99(waits)}
+    return {
+        "seconds": seconds,
+        "wal": float(wal),
+        "longest": max(waits),
+        "p99": harm.p99(waits),
+        "blocked": blocked.seconds,
+    }
 
 
 def value(connection: psycopg.Connection[Any], query: str) -> Any:
@@ -120,7 +127,15 @@ def replace(database: common.Database) -> None:
     harm.by_pgopt(database, ReplaceMaterializedView("per_customer", QUERIES["having" not in definition.lower()]))
 
 
-WAYS: dict[str, Callable[[common.Database], object]] = {
+def beside(database: common.Database) -> None:
+    """Make as much of the same rows without touching the view: what readers feel of that is the machine's."""
+    database.run(f"create table beside as {QUERY}", "create unique index on beside (customer)", "drop table beside")
+
+
+Ways = dict[str, "Callable[[common.Database], object]"]
+
+WAYS: Ways = {
+    "CREATE TABLE AS": beside,
     "REFRESH": lambda database: database.run("refresh materialized view per_customer"),
     "REFRESH CONCURRENTLY": lambda database: database.run("refresh materialized view concurrently per_customer"),
     "pgopt.refresh": lambda database: database.run("select pgopt.refresh('per_customer')"),
@@ -128,16 +143,18 @@ WAYS: dict[str, Callable[[common.Database], object]] = {
 }
 
 
-def refreshes(database: common.Database, rows: int, runs: int) -> dict[str, dict[str, dict[str, list[float]]]]:
+def refreshes(
+    database: common.Database, rows: int, shares: Sequence[float], ways: Ways, runs: int
+) -> dict[str, dict[str, dict[str, list[float]]]]:
     """Measure all ways after each share of changes; the ways take turns."""
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for share in SHARES:
-        of_share: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in WAYS}
+    for share in shares:
+        of_share: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in ways}
         for run in range(runs):
-            for name, work in WAYS.items():
+            for name, work in ways.items():
                 common.progress(f"{share:.1%} changed, run {run + 1}: {name}")
                 # what the way before has left undone
-                database.run("select pgopt.refresh('per_customer', force => true)", "vacuum analyze per_customer")
+                database.run(AFRESH, "vacuum analyze per_customer")
                 change(database, rows, share)
                 for what, number in measured(database, customers_of(rows), lambda work=work: work(database)).items():  # type: ignore[misc]
                     of_share[name][what].append(number)
@@ -154,79 +171,68 @@ def print_refreshes(rows: int, runs: int, found: dict[str, dict[str, dict[str, l
             ratio = common.Measure(
                 name, [one / other for one, other in zip(of["seconds"], ways["REFRESH"]["seconds"], strict=True)]
             ).median
-            cells = (f"{median['seconds'] * 1000:,.0f} ms", f"{ratio:.2f}", f"{median['wal'] / 1e6:,.1f} MB")
-            waits = (f"{median['longest'] * 1000:,.0f} ms", f"{max(of['longest']) * 1000:,.0f} ms")
+            takes = ("", "") if name == "nothing" else (f"{median['seconds'] * 1000:,.0f} ms", f"{ratio:.2f}")
+            cells = (*takes, f"{median['wal'] / 1e6:,.1f} MB")
+            felt = (median["blocked"], median["p99"], median["longest"], max(of["longest"]))
+            waits = (f"{each * 1000:,.0f} ms" for each in felt)
             table.append((name, share, *cells, *waits))
-    head = ("", "changed", "takes", "of REFRESH", "WAL", "reader's longest wait", "the worst of all runs")
+    head = (
+        "",
+        "changed",
+        "takes",
+        "of REFRESH",
+        "WAL",
+        "reader waits for locks",
+        "its p99",
+        "longest wait",
+        "the worst of all runs",
+    )
     common.print_table(f"A view of {customers_of(rows):,} rows over {rows:,} (medians of {runs} runs)", head, table)
 
 
-# -- the leaderboard -----------------------------------------------------------------------------------------------------
+# -- both ---------------------------------------------------------------------------------------------------------------
 
 
-def leaderboard(database: common.Database, users: int, runs: int) -> dict[str, Found]:
-    """Refresh a ranking that joins the profiles, and one of users who have the columns themselves."""
-    database.run(
-        "create table users (id int primary key, xp int not null, country text, ghost_mode bool, leaderboard_opt_in bool)",
-        "create table user_profile_extended (user_id int primary key, country text, ghost_mode bool, leaderboard_opt_in bool)",
-        f"insert into users select g, g * 7919 % 100003, 'c' || g % 90, g % 20 = 0, g % 3 > 0 from generate_series(1, {users}) g",
-        "insert into user_profile_extended select id, country, ghost_mode, leaderboard_opt_in from users order by xp",
-        "vacuum analyze users",
-        "vacuum analyze user_profile_extended",
-        f"create materialized view joined as {JOINED}",
-        f"create materialized view denormalised as {DENORMALISED}",
-    )
-    found: dict[str, Found] = {name: defaultdict(list) for name in ("joined", "denormalised")}
-    for run in range(runs):
-        for name, of in found.items():
-            common.progress(f"leaderboard, run {run + 1}: {name}")
-            with database.connect() as connection:
-                before = value(connection, "select pg_current_wal_insert_lsn()")
-                started = time.perf_counter()
-                connection.execute(f"refresh materialized view {name}".encode())
-                of["seconds"].append(time.perf_counter() - started)
-                of["wal"].append(float(value(connection, f"select pg_current_wal_insert_lsn() - '{before}'")))
-    return found
-
-
-def print_leaderboard(users: int, found: dict[str, Found]) -> None:
-    """Print what was measured."""
-    ratios = [one / other for one, other in zip(*(of["seconds"] for of in found.values()), strict=True)]
-    rows = [
-        (
-            name,
-            f"{common.Measure(name, of['seconds']).median * 1000:,.0f} ms",
-            f"{common.Measure(name, of['wal']).median / 1e6:,.1f} MB",
-            "" if name == "joined" else f"{common.Measure(name, ratios).median:.2f}",
-        )
-        for name, of in found.items()
-    ]
-    common.print_table(f"The ranking of {users:,} users", ("", "refresh takes", "WAL", "times faster"), rows)
+def leaderboard(server: common.Server, users: int, runs: int) -> dict[str, ranking.Found]:
+    """Measure the ranking of so many users in a database of its own."""
+    with server.database() as database:
+        return ranking.measure(database, users, runs)
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=5_000_000)
-    parser.add_argument("--users", type=int, default=500_000)
+    parser.add_argument("--shares", type=float, nargs="*", default=SHARES, help="of the rows that change, 0.01 is 1 %%")
+    parser.add_argument(
+        "--users", type=int, nargs="*", default=(200_000, 1_000_000), help="of the ranking; none leaves it out"
+    )
+    parser.add_argument(
+        "--ways", nargs="*", default=WAYS, choices=WAYS, help="REFRESH is always measured, beside nothing"
+    )
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--idle", type=float, default=3.0, help="seconds of the measurement without any work")
     common.add_json_option(parser)
     return parser.parse_args()
 
 
 def main() -> None:
     said = arguments()
-    with common.server() as server, server.database() as database:
-        common.progress("filling the table")
-        fill(database, said.rows)
-        found = refreshes(database, said.rows, said.runs)
-        ranking = leaderboard(database, said.users, said.runs)
+    wanted = {name: way for name, way in WAYS.items() if name in (*said.ways, "REFRESH")}
+    ways = {"nothing": lambda _: time.sleep(said.idle), **wanted}
+    with common.server() as server:
+        with server.database() as database:
+            common.progress("filling the table")
+            fill(database, said.rows)
+            found = refreshes(database, said.rows, said.shares, ways, said.runs)
+        rankings = {users: leaderboard(server, users, said.runs) for users in said.users}
         settings = server.settings()
     print_refreshes(said.rows, said.runs, found)
-    print_leaderboard(said.users, ranking)
+    for users, of in rankings.items():
+        ranking.print_tables(users, of)
     surroundings = common.surroundings(settings)
     print()
     common.print_surroundings(surroundings)
-    result = {"rows": said.rows, "refreshes": found, "leaderboard": ranking, "surroundings": surroundings}
+    result = {"rows": said.rows, "refreshes": found, "leaderboard": rankings, "surroundings": surroundings}
     common.write_json(said.json, result)
 
 

@@ -20,7 +20,7 @@ from pgopt.plan.events import WaitingForRunner
 from pgopt.plan.journal import DOWN, UNDOING, UP, Journal, chain_of, revision_of
 from pgopt.plan.progress import reporter
 from pgopt.plan.settings import Settings
-from pgopt.server import locks
+from pgopt.server import runners
 from pgopt.server.pooler import refuse_pooler
 from pgopt.server.session import Session
 
@@ -242,11 +242,11 @@ def _only_runner(session: Session, what: str, settings: Settings) -> Iterator[No
         refuse_pooler(session, keeps_sessions=settings.session_pooler)
         before = session.value("show application_name")
         session.set({"application_name": APPLICATION_NAME})
-        locks.take(
+        runners.take(
             session,
             what,
             patience=settings.runner_timeout,
-            waiting=lambda holder: report(WaitingForRunner(what, holder)),
+            waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
         )
     try:
         yield
@@ -254,7 +254,7 @@ def _only_runner(session: Session, what: str, settings: Settings) -> Iterator[No
         if session.alive:
             session.connection.rollback()
             with session.autocommit():
-                locks.release(session, what)
+                runners.release(session, what)
                 session.set({"application_name": before})
 
 

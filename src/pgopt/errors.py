@@ -25,7 +25,12 @@ class NeedsDatabase(PgoptError):
 
 
 class NotInstalled(PgoptError):
-    """The operation keeps something in the pgopt schema, which is not there."""
+    """The operation keeps something in the pgopt schema, which is not there, or not for this role."""
+
+    def __init__(self, sentence: str, by: str = "install_pgopt") -> None:
+        super().__init__(sentence)
+        self.by = by
+        """The operation that brings what is missing."""
 
 
 class LockNotAcquired(PgoptError):

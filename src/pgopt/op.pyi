@@ -403,7 +403,7 @@ def denormalize_aggregate(
     """Keep counts, sums, extremes and other aggregates of a table's rows in another, by triggers.
 
     Takes ACCESS EXCLUSIVE on the table for an instant to add the columns, then SHARE ROW EXCLUSIVE on both for the triggers, then
-    fills the rows that are there in batches. ``on`` says which column of the table has the value of which one of the source;
+    fills the rows that are there in batches; of a partitioned table that is all of its partitions. ``on`` says which column of the table has the value of which one of the source;
     both need an index. Needs `install_pgopt`::
 
         op.denormalize_aggregate(
@@ -438,7 +438,7 @@ def denormalize_columns(
     """Copy columns of a parent or a 1:1 companion to a table, and keep them so by triggers.
 
     Takes ACCESS EXCLUSIVE on the table for an instant to add the columns, then SHARE ROW EXCLUSIVE on both for the triggers, then
-    fills the rows that are there in batches. ``on`` says which column of the table has the value of which one of the source,
+    fills the rows that are there in batches; of a partitioned table that is all of its partitions. ``on`` says which column of the table has the value of which one of the source,
     which must be unique there; both need an index. A column is a column of the source, or an expression of its row. Where
     the source has no row, it is NULL or what ``defaults`` says. Needs `install_pgopt`::
 

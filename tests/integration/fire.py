@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 TICKETS_MOST, COMMENTS_MOST, PEOPLE_MOST = 8, 30, 5
 TABLES = """
 create table people (who {key} primary key, name text, about jsonb);
-create table tickets ({columns}, code text, author {key}, primary key ({id}));
+create table tickets ({columns}, code text, author {key}, area int not null default 0, primary key ({id}{area})){spread};
 create index on tickets (author);
 create table comments (n int primary key, {ticket_columns}, status text, value numeric, at int{reference}){partitioned};
 create index on comments ({ticket_id});
@@ -34,7 +34,21 @@ create table comments_2a partition of comments_2 for values from (8) to (12);
 create table comments_2b partition of comments_2 default;
 create table comments_3 (like comments_1 including all);
 alter table comments attach partition comments_3 default"""
+SPREAD = {
+    "": "",
+    "area": """ partition by list (area);
+create table tickets_0 partition of tickets for values in (0);
+create table tickets_1 partition of tickets for values in (1) partition by hash ({one});
+create table tickets_1a partition of tickets_1 for values with (modulus 2, remainder 0);
+create table tickets_1b partition of tickets_1 for values with (modulus 2, remainder 1);
+create table tickets_2 (area int not null default 2, author {key}, code text, {columns}, primary key ({id}, area));
+alter table tickets attach partition tickets_2 for values in (2)""",
+    "id": """ partition by hash ({one});
+create table tickets_0 partition of tickets for values with (modulus 2, remainder 0);
+create table tickets_2 partition of tickets for values with (modulus 2, remainder 1)""",
+}
 PARTS = ["comments", "comments", "comments_1", "comments_2", "comments_2a", "comments_3"]
+SPREADS = ["tickets", "tickets", "tickets_0", "tickets_2"]
 ADDED = {
     "n": "count(*)",
     "open": "count(value) filter (where status = 'OPEN')",
@@ -49,6 +63,8 @@ REFUSED = (
     psycopg.errors.CardinalityViolation,
     psycopg.errors.SerializationFailure,
     psycopg.errors.DeadlockDetected,
+    # a row of another partition, which a trigger before the insert has changed
+    psycopg.errors.FeatureNotSupported,
 )
 
 
@@ -65,10 +81,13 @@ class Kind:
     """Whether changes are folded in later."""
     partitioned: bool = False
     """Whether comments are, and partitions are written to, too."""
+    spread: str = ""
+    """By what tickets are partitioned, if they are: by an area of their own, or by their id."""
 
     def __str__(self) -> str:
         words = f"{'composite, ' * self.composite}{self.type}, {'a' if self.referring else 'no'} foreign key"
-        return f"{words}{', deferred' * self.deferred}{', partitioned' * self.partitioned}"
+        words += f"{', deferred' * self.deferred}{', partitioned' * self.partitioned}"
+        return f"{words}, spread by {self.spread}" if self.spread else words
 
     @property
     def id(self) -> list[str]:
@@ -96,7 +115,10 @@ class Kind:
         )
         ticket_id = ", ".join(self.ticket_id)
         refers = f", foreign key ({ticket_id}) references tickets on update cascade on delete cascade"
+        spread = SPREAD[self.spread].format(one=self.id[0], id=", ".join(self.id), key=self.type, columns=columns)
         return TABLES.format(
+            spread=spread,
+            area=", area" if self.spread == "area" else "",
             key=self.type,
             columns=columns,
             ticket_columns=ticket_columns,
@@ -168,7 +190,9 @@ class Kind:
         """Give the tables a few rows to begin with."""
         connection.execute("truncate tickets, comments, people")
         for n in range(1, 5):
-            connection.execute(f"insert into tickets values ({self.key(n)}, 'c', {self.person(n % 4)})")
+            connection.execute(
+                f"insert into tickets values ({self.key(n)}, 'c', {self.person(n % 4)}, {n % (3 if self.spread else 1)})"
+            )
             connection.execute(f"insert into people values ({self.person(n)}, 'p{n}')")
         for n in range(1, 9):
             connection.execute(f"insert into comments values ({n}, {self.key(n % 3 + 1)}, 'OPEN', {n}, {n})")
@@ -185,6 +209,10 @@ KINDS = [
     Kind("uuid", "md5('{}')::uuid", deferred=True),
     Kind("int", "{}", partitioned=True),
     Kind("int", "{}", referring=False, deferred=True, partitioned=True),
+    Kind("int", "{}", referring=False, spread="area"),
+    Kind("uuid", "md5('{}')::uuid", spread="id"),
+    Kind("text", "'Ke:y %{}'", composite=True, referring=False, deferred=True, spread="area"),
+    Kind("numeric", "{}.50", referring=False, partitioned=True, spread="area"),
 ]
 
 
@@ -201,7 +229,10 @@ class Gun:
     def statement(self, *, old: bool = False) -> str:
         """Make one up; of those that a transaction with an old snapshot may run."""
         makers = [
-            getattr(self, name) for name, times in WEIGHTS.items() for _ in range(times) if not old or name in OLD
+            getattr(self, name)
+            for name, times in WEIGHTS.items()
+            for _ in range(times)
+            if (not old or name in OLD) and (name != "move" or self.kind.spread)
         ]
         made: str = self.chance.choice(makers)()
         return made
@@ -251,16 +282,33 @@ class Gun:
         return self.chance.choice([comments, comments, "truncate tickets cascade", "truncate people"])
 
     def ticket(self) -> str:
-        return f"insert into tickets values ({self._key(null=False)}, 'new', {self._person()}) on conflict do nothing"
+        columns = ", ".join([*self.kind.id, "code", "author", "area"])
+        values = f"{self._key(null=False)}, 'new', {self._person()}, {self._area()}"
+        return f"insert into {self._tickets()} ({columns}) values ({values}) on conflict do nothing"
 
     def author(self) -> str:
-        return f"update tickets set author = {self._person()} where {self._ticket()}"
+        return f"update {self._tickets()} set author = {self._person()} where {self._ticket()}"
 
     def rename(self) -> str:
         return f"update tickets set ({', '.join(self.kind.id)}) = row ({self._key(null=False)}) where {self._ticket()}"
 
+    def move(self) -> str:
+        author = self.chance.choice(["", "", f", author = {self._person()}"])
+        where = self.chance.choice([self._ticket(), self._ticket(), f"area = {self._area()}"])
+        return self.chance.choice(
+            [
+                f"update tickets set area = {self._area()}{author} where {where}",
+                f"update tickets set area = (area + 1) % 3{author} where {where}",
+                f"merge into tickets t using (values ({self._area()})) v (a) on {where} when matched then update set area = v.a{author}",
+                (
+                    f"with gone as (delete from tickets where {where} returning {', '.join(self.kind.id)}, author) insert into tickets"
+                    f" ({', '.join(self.kind.id)}, author, area) select *, {self._area()} from gone on conflict do nothing"
+                ),
+            ]
+        )
+
     def close(self) -> str:
-        return f"delete from tickets where {self._ticket()}"
+        return f"delete from {self._tickets()} where {self._ticket()}"
 
     def person(self) -> str:
         n = self._pick(PEOPLE_MOST)
@@ -289,6 +337,12 @@ class Gun:
 
     def _table(self) -> str:
         return self.chance.choice(PARTS) if self.kind.partitioned else "comments"
+
+    def _tickets(self) -> str:
+        return self.chance.choice(SPREADS) if self.kind.spread else "tickets"
+
+    def _area(self) -> int:
+        return self._pick(3) - 1 if self.kind.spread else 0
 
     def _key(self, *, null: bool = True) -> str:
         return self.kind.key(None if null and self._pick(9) == 1 else self._pick(TICKETS_MOST))
@@ -340,6 +394,7 @@ WEIGHTS = {
     "ticket": 4,
     "author": 2,
     "rename": 1,
+    "move": 3,
     "close": 1,
     "person": 2,
     "people": 2,

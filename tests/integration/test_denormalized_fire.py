@@ -207,7 +207,7 @@ def interleaved(of: Kind, on: Database) -> type[Interleaved]:
     return Bound
 
 
-@pytest.mark.parametrize("kind", [*KINDS[:2], KINDS[6], KINDS[8]], ids=str)
+@pytest.mark.parametrize("kind", [*KINDS[:2], KINDS[6], KINDS[8], KINDS[10]], ids=str)
 def test_after_each_step_of_four_sessions_what_is_committed_is_right(database: Database, kind: Kind) -> None:
     kind.prepare(database)
     run_state_machine_as_test(
@@ -341,7 +341,7 @@ def storm(database: Database, kind: Kind, seed: str, statements: int, level: str
     return writers
 
 
-@pytest.mark.parametrize("kind", [*KINDS[2:4], KINDS[7], KINDS[9]], ids=str)
+@pytest.mark.parametrize("kind", [*KINDS[2:4], KINDS[7], KINDS[9], KINDS[12]], ids=str)
 def test_what_four_writers_leave_is_right(database: Database, kind: Kind) -> None:
     kind.prepare(database)
     writers = storm(database, kind, "short", 400)

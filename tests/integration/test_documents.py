@@ -52,7 +52,12 @@ TABLES = {
         create index on likes (ticket_id)
     """,
     "docs/jobs.md": "create table tickets (id int primary key)",
-    "docs/materialized-views.md": 'create table "TokenUsage" ("userId" text, tokens int)',
+    "docs/materialized-views.md": """
+        create table "TokenUsage" ("userId" text, tokens int);
+        create table users (
+            id uuid primary key, username text, country text, xp bigint, ghost_mode boolean, leaderboard_opt_in boolean
+        )
+    """,
     "docs/partitions.md": """
         create table audit_logs (id int, created_at timestamptz, primary key (id, created_at));
         create table visits (id int, at date, primary key (id, at));

@@ -6,11 +6,13 @@ import logging
 import os
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic.util import CommandError
 from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
 from pgopt import InvalidOperation, PgoptError, RunnerBusy, Settings, UnsafeTransaction
@@ -285,8 +287,69 @@ def test_two_runners_at_once_do_the_work_once(kind: str, tickets: Database, tmp_
         assert "Running upgrade" not in ends[1][1]
         assert version(tickets) == "c"
     else:
-        # Alembic itself decided what to run before it could know; the version table tells it
+        # Alembic itself decided what to run before it could know
+        assert "another run has carried out the upgrade of revision b meanwhile: run again" in ends[1][1]
+        assert "Traceback" not in ends[1][1]
         assert version(tickets) == "b"
+        project.must("upgrade", "head")
+
+
+@pytest.mark.parametrize("interrupted", ["downgrade", "killed"])
+def test_one_call_and_a_template_share_the_lock_of_a_table(
+    interrupted: str, tickets: Database, project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = Project.from_template(
+        tmp_path_factory.mktemp("other"), project.url, configure="transaction_per_migration=True"
+    )
+    for each in (project, other):
+        each.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+        each.revision("b", index("ix_b"), no_index("ix_b"))
+    project.upgrade("a")
+    with held(tickets):
+        first = project.start("upgrade", "head")
+        wait_until("the first runner builds", lambda: building(tickets))
+        second = other.start("upgrade", "head")
+        wait_until("the second runner waits", lambda: waiting(tickets))
+        if interrupted == "killed":
+            first.kill()
+    ends = [each.communicate(timeout=60) for each in (first, second)]
+    if interrupted == "killed":
+        assert second.returncode == 0, ends[1]
+    else:
+        assert "another run has carried out the upgrade of revision b meanwhile" in ends[1][1]
+    assert version(tickets) == "b"
+    assert tickets.rows("select indisvalid from pg_index where indexrelid = 'ix_b'::regclass") == [(True,)]
+    assert tickets.value("select count(*) from pgopt.run") == 0
+    with held(tickets):
+        # a table that is in use is no reason for others to wait: the lock is let go of, whoever had it
+        assert tickets.value("select count(*) from pg_locks where locktype = 'advisory'") == 0
+    other.must("downgrade", "base")
+    assert version(tickets) is None
+
+
+def test_two_databases_of_a_server_do_not_wait_for_each_other(
+    tickets: Database, project: Project, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    name = f"{tickets.name} '%:other"
+    tickets.run(f'create database "{name}"')
+    other = replace(tickets, name=name)
+    try:
+        other.run(TICKETS)
+        twin = Project.with_run(tmp_path_factory.mktemp("twin"), "postgresql://")
+        twin.environment["DATABASE_URL"] = (
+            make_url(project.url).set(database=name).render_as_string(hide_password=False)
+        )
+        for each in (project, twin):
+            each.revision("a", index("ix_a"))
+        with held(tickets):
+            first = project.start("upgrade", "head")
+            wait_until("the first runner builds", lambda: building(tickets))
+            assert "waiting for another" not in twin.must("upgrade", "head")
+            assert version(other) == "a"
+        assert first.communicate(timeout=60)
+        assert first.returncode == 0
+    finally:
+        tickets.run(f'drop database "{name}" with (force)')
 
 
 def test_a_runner_that_waits_in_vain_names_the_one_at_work(project: Project, tickets: Database) -> None:

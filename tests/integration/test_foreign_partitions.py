@@ -115,6 +115,36 @@ def test_a_definition_that_means_nothing_on_a_partition_is_refused_before(
     database.perform(CreateIndexConcurrently("ix", "events", ["id"], where="kind = 'events'"))
 
 
+CAST = """
+create function either(t, t) returns t immutable language sql as 'select coalesce($1, $2)';
+"""
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "row_of(t::t)",
+        "row_of((t.*)::public.t)",
+        "row_of(coalesce(t, null::t))",
+        "row_of(either(t, t::t))",
+        "(t = t::t)",
+        "(t::t is null)",
+    ],
+)
+def test_a_row_that_is_cast_to_its_own_type_is_found_again(database: Database, expression: str) -> None:
+    database.run(ROWS + CAST)
+    before = database.dump()
+    index = CreateIndexConcurrently("ix", "t", [expression])
+    database.perform(index)
+    there = database.dump()
+    database.perform(index, index)
+    assert database.dump() == there
+    with pytest.raises(InvalidOperation, match="it is another one"):
+        database.perform(CreateIndexConcurrently("ix", "t", [f"({expression} is not null)"]))
+    database.perform(index.reverse())
+    assert database.dump() == before
+
+
 def test_a_check_of_the_whole_row_is_found_again(database: Database) -> None:
     database.run(ROWS)
     before = database.dump()

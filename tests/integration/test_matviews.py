@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-from sqlalchemy import Column, Integer, MetaData, Table, select
+from sqlalchemy import Column, Integer, MetaData, Table, event, select
 
 from pgopt import InvalidOperation, NotReversible, PgoptError
 from pgopt.jobs.runner import Runner
@@ -14,6 +14,7 @@ from pgopt.operations import (
     CreateMaterializedView,
     DropMaterializedView,
     InstallPgopt,
+    ManagePartitions,
     RefreshMaterializedView,
     ReplaceMaterializedView,
     UninstallPgopt,
@@ -351,6 +352,59 @@ def test_partitions_are_watched_wherever_rows_are_written(sales: Database) -> No
     assert sales.value("select count(*) from days") == 1
 
 
+LOG = """
+create schema "S %x";
+create table "S %x"."lo:g" (n int not null, shop int) partition by range (n);
+create table "S %x"."lo:g_p0" partition of "S %x"."lo:g" for values from (0) to (100);
+create table "S %x"."lo:g_p100" partition of "S %x"."lo:g" for values from (100) to (200);
+insert into "S %x"."lo:g" values (1, 1), (150, 2);
+"""
+SHOPS = CreateMaterializedView(
+    "shops", 'select shop, count(*) as n from "S %x"."lo:g" group by shop', depends_on=[("S %x", "lo:g")]
+)
+
+
+def test_partitions_that_pgopt_makes_are_watched(sales: Database) -> None:
+    sales.run(LOG)
+    sales.perform(SHOPS, ManagePartitions("lo:g", premake=2, schema="S %x"))
+    made = sales.rows("select partition from pgopt.maintain_partitions() where action = 'created'")
+    assert made
+    assert refresh(sales, "shops") == ("refreshed", None)
+    assert refresh(sales, "shops") == ("skipped", "nothing has changed")
+    for (part,) in made:
+        sales.run(
+            f"insert into {part} select lower::int, 3 from pgopt.partitions_of('\"S %x\".\"lo:g\"') where partition = '{part}'::regclass"
+        )
+        assert refresh(sales, "shops") == ("refreshed", None)
+        assert refresh(sales, "shops") == ("skipped", "nothing has changed")
+    assert sales.value("select n from shops where shop = 3") == len(made)
+    sales.perform(SHOPS.reverse())
+    assert sales.value("select count(*) from pg_trigger where tgname = 'pgopt_dirty'") == 0
+    assert sales.value("select count(*) from pgopt.source") == 0
+
+
+def test_who_may_not_note_changes_makes_partitions_all_the_same(sales: Database) -> None:
+    sales.run(LOG)
+    sales.perform(SHOPS, ManagePartitions("lo:g", premake=2, schema="S %x"))
+    sales.run(
+        'create role keeper; grant usage on schema pgopt to keeper; grant usage, create on schema "S %x" to keeper'
+    )
+    try:
+        sales.run(
+            'alter table "S %x"."lo:g" owner to keeper; alter table "S %x"."lo:g_p0" owner to keeper;'
+            ' alter table "S %x"."lo:g_p100" owner to keeper; grant execute on all functions in schema pgopt to keeper;'
+            " grant select on all tables in schema pgopt to keeper"
+        )
+        with sales.connect() as one:
+            one.execute("set role keeper")
+            actions = one.execute("select action from pgopt.maintain_partitions()").fetchall()
+        assert set(actions) == {("created",)}
+        for _ in range(2):
+            assert refresh(sales, "shops") == ("refreshed", None)
+    finally:
+        sales.run("drop owned by keeper cascade; drop role keeper")
+
+
 def test_a_view_between_that_changes_is_a_change(sales: Database) -> None:
     sales.run("create view big as select * from sales where amount > 10")
     sales.perform(
@@ -605,6 +659,68 @@ def test_readers_see_one_or_the_other(sales: Database) -> None:
         reader.execute("commit")
     sales.perform(ReplaceMaterializedView("per_shop", f"{QUERY} having true"))
     assert sales.value("select to_regclass('per_shop_pgopt_new')") is None
+
+
+def test_grants_by_others_and_strange_texts_go_along(sales: Database) -> None:
+    sales.perform(VIEW)
+    sales.run('create role one; create role "two %s"; grant usage on schema public to one')
+    try:
+        sales.run(
+            'grant select on per_shop to one with grant option; set role one; grant select on per_shop to "two %s"; reset role;'
+            "comment on materialized view per_shop is e'it''s; $$ end $pgopt$ \\\\ %s :x\n-- into'; comment on column per_shop.shop is 'a;b'"
+        )
+        before = sales.dump()
+        query = f"{QUERY} having count(*) > 1"
+        sales.perform(ReplaceMaterializedView("per_shop", query, old=QUERY))
+        assert sales.dump() != before
+        sales.perform(ReplaceMaterializedView("per_shop", QUERY, old=query))
+        assert sales.dump() == before
+    finally:
+        sales.run('drop owned by one, "two %s" cascade; drop role one, "two %s"')
+
+
+def test_what_an_interrupted_run_has_left_goes(sales: Database) -> None:
+    sales.perform(VIEW)
+    query = f"{QUERY} having count(*) > 1"
+    sales.perform(ReplaceMaterializedView("per_shop", query, old=QUERY))
+    before = sales.dump()
+    # stopped before the old one was dropped, by a runner that has refreshed that, too
+    left = f"create materialized view per_shop_pgopt_gone as {QUERY}; select pgopt.refresh('per_shop_pgopt_gone')"
+    for operation in (
+        ReplaceMaterializedView("per_shop", query, old=QUERY),
+        ReplaceMaterializedView("per_shop", QUERY, old=query),
+        ReplaceMaterializedView("per_shop", query, old=QUERY),
+    ):
+        sales.run(left)
+        sales.perform(operation)
+        assert sales.value("select to_regclass('per_shop_pgopt_gone')") is None
+        assert sales.rows("select view::text from pgopt.materialized") == [("per_shop",)]
+    assert sales.dump() == before
+
+
+def test_a_table_of_that_name_is_not_taken_for_it(sales: Database) -> None:
+    sales.perform(VIEW)
+    sales.run("create table per_shop_pgopt_gone (a int)")
+    with pytest.raises(InvalidOperation, match=r"has the name that public\.per_shop takes for an instant: rename it"):
+        sales.perform(ReplaceMaterializedView("per_shop", f"{QUERY} having true"))
+    sales.run("drop table per_shop_pgopt_gone")
+
+
+def test_readers_wait_neither_for_the_disk_nor_for_files_to_go(sales: Database) -> None:
+    sales.perform(VIEW)
+    engine, sent = sales.engine(), []
+    event.listen(engine, "before_cursor_execute", lambda *said: sent.append(said[2]))
+    sales.perform(ReplaceMaterializedView("per_shop", f"{QUERY} having true"), engine=engine)
+    begins = [at for at, each in enumerate(sent) if each == "begin"]
+    swap = next(at for at, each in enumerate(sent) if 'rename to "per_shop_pgopt_gone"' in each)
+    end = sent.index("commit", swap)
+    said = sent[max(at for at in begins if at < swap) : end]
+    changes = [each for each in said if each.startswith(("do ", "alter "))]
+    assert len(changes) <= 3, "to lock, and to exchange"
+    assert any("synchronous_commit" in each for each in said)
+    assert not any("drop materialized view" in each for each in said)
+    [dropped] = (each for each in sent[end:] if "drop materialized view" in each)
+    assert '"per_shop_pgopt_gone"' in dropped
 
 
 # -- rights --------------------------------------------------------------------------------------------------------------

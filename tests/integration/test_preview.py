@@ -206,6 +206,17 @@ def test_what_an_interrupted_run_left_is_named(run_project: Project, tickets: Da
     assert "the upgrade of revision b was interrupted" in note
 
 
+def test_what_a_revision_of_the_range_installs_is_not_asked_for(run_project: Project) -> None:
+    needs = "op.set_storage_parameters('tickets', {'fillfactor': 90})"
+    run_project.revision("a", needs)
+    run_project.revision("b", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    run_project.revision("c", f"{needs}\nop.reindex_bloated()")
+    before, _, after, bloat = operations(preview(run_project))
+    assert "add `op.install_pgopt(version=1)` to a revision before" in str(before.refused)
+    assert after.refused == bloat.refused == "it needs what install_pgopt brings in upgrade b"
+    assert "cannot be planned yet: it needs what" in "\n".join(plan.text(preview(run_project)))
+
+
 def test_a_revision_that_reads_the_database_says_so(project: Project, tickets: Database) -> None:
     project.revision("a", index("ix_a"))
     project.revision("b", READS)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy.engine import make_url
 
+from pgopt.cli import plan
 from pgopt.errors import HalfDone, InvalidOperation, PgoptError
 from pgopt.operations import InstallPgopt
 from tests.integration.alembic_project import Project
-from tests.integration.test_preview import preview
+from tests.integration.test_preview import operations, preview
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,8 +115,33 @@ def test_the_wrong_way_is_refused_in_each_database(project: Project, database: D
     assert indexed(database, other) == [True, True]
 
 
-def test_a_preview_of_several_databases_is_refused(project: Project, tmp_path: Path) -> None:
+def test_a_preview_shows_each_database(
+    project: Project, database: Database, other: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     revision(project, "False")
-    with pytest.raises(PgoptError, match=r"several databases \(engine1, engine2\), and a preview is of one"):
-        preview(project)
-    assert not list(tmp_path.glob("*.sql"))
+    other.run("create index ix on t (id)")
+    (tmp_path / "engine1.sql").write_text("a script that is there already")
+    before = [each.dump() for each in (database, other)]
+    found = preview(project)
+    assert [(each.id, each.direction, each.database, each.unseen) for each in found.revisions] == [
+        ("a", "upgrade", database.name, None),
+        ("a", "upgrade", OTHER, None),
+    ]
+    assert [(part.again, part.steps[0].done) for part in operations(found)] == [(False, False), (False, True)]
+    assert f"upgrade a in {OTHER}" in "\n".join(plan.text(found))
+    assert [each.dump() for each in (database, other)] == before
+    assert [each.value("select to_regclass('alembic_version')") for each in (database, other)] == [None, None]
+    assert (tmp_path / "engine1.sql").read_text() == "a script that is there already"
+    with pytest.raises(PgoptError, match="each with its own URL: leave out --url"):
+        preview(project, url="postgresql://localhost/x")
+
+
+def test_a_preview_names_the_database_in_which_a_revision_is_half_done(project: Project, other: Database) -> None:
+    other.perform(InstallPgopt(1))
+    revision(project, "engine_name == 'engine2'")
+    with pytest.raises(ValueError, match="later"):
+        project.upgrade()
+    other.run("update pgopt.run set revision = 'gone'")
+    (note,) = preview(project).notes
+    assert note.startswith(f"{OTHER}: the upgrade of revision gone was interrupted")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgopt.errors import InvalidOperation, PgoptError
+from pgopt.errors import InvalidOperation, NotInstalled, PgoptError
 from pgopt.operations import (
     AddColumnOnline,
     Backfill,
@@ -18,6 +18,7 @@ from pgopt.operations import (
 from tests.integration.alembic_project import Project
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from sqlalchemy import Engine
@@ -170,6 +171,61 @@ def test_a_table_that_is_dropped_meanwhile_is_said_to_be_gone(database: Database
 
     with pytest.raises(PgoptError, match="does not exist"):
         database.perform(Backfill("t", {"v": "0"}), engine=engine)
+
+
+STRANGER = '"A ""stranger"" 100%"'
+
+
+@pytest.fixture
+def stranger(database: Database, tmp_path: Path) -> Iterator[Project]:
+    """A project whose first operation is another role's, which owns a table and knows nothing of pgopt."""
+    database.run(
+        f"create role {STRANGER}; create table t (id int primary key, v int); alter table t owner to {STRANGER}"
+    )
+    database.run(f"grant create on schema public to {STRANGER}")
+    database.perform(InstallPgopt(1))
+    project = Project.with_run(tmp_path, database.server.url(database.name))
+    online = 'op.create_index_concurrently("ix", "t", ["v"])\nop.set_storage_parameters("t", {"fillfactor": 90})'
+    project.revision("a", f"op.execute('set role {STRANGER}')\n{online}\nop.execute('reset role')")
+    yield project
+    database.run(f"drop owned by {STRANGER} cascade; drop role {STRANGER}")
+
+
+def test_a_role_without_rights_on_the_pgopt_schema_is_told_what_to_ask_for(
+    stranger: Project, database: Database
+) -> None:
+    before = database.dump()
+    with pytest.raises(
+        NotInstalled, match=r'the role "A ""stranger"" 100%" may not write to the pgopt schema'
+    ) as caught:
+        stranger.upgrade()
+    assert "\n" not in str(caught.value)
+    assert database.dump() == before
+    database.run(str(caught.value).split("`")[1])
+    stranger.upgrade()
+    assert database.rows(FILLFACTORS) == [("public", ["fillfactor=90"])]
+    assert database.rows("select chain, revision from pgopt.run") == []
+
+
+def test_a_role_with_some_rights_is_told_of_the_others(stranger: Project, database: Database) -> None:
+    database.run(
+        f"grant usage on schema pgopt to {STRANGER}; grant all on pgopt.run, pgopt.progress to {STRANGER};"
+        f" grant delete on pgopt.undo to {STRANGER}"
+    )
+    with pytest.raises(
+        PgoptError, match=r"permission denied for table version; let the owner of the schema say `"
+    ) as caught:
+        stranger.upgrade()
+    database.run(str(caught.value).split("`")[1])
+    stranger.upgrade()
+    assert database.rows(FILLFACTORS) == [("public", ["fillfactor=90"])]
+
+
+def test_what_else_is_denied_is_not_said_to_be_pgopt_s(stranger: Project, database: Database) -> None:
+    database.run("alter table t owner to current_user; grant select on t to public")
+    database.run(f"grant all on schema pgopt to {STRANGER}; grant all on all tables in schema pgopt to {STRANGER}")
+    with pytest.raises(PgoptError, match=r"must be owner of table t$"):
+        stranger.upgrade()
 
 
 @pytest.mark.usefixtures("owner")

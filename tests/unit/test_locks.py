@@ -1,22 +1,17 @@
-"""Locks as the server knows them, and the one runner at a time."""
+"""Locks as the server knows them."""
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import product
 from typing import TYPE_CHECKING
 
 import psycopg
-import pytest
 
-from pgopt.errors import RunnerBusy
 from pgopt.server import locks
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import render
 from pgopt.server.session import Session
-from tests.databases import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -155,66 +150,6 @@ def test_waits_differ_between_runners() -> None:
 
 def test_one_attempt_has_no_wait() -> None:
     assert list(locks.waits(1, first=1, longest=9)) == []
-
-
-# -- one runner at a time ------------------------------------------------------------------------------------------------
-
-
-def test_the_second_runner_gives_up_and_names_the_first(database: Database) -> None:
-    told: list[locks.Blocker | None] = []
-    with _session(database, "first run") as first, _session(database) as second:
-        with locks.alone(first, "table t", patience=0, waiting=told.append):
-            with pytest.raises(RunnerBusy, match=rf"(?s)at work on table t: pid {first.pid} .*\(first run\)"):
-                locks.take(second, "table t", patience=0.3, waiting=told.append)
-            locks.take(second, "table u", patience=0, waiting=told.append)
-            assert [holder and holder.pid for holder in told] == [first.pid], "told once"
-        locks.take(second, "table t", patience=0, waiting=told.append)
-        assert len(told) == 1
-
-
-def test_the_lock_is_given_back_after_an_error(database: Database) -> None:
-    with _session(database) as first, _session(database) as second:
-        with pytest.raises(ZeroDivisionError), locks.alone(first, "t", patience=0, waiting=print):
-            raise ZeroDivisionError
-        locks.take(second, "t", patience=0, waiting=print)
-
-
-def test_the_lock_is_given_back_when_the_session_ends(database: Database) -> None:
-    with _session(database) as second:
-        with _session(database) as first:
-            locks.take(first, "t", patience=0, waiting=print)
-        locks.take(second, "t", patience=20, waiting=print)
-
-
-@pytest.mark.parametrize("what", ["t", "u", "public.a", "a table whose key is negative"])
-def test_a_holder_is_found_by_any_key(database: Database, what: str) -> None:
-    with _session(database) as first, _session(database) as second:
-        locks.take(first, what, patience=0, waiting=print)
-        found = locks._holder(second, locks.advisory_key(what))
-        assert found is not None
-        assert found.pid == first.pid
-
-
-def test_keys_of_both_signs_are_tried() -> None:
-    signs = {locks.advisory_key(what) > 0 for what in ("t", "u", "public.a", "a table whose key is negative")}
-    assert signs == {True, False}
-
-
-def test_a_waiting_runner_does_not_hold_up_an_index_of_the_first(database: Database) -> None:
-    database.run("create table t (a int); insert into t values (1)")
-    waiting = threading.Event()
-    with _session(database) as first, _session(database) as second, ThreadPoolExecutor() as threads:
-        locks.take(first, "t", patience=0, waiting=print)
-        other = threads.submit(locks.take, second, "t", patience=60, waiting=lambda _: waiting.set())
-        try:
-            assert waiting.wait(20)
-            # it would wait for ever for a session that waits in pg_advisory_lock, which has a snapshot
-            first.run("set lock_timeout = '20s'", "create index concurrently i on t (a)")
-            assert not other.done(), "the second one waited all the time"
-        finally:
-            locks.release(first, "t")
-        other.result(20)
-        wait_until("the second runner has it", lambda: locks._holder(first, locks.advisory_key("t")))
 
 
 @contextmanager

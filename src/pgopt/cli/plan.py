@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from alembic.operations import Operations
 from alembic.runtime.environment import EnvironmentContext
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -22,7 +23,7 @@ from rich.text import Text
 from pgopt import env
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of, synchronous
 from pgopt.errors import HalfDone, PgoptError
-from pgopt.plan.journal import DOWN, UP, Journal, chain_of, revision_of
+from pgopt.plan.journal import DOWN, UP, Journal, chain_of, handed_over, revision_of
 from pgopt.plan.preview import OperationView, Preview, RevisionView, SqlView, StepView
 from pgopt.plan.settings import Settings
 
@@ -57,28 +58,49 @@ def plan(
 
 def run(config: Config, revisions: str, url: str | None = None) -> Preview:
     """Run the project's env.py as for a script, with all operations shown instead of written."""
-    _refuse_several(config)
     directory = ScriptDirectory.from_config(config)
     preview = Preview(env.read_url(url, "--url") if url else None)
-    config.attributes[env.PREVIEW] = preview
     options: dict[str, Any] = {
-        "as_sql": True,
         env.PREVIEW: preview,
         "destination_rev": revisions.rsplit(":", maxsplit=1)[-1],
     }
-    look = partial(_look, preview, directory, revisions)
+    if _has_several(config, url):
+        # as for a script, env.py would empty the scripts that may be there already
+        options |= {"dont_mutate": True}
+        look = partial(_look_at_one, preview, directory, revisions)
+    else:
+        config.attributes[env.PREVIEW] = preview
+        options |= {"as_sql": True}
+        look = partial(_look, preview, directory, revisions)
     with EnvironmentContext(config, directory, fn=look, **options):
         directory.run_env()
     return preview
 
 
-def _refuse_several(config: Config) -> None:
-    """Refuse Alembic's template for several databases before its env.py runs, which would empty the scripts of each."""
-    if several := config.get_main_option("databases"):
-        raise PgoptError(
-            f"env.py goes through several databases ({several}), and a preview is of one: give each a section of its own with"
-            " its own script_location, and say --name"
-        )
+def _has_several(config: Config, url: str | None) -> bool:
+    """Tell whether env.py goes through several databases, as Alembic's template for them does."""
+    several = config.get_main_option("databases")
+    if several and url:
+        raise PgoptError(f"env.py goes through several databases ({several}), each with its own URL: leave out --url")
+    return bool(several)
+
+
+def _look_at_one(
+    preview: Preview, directory: ScriptDirectory, revisions: str, heads: Any, online: MigrationContext
+) -> list[Any]:
+    """Look at one of several databases, to which env.py has connected."""
+    assert online.connection is not None
+    preview.url = online.connection.engine.url
+    preview.database = preview.url.database
+    given = {"as_sql": True, "literal_binds": True, "output_buffer": preview.output}
+    context = MigrationContext.configure(
+        dialect_name="postgresql",
+        environment_context=online.environment_context,
+        dialect_opts={"paramstyle": "named"},
+        opts={**online.opts, **given},
+    )
+    with Operations.context(context):
+        return _look(preview, directory, revisions, heads, context)
 
 
 def _look(preview: Preview, directory: ScriptDirectory, revisions: str, _: Any, context: MigrationContext) -> list[Any]:
@@ -98,7 +120,7 @@ def _look(preview: Preview, directory: ScriptDirectory, revisions: str, _: Any, 
         for step in steps:
             direction = UP if step.is_upgrade else DOWN
             with preview.revision(step.revision.revision, direction, step.revision.doc):
-                step.migration_fn()
+                step.migration_fn(**handed_over())
     return []
 
 
@@ -135,7 +157,7 @@ def _note_half_done(preview: Preview, live: MigrationContext, steps: Sequence[An
     try:
         Journal.of(live, revision_of(live, steps[0]) if steps else None).check()
     except HalfDone as error:
-        preview.notes.append(str(error))
+        preview.note(str(error))
 
 
 # -- as text -------------------------------------------------------------------------------------------------------------
@@ -156,7 +178,8 @@ def text(preview: Preview) -> Iterator[str]:
 
 def heading(revision: RevisionView) -> str:
     """Name a revision, its direction and what it is for."""
-    return f"{revision.direction} {revision.id}" + (f": {revision.doc}" if revision.doc else "")
+    where = f" in {revision.database}" if revision.database is not None else ""
+    return f"{revision.direction} {revision.id}{where}" + (f": {revision.doc}" if revision.doc else "")
 
 
 def remarks(operation: OperationView) -> Iterator[str]:

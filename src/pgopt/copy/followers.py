@@ -266,12 +266,12 @@ def obstacles(db: Catalog, table: Relation, views: Sequence[Relation]) -> Iterat
         yield from against_shadow(db, table, views)
 
 
-def obstacles_of(db: Catalog, view: Relation) -> Iterator[str]:
-    """Give what keeps another materialized view from taking the place of one."""
+def obstacles_of(db: Catalog, view: Relation, left: Sequence[Relation] = ()) -> Iterator[str]:
+    """Give what keeps another materialized view from taking the place of one, beside what is left and will be dropped."""
     rows = db.session.rows(query("obstacles", PACKAGE, table=literal(view.oid), proof=literal(""), ours=literal([])))
     yield from (f"{view}: {said}" for (said,) in rows)
-    if taken := db.relation(beside(view.name, GONE), view.schema):
-        yield f"{taken} has the name that {view} takes for an instant: rename it"
+    if (taken := db.relation(beside(view.name, GONE), view.schema)) and taken not in left:
+        yield f"{taken} has the name that {view} takes for an instant: rename it, or drop it if it is left of a replacement"
 
 
 def against_shadow(db: Catalog, first: Relation, on_top: Sequence[Relation]) -> Iterator[str]:

@@ -59,6 +59,12 @@ def published(db: Catalog, table: Relation, column: str, *, publish: bool, copie
     yield from (said for (said,) in db.session.rows(found))
 
 
+def kept(db: Catalog, table: Relation) -> Iterator[str]:
+    """Give the trigger by which columns are kept in a table or from it, whose functions know it as partitioned."""
+    for (name,) in db.session.rows(sql(_KEPT_BY, literal(table.oid))):
+        yield f"trigger {name} keeps columns by it: drop the denormalized columns first"
+
+
 def publications(db: Catalog, table: Relation) -> list[str]:
     """Give the publications that name a table, or all of its schema or database."""
     return [name for (name,) in db.session.rows(sql(_PUBLISHED_BY, literal(table.schema), literal(table.name)))]
@@ -72,6 +78,10 @@ def reading_partitions(db: Catalog, table: Relation, following: Sequence[Relatio
     yield from (f"{view} reads {part} itself, which will be gone: drop it first" for view, part in rows)
 
 
+_KEPT_BY = (
+    "select min(tgname::text) from pg_trigger where tgrelid = {} and tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_'"
+    " group by left(tgname::text, 17) order by 1"
+)
 _PUBLISHED_BY = "select pubname from pg_publication_tables where (schemaname, tablename) = ({}, {}) order by 1"
 _READING = """
 select distinct v.oid::regclass::text, d.refobjid::regclass::text

@@ -122,7 +122,7 @@ class ForeignKey:
 
 def foreign_keys_of(db: Catalog, table: Relation) -> list[ForeignKey]:
     """Give the foreign keys of a table."""
-    return _foreign_keys(db, sql("o.conrelid = {}", literal(table.oid)))
+    return [] if table.kind == "m" else _foreign_keys(db, sql("o.conrelid = {}", literal(table.oid)))
 
 
 def foreign_keys_to(db: Catalog, table: Relation) -> list[ForeignKey]:

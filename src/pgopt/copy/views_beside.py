@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pgopt.copy.move import Move, locks_on_views, rename_index
 from pgopt.copy.shape import GONE, PACKAGE, QUALIFIED, beside, indexes_of
 from pgopt.errors import StatementFailed
+from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, options, render, sql, verbatim
@@ -187,12 +188,20 @@ class Exchanged:
 
     def give(self) -> Iterator[Composable]:
         """Give the new ones all that belongs to the old, and drop those."""
-        for move in self.moves:
-            yield from move.give_belongings()
-            if self.known:
-                yield sql("select pgopt.moved({}::oid, {}::oid)", literal(move.source.oid), literal(move.target.oid))
+        yield from self.give_belongings()
+        yield from (sql("select {}", call) for call in self.remember())
         if self.moves:
             yield sql("drop materialized view {}", joined(move.aside for move in self.moves))
+
+    def give_belongings(self) -> Iterator[Composable]:
+        """Give the new ones all that belongs to the old."""
+        for move in self.moves:
+            yield from move.give_belongings()
+
+    def remember(self) -> Iterator[Composable]:
+        """Give the calls that let what is known of the old ones be known of the new."""
+        for move in self.moves if self.known else ():
+            yield sql("pgopt.moved({}::oid, {}::oid)", literal(move.source.oid), literal(move.target.oid))
 
 
 def _new(db: Catalog, view: Relation) -> Relation:
@@ -202,12 +211,35 @@ def _new(db: Catalog, view: Relation) -> Relation:
     return found
 
 
-def exchange_locks(db: Catalog, views: Sequence[Relation], *tables: Relation) -> list[Lock]:
-    """Give the locks of an exchange, together with tables: the views on top first, as those who read them do."""
+def exchange_locks(db: Catalog, views: Sequence[Relation], *tables: Relation, dropped: bool = True) -> list[Lock]:
+    """Give the locks of an exchange, together with tables: the views on top first, as those who read them do.
+
+    Indexes are renamed, or dropped with the old views.
+    """
+    on_index = Mode.ACCESS_EXCLUSIVE if dropped else Mode.SHARE_UPDATE_EXCLUSIVE
     read = db.session.rows(query("read_beside", PACKAGE, views=literal([each.oid for each in (*tables, *views)])))
     return [
         *dict.fromkeys(lock for each in (*tables, *views) for lock in locks_on_views(db, each)),
         *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in views),
         *(Lock(Mode.ACCESS_SHARE, name, schema, by_statement=True) for schema, name in read),
-        *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(*views)),
+        *(Lock(on_index, each.name, each.schema, is_index=True) for each in db.indexes_on(*views)),
     ]
+
+
+def left_beside(db: Catalog, views: Iterable[Relation]) -> list[Relation]:
+    """Give what is of no use beside views: built for one and never exchanged, or what it was before."""
+    forms = (db.relation(beside(view.name, form), view.schema) for view in views for form in (NEW, GONE))
+    return [each for each in forms if each is not None and each.kind == "m"]
+
+
+def drop_left(label: str, views: Sequence[Relation]) -> Step:
+    """Drop that: nobody reads it, and what takes long about it is to let its files go."""
+
+    def statements(db: Catalog) -> Iterator[Composable]:
+        left = left_beside(db, views)
+        for each in left if db.installed() else ():
+            yield sql("select pgopt.forget({}::oid)", literal(each.oid))
+        # what reads it was left, too
+        yield sql("drop materialized view {} cascade", joined(each.ident for each in left))
+
+    return Step(label, statements, done=lambda db: not left_beside(db, views))

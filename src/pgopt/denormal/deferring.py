@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgopt.denormal.definition import equal, unnested
+from pgopt.denormal.moving import tried_again
 from pgopt.denormal.triggers import PACKAGE, SAFE, Triggers
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, sql, verbatim
@@ -74,8 +75,9 @@ class DeferredTriggers(Triggers):
     def _rows_of_target(self) -> Iterator[Composable]:
         new = self.of.target_keys("new")
         nothing = ((ident("new", column.name), self._nothing(column)) for column in self.of.columns)
-        clear = joined((sql("{} := {}", *each) for each in nothing), "; ")
-        yield from self._on_target("set", "before insert on {}", None, sql("begin {}; return new; end", clear))
+        clear = joined((sql("{} := {};", *each) for each in nothing), " ")
+        kept = self.moves.unless_it_comes(clear)
+        yield from self._on_target("set", "before insert on {}", None, sql("begin {} return new; end", kept))
         # of no key there are no notes
         unknown = sql("({}) and not ({})", self._has_moved(), _known(new))
         yield self._trigger("left", "before update on {}", unknown, "set")
@@ -110,10 +112,10 @@ class DeferredTriggers(Triggers):
             [ident(f"pgopt_{what}{number}") for number, _ in enumerate(self.of.on, 1)] for what in ("k", "b")
         )
         types = [verbatim(f"{key.type}[]") for key in self.of.on]
+        variables = joined((sql("{} {}", *each) for each in zip([*taken, *busy], types * 2, strict=True)), "; ")
         body = query(
             "fold",
             PACKAGE,
-            variables=joined((sql("{} {}", *each) for each in zip([*taken, *busy], types * 2, strict=True)), "; "),
             queue=self.of.queue,
             names=joined(self._numbered),
             gathered=joined(sql("pg_catalog.array_agg(d.{})", name) for name in self._numbered),
@@ -131,6 +133,7 @@ class DeferredTriggers(Triggers):
             value=self.of.function("value"),
             of_row=joined(self.of.target_keys("t")),
         )
+        body = query("fold_again", PACKAGE, variables=variables, again=tried_again(self.of, body))
         signature = sql("(bigint, bigint, integer) returns bigint")
         yield from self._make("fold", signature, body, self._settings)
 

@@ -86,6 +86,8 @@ class Definition:
     read_only: bool = False
     deferred: str | None = None
     """When a job folds in what was changed, where the triggers only note it."""
+    parted_by: Sequence[str] = ()
+    """The columns by which rows of the target go to one of its partitions or another."""
 
     @property
     def incremental(self) -> bool:
@@ -100,7 +102,7 @@ class Definition:
     @property
     def said(self) -> dict[str, Any]:
         """As it is written down; `read` gives it back."""
-        names = ("on", "columns", "inputs", "order", "aggregate", "guaranteed", "read_only", "deferred")
+        names = ("on", "columns", "inputs", "order", "aggregate", "guaranteed", "read_only", "deferred", "parted_by")
         whole = asdict(self)
         return {name: whole[name] for name in names}
 
@@ -218,13 +220,13 @@ class Definition:
             self.as_it_should_be("t", "v"),
         )
 
-    def refill(self, rows: Composable) -> Composable:
-        """Set the columns in some rows of the target, each by what the source says when the row is written."""
+    def refill(self, table: Relation, rows: Composable) -> Composable:
+        """Set the columns in some rows of the target, or of a partition, each by what the source says when the row is written."""
         # the guard lets pass what says so
         guard = " from (select set_config('pgopt.keeping', 'on', true)) through" if self.read_only else ""
         return sql(
             "update only {} t set ({}) = (select v.* from {}({}) v){} where {}",
-            self.target.ident,
+            table.ident,
             joined(map(ident, self.names)),
             self.function("value"),
             joined(self.target_keys("t")),

@@ -84,6 +84,7 @@ class Wish:
             self._guaranteed(db),
             self.read_only,
             self.deferred,
+            self._parted_by(db),
         )
 
     def _expression(self, db: Catalog, text: str) -> str:
@@ -116,6 +117,11 @@ class Wish:
                     raise InvalidOperation(f"column {name!r} of {table} is generated: keys are of plain columns")
         return [Key(one, other, target[one][0]) for one, other in self.on.items()]
 
+    def _parted_by(self, db: Catalog) -> list[str]:
+        """Give the columns by which rows go to partitions of the target."""
+        names = db.session.rows(query("parted_by", PACKAGE, table=literal(self.target.oid)))
+        return [name for (name,) in names]
+
     def _guaranteed(self, db: Catalog) -> bool:
         """Whether a foreign key is there at once, so that no row of the source comes before its row of the target."""
         pairs = {(other, one) for one, other in self.on.items()}
@@ -133,9 +139,7 @@ class Wish:
     def refuse(self, db: Catalog) -> None:
         """Refuse what could not be kept right, or fast."""
         for table in (self.target, self.source):
-            may = literal(
-                table == self.source and table != self.target and (self.aggregate or self.deferred is not None)
-            )
+            may = literal(table != self.source or self.aggregate or self.deferred is not None)
             obstacles = query("obstacles", PACKAGE, table=literal(table.oid), may_be_partitioned=may)
             for (why,) in db.session.rows(obstacles):
                 raise InvalidOperation(f"{table} {why}")

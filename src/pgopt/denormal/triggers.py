@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.denormal.definition import MOMENT, RECOUNTED, Definition, equal, unnested
 from pgopt.denormal.merging import Change, merged
+from pgopt.denormal.moving import Moves, tried_again
 from pgopt.server.merges import have_updates_told
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
@@ -33,7 +34,9 @@ ON_SOURCE = {
     "delete": "delete on {} referencing old table as old_rows",
     "truncate": "truncate on {}",
 }
-ON_TARGET = ("left", "set", "came", "moved", "guard")
+ON_TARGET = ("left", "set", "came", "moved", "guard", "leaves", "goes")
+BARE = ("guard", "leaves", "goes")
+"""Functions of triggers that read nothing."""
 SAFE = " set search_path = pg_catalog, pg_temp set row_security = off set plan_cache_mode = force_generic_plan"
 """Of functions that only read. Those that write to the target leave the search path to its triggers, and name all in full."""
 
@@ -49,7 +52,7 @@ class Triggers:
     of: Definition
 
     def create(self, parts: Sequence[Relation] = ()) -> Iterator[Composable]:
-        """Make functions, triggers and the view; SHARE ROW EXCLUSIVE on both tables, and on all partitions of the source."""
+        """Make functions, triggers and the view; SHARE ROW EXCLUSIVE on both tables, and on all partitions."""
         yield from self._reading()
         for event, when in ON_SOURCE.items():
             yield from self._function(event, "returns trigger", self._body(event))
@@ -59,6 +62,9 @@ class Triggers:
         if self.of.source.partitioned:
             yield from self._told()
         yield from self._rows_of_target()
+        if self.moves.happen:
+            yield from self._on_target("leaves", "before update on {}", self.moves.has_another_place, self.moves.leaves)
+            yield from self._on_target("goes", "before delete on {}", self.moves.one_leaves, self.moves.goes)
         if self.of.read_only:
             yield from self._on_target("guard", "before update on {}", self._is_written(), self._guard())
         yield sql(
@@ -198,9 +204,8 @@ class Triggers:
 
     def _truncated(self) -> Composable:
         of_row = joined(self.of.target_keys("t"))
-        return query(
-            "truncated", PACKAGE, mine=self._mine, value=self.of.function("value"), keys=of_row, **self._common
-        )
+        again = query("fill_again", PACKAGE, value=self.of.function("value"), keys=of_row, **self._common)
+        return query("truncated", PACKAGE, mine=self._mine, again=tried_again(self.of, again))
 
     @property
     def _mine(self) -> Composable:
@@ -216,7 +221,8 @@ class Triggers:
     def _then(self, event: str, change: Change, keys: Sequence[Composable]) -> Composable:
         """Do in the target what the change is about."""
         read_again = self._read_again(keys)
-        return self._add_up(event, change, keys, read_again) if self.of.incremental else read_again
+        done = self._add_up(event, change, keys, read_again) if self.of.incremental else read_again
+        return tried_again(self.of, done)
 
     def _read_again(self, keys: Sequence[Composable]) -> Composable:
         """Set the values of the keys by what the source says."""
@@ -321,6 +327,7 @@ class Triggers:
         if name == "set":
             pieces["values"] = joined(sql("v.{}", ident(f"c{number}")) for number in numbers)
             pieces["columns"] = joined(sql("new.{}", each) for each in names)
+            pieces["hold"] = self.moves.unless_it_comes(pieces["hold"])
             return query("set", PACKAGE, **pieces)
         order = [(sql("t.{}", ident(each)), sql("new.{}", ident(each))) for each in self.of.order]
         match = equal([one for one, _ in order], [other for _, other in order])
@@ -376,6 +383,11 @@ class Triggers:
 
     # -- what they share ---------------------------------------------------------------------------------------------------
 
+    @property
+    def moves(self) -> Moves:
+        """What tells the rows of the target that go to another partition."""
+        return Moves(self.of)
+
     @cached_property
     def _common(self) -> dict[str, Composable]:
         return {
@@ -418,7 +430,7 @@ class Triggers:
 
     def _function(self, what: str, returns: str, body: Composable) -> Iterator[Composable]:
         # writers need no rights on the other table, and no policy hides rows from it
-        settings = SAFE if what == "set" else "" if what == "guard" else self._settings
+        settings = SAFE if what == "set" else "" if what in BARE else self._settings
         yield from self._make(what, sql("() {}", verbatim(returns)), body, f"security definer{settings}")
 
     def _make(self, what: str, signature: Composable, body: Composable, more: str) -> Iterator[Composable]:

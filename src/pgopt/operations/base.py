@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 from alembic.operations import MigrateOperation, Operations
 
 from pgopt.operations.expressions import text_of
+from pgopt.server.objects import TableNamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,12 +69,12 @@ class Operation(MigrateOperation):
 
         return Plan(self.title, tuple(self.plan(db)), tuple(self.notes(db)))
 
-    def subject(self, db: Catalog) -> str:
+    def subject(self, db: Catalog) -> str | TableNamed:  # noqa: ARG002
         """Name what two runners must not work on at once: the table, where there is one."""
         table = getattr(self, "table", None)
         if table is None:
             return "the database"
-        return str(db.table(table, getattr(self, "schema", None)))
+        return TableNamed(table, getattr(self, "schema", None))
 
     @property
     def title(self) -> str:

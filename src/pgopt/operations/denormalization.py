@@ -17,6 +17,7 @@ from pgopt.operations.base import Action, StateOperation, operation, other
 from pgopt.operations.jobs import EVERY, ScheduleJob
 from pgopt.plan.step import BatchStep, Step
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import above
 from pgopt.server.quoting import check_name, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Denormalization(StateOperation):
         yield Step(
             f"add {', '.join(of.names)} to {of.target}",
             [_add(of), _write_down(of)],
-            locks=[_lock(Mode.ACCESS_EXCLUSIVE, of.target)],
+            locks=[_lock(Mode.ACCESS_EXCLUSIVE, each) for each in _tree(db, of.target)],
             done=lambda db: _row(db, of) is not None,
         )
         yield Step(
@@ -94,7 +95,7 @@ class Denormalization(StateOperation):
             done=lambda db: _has_view(db, of),
         )
         if there is None or not there.filled:
-            yield _fill(db, of, "fill", verbatim(""))
+            yield from _fill(db, of, "fill", verbatim(""))
         yield Step(
             f"write down that {', '.join(of.names)} of {of.target} are filled",
             [sql("update pgopt.denormalized set filled = true where tag = {}", literal(of.tag)), _forget_batches(of)],
@@ -112,7 +113,7 @@ class Denormalization(StateOperation):
             return
         triggers = triggers_of(of)
         for name in of.names:
-            if users := [each for each in db.column_users(of.target, name, "") if of.tag not in each]:
+            if users := [each for each in _users(db, of.target, name) if of.tag not in each]:
                 raise InvalidOperation(f"column {name!r} of {of.target} is used by {', '.join(users)}: drop that first")
         if of.deferred is not None:
             yield from _job(of, of.deferred).reverse().plan(db)
@@ -165,7 +166,7 @@ class DenormalizeColumns(ColumnsOf):
     """Copy columns of a parent or a 1:1 companion to a table, and keep them so by triggers.
 
     Takes ACCESS EXCLUSIVE on the table for an instant to add the columns, then SHARE ROW EXCLUSIVE on both for the triggers, then
-    fills the rows that are there in batches. ``on`` says which column of the table has the value of which one of the source,
+    fills the rows that are there in batches; of a partitioned table that is all of its partitions. ``on`` says which column of the table has the value of which one of the source,
     which must be unique there; both need an index. A column is a column of the source, or an expression of its row. Where
     the source has no row, it is NULL or what ``defaults`` says. Needs `install_pgopt`::
 
@@ -214,7 +215,7 @@ class DenormalizeAggregate(AggregateOf):
     """Keep counts, sums, extremes and other aggregates of a table's rows in another, by triggers.
 
     Takes ACCESS EXCLUSIVE on the table for an instant to add the columns, then SHARE ROW EXCLUSIVE on both for the triggers, then
-    fills the rows that are there in batches. ``on`` says which column of the table has the value of which one of the source;
+    fills the rows that are there in batches; of a partitioned table that is all of its partitions. ``on`` says which column of the table has the value of which one of the source;
     both need an index. Needs `install_pgopt`::
 
         op.denormalize_aggregate(
@@ -281,7 +282,7 @@ class VerifyDenormalized(Action):
         for of in self._definitions(db, table):
             if self.repair:
                 yield from _watch(db, of)
-                yield _fill(db, of, "repair", sql(" and {}", of.drifted()))
+                yield from _fill(db, of, "repair", sql(" and {}", of.drifted()))
             yield Step(
                 f"compare {', '.join(of.names)} of {table} with {of.source}",
                 partial(_compare, of),
@@ -338,7 +339,17 @@ def _job(of: Definition, when: str) -> ScheduleJob:
 
 
 def _tables(db: Catalog, of: Definition) -> list[Relation]:
-    return list(dict.fromkeys([of.source, *db.partitions(of.source), of.target]))
+    """Give both tables with their partitions, in the order in which they are locked."""
+    return list(dict.fromkeys([*_tree(db, of.source), *_tree(db, of.target)]))
+
+
+def _tree(db: Catalog, table: Relation) -> list[Relation]:
+    return [table, *db.partitions(table)]
+
+
+def _users(db: Catalog, table: Relation, name: str) -> list[str]:
+    """Name what would go with a column, also of partitions alone."""
+    return list(dict.fromkeys(user for each in _tree(db, table) for user in db.column_users(each, name, "")))
 
 
 def _add(of: Definition) -> Composable:
@@ -361,17 +372,26 @@ def _write_down(of: Definition) -> Composable:
     )
 
 
-def _fill(db: Catalog, of: Definition, verb: str, only: Composable) -> BatchStep:
-    return BatchStep(
-        _label(of, verb),
-        of.target,
-        of.order,
-        lambda rows: of.refill(sql("{}{}", rows, only)),
-        locks=[
-            _lock(Mode.ROW_EXCLUSIVE, of.target),
-            *(_lock(Mode.ACCESS_SHARE, each) for each in _tables(db, of) if each != of.target),
-        ],
-    )
+def _fill(db: Catalog, of: Definition, verb: str, only: Composable) -> Iterator[BatchStep]:
+    """Give the steps that set all rows: one for each table that holds them, in which they are found by its own index."""
+    tree = _tree(db, of.target)
+    for table in (each for each in tree if each.kind == "r"):
+        # what a partition may hold is looked up in those above it
+        read = dict.fromkeys([*_tree(db, of.source), *above(table, tree)])
+        yield BatchStep(
+            _label(of, verb) + (f", in {table}" if table != of.target else ""),
+            table,
+            of.order,
+            partial(_refill, of, table, only),
+            locks=[
+                _lock(Mode.ROW_EXCLUSIVE, table),
+                *(_lock(Mode.ACCESS_SHARE, each) for each in read if each != table),
+            ],
+        )
+
+
+def _refill(of: Definition, table: Relation, only: Composable, rows: Composable) -> Composable:
+    return of.refill(table, sql("{}{}", rows, only))
 
 
 def _label(of: Definition, verb: str = "fill") -> str:
@@ -384,7 +404,9 @@ def _forget_batches(of: Definition) -> Composable:
 
 
 def _batches(of: Definition) -> Composable:
-    return sql("left(task, {}) = {}", literal(len(_label(of)) + 2), literal(f"{_label(of)} ("))
+    label = _label(of)
+    ways = joined(literal(f"{label}{ends}") for ends in (" (", ", "))
+    return sql("left(task, {}) in ({})", literal(len(label) + 2), ways)
 
 
 def _lock(mode: Mode, table: Any) -> Lock:

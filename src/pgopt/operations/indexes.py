@@ -12,7 +12,7 @@ from pgopt.operations import index_trees as trees
 from pgopt.operations.base import Action, StateOperation, operation, other
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
-from pgopt.server.objects import Relation
+from pgopt.server.objects import Relation, TableNamed
 from pgopt.server.quoting import check_name, ident, sql
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ class IndexOperation(StateOperation):
             check_name(self.name, f"an index on {self.table}")
         if self.nulls_not_distinct and not self.unique:
             raise InvalidOperation(f"index {self.name}: nulls_not_distinct says something of unique indexes only")
+
+    def subject(self, db: Catalog) -> str | TableNamed:  # noqa: ARG002
+        return TableNamed(self.table, self.schema, index=self.name)
 
     @property
     def key(self) -> str:
@@ -330,7 +333,7 @@ class ReindexConcurrently(Action):
                 if index is not None and not index.partitioned:
                     yield steps.reindex(index, db.by_oid(index.table))
 
-    def subject(self, db: Catalog) -> str:
+    def subject(self, db: Catalog) -> str | TableNamed:
         if self.name is None:
             return super().subject(db)
         return str(db.by_oid(self._index(db, self.name).table))

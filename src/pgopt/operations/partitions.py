@@ -312,6 +312,7 @@ class UnpartitionTable(PartitionOperation):
         obstacles = [
             *partitions.published(db, table, memory.by["column"], publish=True, copied=copied),
             *followers.obstacles(db, table, reading),
+            *partitions.kept(db, table),
             *(partitions.reading_partitions(db, table, reading) if copied else ()),
         ]
         if obstacles:

@@ -6,8 +6,6 @@ from dataclasses import KW_ONLY
 from typing import TYPE_CHECKING, Any
 
 from pgopt.copy import followers, views_beside
-from pgopt.copy.shape import beside
-from pgopt.copy.views_beside import NEW
 from pgopt.errors import InvalidOperation, NeedsDatabase, NotReversible
 from pgopt.operations import queries_of_views as views
 from pgopt.operations.base import StateOperation, operation
@@ -15,7 +13,7 @@ from pgopt.operations.view_exchange import Exchange
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
-from pgopt.server.quoting import check_name, ident, joined, literal, render, sql
+from pgopt.server.quoting import check_name, literal, render, sql
 from pgopt.server.unseen import UNSEEN
 
 if TYPE_CHECKING:
@@ -65,7 +63,8 @@ class ReplaceMaterializedView(StateOperation):
         view = views.get(db, self.name, self.schema)
         wanted, there = views.understood(db, self.query), views_beside.definition(db, view)
         found = views_beside.on_top(db, view)
-        yield _clear(found)
+        # it may be older than what is there by now
+        yield views_beside.drop_left(f"drop what an interrupted run has left of {view}", found)
         if there != wanted.definition:
             self._check_old(db, view, there)
             _check(db, found, wanted)
@@ -89,20 +88,10 @@ def _analyze(view: Relation) -> Step:
     )
 
 
-def _clear(found: Sequence[Relation]) -> Step:
-    """Drop what an interrupted run has left; it may be older than what is there by now."""
-    left = [(each.schema, beside(each.name, NEW)) for each in found]
-    return Step(
-        f"drop what an interrupted run has left of {found[0]}",
-        # what reads it was left, too
-        sql("drop materialized view if exists {} cascade", joined(ident(*name) for name in left)),
-        done=lambda db: not any(views.find(db, name, schema) for schema, name in left),
-    )
-
-
 def _check(db: Catalog, found: Sequence[Relation], wanted: Wanted) -> None:
     """List all that cannot follow."""
-    reasons = [reason for each in found for reason in followers.obstacles_of(db, each)]
+    left = views_beside.left_beside(db, found)
+    reasons = [reason for each in found for reason in followers.obstacles_of(db, each, left)]
     reasons += _lost_columns(db, found[0], wanted)
     if len(found) > 1:
         reasons += followers.against_shadow(db, found[0], found[1:])

@@ -7,9 +7,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pgopt.copy import views_beside as beside
+from pgopt.copy.move import have_planned
 from pgopt.copy.shape import QUALIFIED
 from pgopt.plan.step import Step
-from pgopt.server.quoting import verbatim
+from pgopt.server.quoting import block, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -51,9 +52,12 @@ class Exchange:
         yield Step(
             f"swap {', '.join(map(str, self.views))} for the new",
             self._swap,
-            locks=beside.exchange_locks(db, self.views),
+            locks=beside.exchange_locks(db, self.views, dropped=False),
             done=self._is_swapped,
+            before=[have_planned()],
         )
+        # when nobody waits any more for its files to go
+        yield beside.drop_left(f"drop what {', '.join(map(str, self.views))} was", self.views)
 
     def _is_swapped(self, db: Catalog) -> bool:
         there = db.relation(self.views[0].name, self.views[0].schema)
@@ -83,7 +87,9 @@ class Exchange:
     # -- the swap --------------------------------------------------------------------------------------------------------
 
     def _swap(self, db: Catalog) -> Iterator[Composable]:
-        yield verbatim(QUALIFIED)
+        # readers need not wait for the disk, or for a standby: the next step does, and is written after this one
+        yield verbatim(f"{QUALIFIED}, set_config('synchronous_commit', 'off', true)")
         exchanged = beside.Exchanged(db, self.views)
-        yield from exchanged.take_places()
-        yield from exchanged.give()
+        # nor for the way there and back of each
+        known = (sql("perform {}", call) for call in exchanged.remember())
+        yield block([*exchanged.take_places(), *exchanged.give_belongings(), *known])

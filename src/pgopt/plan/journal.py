@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 
 from pgopt.errors import HalfDone
+from pgopt.plan.rights import journal, usable
 from pgopt.server.quoting import literal, render, sql
 from pgopt.server.session import Session
 from pgopt.server.undo import Memory
@@ -22,6 +23,10 @@ from pgopt.server.undo import Memory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from psycopg.sql import Composable
+
+UNKNOWN = object()
+"""What nobody has asked the server yet."""
 UP, DOWN = "upgrade", "downgrade"
 UNDOING = "pgopt_undoing"
 """The option by which `pgopt undo` says which revision's inverse it runs: its id and the inverse's direction."""
@@ -127,6 +132,7 @@ class Journal:
         stamped: Callable[[], set[str]] | None = None,
         missing: Callable[[str], bool] | None = None,
         tasks: Counter[str] | None = None,
+        there: Any = UNKNOWN,
     ) -> None:
         self.session = session
         self.chain = chain
@@ -135,10 +141,17 @@ class Journal:
         self.stamped = stamped
         self.missing = missing
         self.tasks = Counter() if tasks is None else tasks
-        self.installed = bool(session.value("select to_regclass('pgopt.run') is not null"))
+        self.installed = usable(session, session.value(sql("select {}", journal())) if there is UNKNOWN else there)
 
     @classmethod
-    def of(cls, context: MigrationContext, revision: Revision | None, *, tasks: Counter[str] | None = None) -> Journal:
+    def of(
+        cls,
+        context: MigrationContext,
+        revision: Revision | None,
+        *,
+        tasks: Counter[str] | None = None,
+        there: Any = UNKNOWN,
+    ) -> Journal:
         """Open the journal of the chain that Alembic is running; it counts on what the revision has done so far."""
         session = Session(context.connection)  # type: ignore[arg-type]
         return cls(
@@ -149,15 +162,14 @@ class Journal:
             stamped=partial(stamped_revisions, context),
             missing=partial(is_missing, context),
             tasks=tasks,
+            there=there,
         )
 
-    def check(self) -> None:
+    def check(self, begun: Any = UNKNOWN) -> None:
         """Refuse to go on past a half-done revision, or back over it."""
-        for revision, operation in self.half_done():
-            if revision == self.revision or (self.undoing and revision.opposite == self.revision):
-                continue
-            begun = f"the {revision.direction} of revision {revision.id} was interrupted in {operation}"
-            raise HalfDone(f"{begun}{self._way_out(revision)}")
+        for revision, operation in self.half_done(begun, others=True):
+            where = f"the {revision.direction} of revision {revision.id} was interrupted in {operation}"
+            raise HalfDone(f"{where}{self._way_out(revision)}")
 
     def _way_out(self, revision: Revision) -> str:
         if self.missing and self.missing(revision.id):
@@ -172,25 +184,32 @@ class Journal:
             " before anything else"
         )
 
-    def half_done(self) -> list[tuple[Revision, str]]:
-        """Give the revisions that were begun and not stamped, with the operation at which each was.
+    @property
+    def begun(self) -> Composable:
+        """Ask for the revisions of the chain that were begun, as one value."""
+        if not self.installed:
+            return sql("null")
+        return sql(
+            "(select array_agg(array[revision, direction, operation] order by started_at) from pgopt.run where chain = {})",
+            literal(self.chain),
+        )
+
+    def half_done(self, begun: Any = UNKNOWN, *, others: bool = False) -> list[tuple[Revision, str]]:
+        """Give the revisions that were begun and not stamped, or the others than ours, with the operation at which each was.
 
         One that somebody has stamped by hand is half-done no longer.
         """
         if not self.installed:
             return []
-        rows = self.session.rows(
-            sql(
-                "select revision, direction, operation from pgopt.run where chain = {} order by started_at",
-                literal(self.chain),
-            )
-        )
-        stamped = self.stamped() if rows and self.stamped else set()
-        return [
-            (Revision(self.chain, revision, direction), operation)
-            for revision, direction, operation in rows
-            if (direction == UP) != (revision in stamped) or self.stamped is None
-        ]
+        rows = (self.session.value(sql("select {}", self.begun)) if begun is UNKNOWN else begun) or ()
+        found = [(Revision(self.chain, revision, direction), operation) for revision, direction, operation in rows]
+        if others:
+            found = [each for each in found if not self._is_ours(each[0])]
+        stamped = self.stamped() if found and self.stamped else set()
+        return [each for each in found if (each[0].direction == UP) != (each[0].id in stamped) or self.stamped is None]
+
+    def _is_ours(self, revision: Revision) -> bool:
+        return revision == self.revision or (self.undoing and revision.opposite == self.revision)
 
     def task(self, name: str) -> str:
         """Name what a revision may do twice in the same words: run again, it does so in the same order."""
@@ -199,11 +218,11 @@ class Journal:
         self.tasks[name] += 1
         return name if self.tasks[name] == 1 else f"{name} for the {self.tasks[name]}. time"
 
-    def begin(self, operation: str) -> None:
+    def begin(self, operation: str, begun: Any = UNKNOWN) -> None:
         """Write down that the revision has begun an operation."""
         if not self.installed or self.revision is None:
             return
-        self.check()
+        self.check(begun)
         revision = self.revision
         # an undo that is interrupted leaves the revision half-done in the direction in which it was
         direction = revision.opposite.direction if self.undoing else revision.direction

@@ -151,7 +151,7 @@ class OnlineRunner:
                 return
 
     def _attempt(self, step: Step, timeout: float) -> None:
-        limits = {"lock_timeout": _ms(timeout), "statement_timeout": "0", **self._no_transaction_timeout()}
+        limits = {"lock_timeout": _ms(timeout), "statement_timeout": "0", **_no_transaction_timeout(self.session)}
         with self.session.transaction(limits), self.tracing(self.session, step):
             if len(step.locks) <= 1:
                 for statement in step.compose(self.db):
@@ -210,13 +210,7 @@ class OnlineRunner:
     # -- steps that cannot run in a transaction ----------------------------------------------------------------------
 
     def _concurrent(self, step: Step) -> None:
-        # one that waits on old transactions would be killed by a short timeout, and leave an invalid index behind
-        limits = {
-            "lock_timeout": _ms(self.settings.concurrent_timeout),
-            "statement_timeout": "0",
-            **self._no_transaction_timeout(),
-        }
-        with self.session.settings(limits):
+        with self.session.settings(long_limits(self.session, self.settings)):
             for attempt in range(1, CONCURRENT_ATTEMPTS + 1):
                 started = time.monotonic()
                 try:
@@ -260,8 +254,22 @@ class OnlineRunner:
             return f"; and what it left behind could not be removed, the next run will ({why.rstrip(':')})"
         return ""
 
-    def _no_transaction_timeout(self) -> dict[str, str]:
-        return {"transaction_timeout": "0"} if self.db.version >= 170000 else {}
+
+def long_limits(session: Session, settings: Settings) -> dict[str, str]:
+    """Give the settings under which an operation works, whatever the role or the database have.
+
+    What waits for old transactions would be killed by a short timeout, and leave an invalid index behind. A short step has
+    limits of its own.
+    """
+    return {
+        "lock_timeout": _ms(settings.concurrent_timeout),
+        "statement_timeout": "0",
+        **_no_transaction_timeout(session),
+    }
+
+
+def _no_transaction_timeout(session: Session) -> dict[str, str]:
+    return {"transaction_timeout": "0"} if session.version >= 170000 else {}
 
 
 class _OutOfTime(Exception):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.errors import PgoptError
+from pgopt.errors import NotInstalled, PgoptError
 from pgopt.plan.journal import Revision, memory_of
 from pgopt.plan.step import BatchStep, DrainStep
 from pgopt.server.catalog import Catalog
@@ -106,6 +106,8 @@ class RevisionView:
     parts: list[OperationView | SqlView] = field(default_factory=list)
     unseen: str | None = None
     """Why the rest of it cannot be shown before it runs."""
+    database: str | None = None
+    """In which database, where env.py goes through several."""
 
 
 class Preview:
@@ -113,6 +115,8 @@ class Preview:
 
     def __init__(self, url: URL | None = None) -> None:
         self.url = url
+        self.database: str | None = None
+        """The database that is looked at, where env.py goes through several."""
         self.chain: str | None = None
         """The chain of revisions, as the database names it."""
         self.revisions: list[RevisionView] = []
@@ -127,14 +131,14 @@ class Preview:
         """Look through a connection in autocommit for a block; it only reads from then on."""
         session = Session(connection)
         session.run(*LIMITS)
-        self._db = Catalog(session)
+        self._db, self._changed = Catalog(session), False
         yield
         self._db = None
 
     @contextmanager
     def revision(self, identifier: str, direction: str, doc: str | None) -> Iterator[None]:
         """Collect what one revision does, for a block in which its function runs."""
-        found = RevisionView(identifier, direction, doc)
+        found = RevisionView(identifier, direction, doc, database=self.database)
         self.revisions.append(found)
         self._take_sql()
         try:
@@ -151,6 +155,10 @@ class Preview:
         self._keep_sql()
         self._changed = self._changed or found.unseen is not None
 
+    def note(self, sentence: str) -> None:
+        """Say something about the database that is looked at."""
+        self.notes.append(sentence if self.database is None else f"{self.database}: {sentence}")
+
     def show(self, operation: Plannable, chain: str) -> None:
         """Show an operation instead of carrying it out."""
         assert self._db is not None
@@ -163,6 +171,8 @@ class Preview:
             self._plan(view, operation, self._db)
         except DBAPIError as error:
             view.refused = server_error(error).sentence
+        except NotInstalled as error:
+            view.refused = self._brought(error) or str(error)
         except PgoptError as error:
             view.refused = str(error)
         self.revisions[-1].parts.append(view)
@@ -177,6 +187,15 @@ class Preview:
             sure = sure and seen.done is True
             view.steps.append(seen)
         view.tables = _tables(db, [lock for step in plan.steps for lock in step.locks if not lock.is_index])
+
+    def _brought(self, error: NotInstalled) -> str | None:
+        """Name the revision that brings what is missing, where it comes before."""
+        for revision in self.revisions:
+            if revision.database == self.database and any(
+                isinstance(part, OperationView) and part.title == error.by for part in revision.parts
+            ):
+                return f"it needs what {error.by} brings in {revision.direction} {revision.id}"
+        return None
 
     def _works_before(self, revision: RevisionView) -> bool:
         # what Alembic's autocommit_block() wrote is followed by a new BEGIN

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.errors import InvalidOperation, PgoptError, StatementFailed
+from pgopt.errors import InvalidOperation, PgoptError, RunnerBusy, StatementFailed
+from pgopt.plan import rights
 from pgopt.plan.events import WaitingForRunner
-from pgopt.plan.journal import Journal, chain_of, current_revision
-from pgopt.plan.online import OnlineRunner
+from pgopt.plan.journal import UNDOING, UNKNOWN, UP, Journal, chain_of, current_revision, stamped_revisions
+from pgopt.plan.online import OnlineRunner, long_limits
 from pgopt.plan.progress import reporter
 from pgopt.plan.script import write
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import prepare
-from pgopt.server import locks
+from pgopt.server import runners
 from pgopt.server.catalog import Catalog
 from pgopt.server.pooler import refuse_pooler
 from pgopt.server.session import Session, server_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from typing import Any
 
     from alembic.runtime.migration import MigrationContext
 
-    from pgopt.plan.events import Report
+    from pgopt.plan.journal import Revision
     from pgopt.plan.step import Plan
+    from pgopt.server.objects import TableNamed
 
 
 class Plannable(Protocol):
@@ -39,7 +39,7 @@ class Plannable(Protocol):
     @property
     def title(self) -> str: ...  # noqa: D102
     def make_plan(self, db: Catalog) -> Plan: ...  # noqa: D102
-    def subject(self, db: Catalog) -> str: ...  # noqa: D102
+    def subject(self, db: Catalog) -> str | TableNamed: ...  # noqa: D102
 
 
 def carry_out(context: MigrationContext, operation: Plannable) -> None:
@@ -61,27 +61,49 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
     report = context.opts.get("pgopt_report") or reporter()
     with _named(operation.title):
         stamped = prepare(context, settings)
-    with session.autocommit(), _named(operation.title):
+    with session.autocommit(), _named(operation.title, session):
         refuse_pooler(session, keeps_sessions=settings.session_pooler)
-        what = operation.subject(Catalog(session))
-        with locks.alone(session, what, patience=settings.runner_timeout, waiting=partial(_tell, report, what)):
-            journal = Journal.of(context, revision, tasks=stamped.tasks)
+        subject = operation.subject(Catalog(session))
+        with runners.alone(
+            session,
+            subject,
+            long_limits(session, settings),
+            patience=settings.runner_timeout,
+            waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
+            along=rights.journal(),
+        ) as claim:
+            if claim.waited:
+                _refuse_what_is_over(context, revision)
+            journal = Journal.of(context, revision, tasks=stamped.tasks, there=claim.told)
             stamped.installed = journal.installed
-            journal.begin(operation.title)
             runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
+            journal.begin(operation.title, _look_again(runner.db, subject, journal))
             runner.run(operation.make_plan(runner.db))
 
 
+def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal) -> Any:
+    """Ask for what the plan will ask, now that nobody else is at work, and give which revisions were begun."""
+    return UNKNOWN if isinstance(subject, str) else db.ahead(subject, journal.begun)
+
+
+def _refuse_what_is_over(context: MigrationContext, revision: Revision | None) -> None:
+    """Refuse a revision that was to be run when this run began, and that the other runner has stamped since."""
+    if revision is None or UNDOING in context.opts:
+        return
+    if (revision.id in stamped_revisions(context)) == (revision.direction == UP):
+        raise RunnerBusy(
+            f"another run has carried out the {revision.direction} of revision {revision.id} meanwhile: run again to go on from there"
+        )
+
+
 @contextmanager
-def _named(title: str) -> Iterator[None]:
-    """Begin every error with the operation in which it happened."""
+def _named(title: str, session: Session | None = None) -> Iterator[None]:
+    """Begin every error with the operation in which it happened, and end it with what to grant; for that, out of a transaction."""
     try:
         yield
     except DBAPIError as error:
-        raise StatementFailed(f"{title}: {server_error(error).sentence}") from error
+        way_out = rights.way_out(session, error) if session else None
+        sentence = "; ".join(filter(None, (server_error(error).sentence, way_out)))
+        raise StatementFailed(f"{title}: {sentence}") from error
     except PgoptError as error:
         raise type(error)(f"{title}: {error}") from error
-
-
-def _tell(report: Report, what: str, holder: locks.Blocker | None) -> None:
-    report(WaitingForRunner(what, holder))

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.server.locks import Mode
+    from pgopt.server.objects import TableNamed
     from pgopt.server.session import Session
     from pgopt.server.undo import Kept, KeptTree
 
@@ -58,6 +59,16 @@ class Catalog:
         """Look a relation up, through the search path where no schema is said."""
         row = self._row(query("relation", relation=_oid(name, schema)))
         return row and Relation(*row)
+
+    def ahead(self, table: TableNamed, along: Composable) -> Any:
+        """Ask in one statement what a plan will ask about a table, and something else, of which the answer is given."""
+        relation = query("relation", relation=_oid(table.name, table.schema))
+        row = self.session.row(query("ahead", relation=relation, index=_index_of(table), along=along))
+        found = Relation(*row[:5]) if row[0] is not None else None
+        self._keep(relation, row[:5] if found else None)
+        if found and table.index:
+            self._keep(sql("select {}", _oid(table.index, found.schema)), row[5:6])
+        return row[6]
 
     def table(self, name: str, schema: str | None = None) -> Relation:
         """Look up a table, partitioned table or materialized view that must be there."""
@@ -383,16 +394,30 @@ class Catalog:
         rows = self.session.rows(query("constraint", table=literal(table.oid), which=which))
         return [Constraint(*row) for row in rows]
 
+    def _keep(self, statement: Composable, answer: Any) -> None:
+        self._forget_what_changed()
+        self._answers[render(statement)] = answer
+
+    def _forget_what_changed(self) -> None:
+        if self._changes != self.session.changes:
+            self._answers.clear()
+            self._changes = self.session.changes
+
     def _row(self, statement: Composable) -> Any:
         text = render(statement)
         if not self.remember:
             return self.session.row(text)
-        if self._changes != self.session.changes:
-            self._answers.clear()
-            self._changes = self.session.changes
+        self._forget_what_changed()
         if text not in self._answers:
             self._answers[text] = self.session.row(text)
         return self._answers[text]
+
+
+def _index_of(table: TableNamed) -> Composable:
+    """Ask for an index in the schema in which the table was found."""
+    if table.index is None:
+        return sql("null")
+    return sql("to_regclass(quote_ident(r.nspname) || {})", literal("." + render(ident(table.index))))
 
 
 def _oid(name: str, schema: str | None) -> Composable:

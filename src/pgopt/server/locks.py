@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import random
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pgopt.errors import RunnerBusy
 from pgopt.server.quoting import dollars, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from psycopg.sql import Composable
 
@@ -118,7 +114,7 @@ class Blocker:
         )
 
 
-_SESSION = """
+SESSION = """
     a.pid, a.usename, a.application_name, a.state,
     coalesce(extract(epoch from clock_timestamp() - a.xact_start), 0)::float8, a.query
 """
@@ -139,7 +135,7 @@ def blockers_of(session: Session, locks: Sequence[Lock]) -> list[Blocker]:
             " where l.granted and l.locktype = 'relation' and a.pid <> pg_backend_pid()"
             " and l.database = (select oid from pg_database where datname = current_database())"
             " and (l.relation, l.mode) in ({}) order by a.pid",
-            verbatim(_SESSION),
+            verbatim(SESSION),
             wanted,
         )
     )
@@ -150,7 +146,7 @@ def sessions_blocking(session: Session, pid: int) -> list[Blocker]:
     """Who stands before a waiting session; its locks on old transactions count, too."""
     query = sql(
         "select {} from pg_stat_activity a where a.pid = any(pg_blocking_pids({})) order by a.pid",
-        verbatim(_SESSION),
+        verbatim(SESSION),
         literal(pid),
     )
     return [Blocker(*row) for row in session.rows(query)]
@@ -161,7 +157,7 @@ def older_than(session: Session, seconds: float) -> list[Blocker]:
     query = sql(
         "select {} from pg_stat_activity a where a.datname = current_database() and a.pid <> pg_backend_pid()"
         " and a.xact_start < clock_timestamp() - make_interval(secs => {}) order by a.xact_start limit 10",
-        verbatim(_SESSION),
+        verbatim(SESSION),
         literal(seconds),
     )
     return [Blocker(*row) for row in session.rows(query)]
@@ -229,58 +225,3 @@ def waits(attempts: int, first: float, longest: float) -> Iterator[float]:
     for _ in range(attempts - 1):
         yield wait * random.uniform(0.7, 1.3)
         wait = min(wait * 1.5, longest)
-
-
-def advisory_key(text: str) -> int:
-    """Give the 64-bit key of an advisory lock."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), signed=True)
-
-
-def take(session: Session, what: str, *, patience: float, waiting: Callable[[Blocker | None], Any]) -> None:
-    """Become the only runner at work on something.
-
-    The lock is polled: a session that waits for an advisory lock holds a snapshot, and CREATE INDEX CONCURRENTLY of the
-    one that has the lock would wait for that snapshot for ever.
-    """
-    key = advisory_key(what)
-    give_up = time.monotonic() + patience
-    told = False
-    while not session.value(sql("select pg_try_advisory_lock({})", literal(key))):
-        holder = _holder(session, key)
-        if time.monotonic() >= give_up:
-            raise RunnerBusy(f"another pgopt run is at work on {what}: {holder or 'it has just ended, try again'}")
-        if not told:
-            waiting(holder)
-            told = True
-        time.sleep(0.2)
-
-
-def release(session: Session, what: str) -> None:
-    """Let others work on it; the server does so itself when the session ends."""
-    session.value(sql("select pg_advisory_unlock({})", literal(advisory_key(what))))
-
-
-@contextmanager
-def alone(session: Session, what: str, *, patience: float, waiting: Callable[[Blocker | None], Any]) -> Iterator[None]:
-    """Be the only runner at work on something, for a block."""
-    take(session, what, patience=patience, waiting=waiting)
-    try:
-        yield
-    finally:
-        if session.alive:
-            release(session, what)
-
-
-def _holder(session: Session, key: int) -> Blocker | None:
-    unsigned = key % 2**64
-    row = session.row(
-        sql(
-            "select {} from pg_locks l join pg_stat_activity a using (pid) where l.locktype = 'advisory' and l.granted"
-            " and l.database = (select oid from pg_database where datname = current_database())"
-            " and l.classid::int8 = {} and l.objid::int8 = {} and l.objsubid = 1",
-            verbatim(_SESSION),
-            literal(unsigned >> 32),
-            literal(unsigned & 0xFFFFFFFF),
-        )
-    )
-    return row and Blocker(*row)

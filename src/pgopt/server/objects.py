@@ -59,6 +59,21 @@ def above(part: Relation, tree: Sequence[Relation]) -> Iterator[Relation]:
 
 
 @dataclass(frozen=True)
+class TableNamed:
+    """A table by the name that a migration says, which is looked up through the search path where no schema is said."""
+
+    name: str
+    schema: str | None = None
+    index: str | None = None
+    """The name of an index that is asked for as soon as the table is known."""
+
+    @property
+    def ident(self) -> Composable:
+        """The quoted name, with the schema where one is said."""
+        return ident(self.schema, self.name)
+
+
+@dataclass(frozen=True)
 class IndexInfo(Relation):
     """An index, with what decides whether it may go."""
 

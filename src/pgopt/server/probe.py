@@ -10,7 +10,13 @@ from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import InvalidOperation
 from pgopt.server.quoting import ident, literal, render, sql
-from pgopt.server.session import INSUFFICIENT_PRIVILEGE, UNDEFINED_FUNCTION, server_error
+from pgopt.server.session import (
+    CANNOT_COERCE,
+    DATATYPE_MISMATCH,
+    INSUFFICIENT_PRIVILEGE,
+    UNDEFINED_FUNCTION,
+    server_error,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +34,10 @@ _WITHOUT_TEMP = (
     "select format('grant temporary on database %I to %I', current_database(), current_user)"
     " where not has_database_privilege(current_database(), 'TEMPORARY')"
 )
+
+
+# f(t), t::t and coalesce(t, null::t) of a row of the copy
+_OF_ANOTHER_TYPE = (UNDEFINED_FUNCTION, CANNOT_COERCE, DATATYPE_MISMATCH)
 
 
 @contextmanager
@@ -54,7 +64,7 @@ def on_copy(session: Session, table: Relation, ask: Callable[[Composable], str],
         with copy_of(session, table, name) as copy:
             return ask(copy)
     except DBAPIError as error:
-        if server_error(error).code != UNDEFINED_FUNCTION:
+        if server_error(error).code not in _OF_ANOTHER_TYPE:
             raise
     with copy_of(session, table, name) as copy:
         session.run(*_cast(copy, table))

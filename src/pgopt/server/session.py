@@ -22,6 +22,8 @@ SERIALIZATION_FAILURE = "40001"
 QUERY_CANCELED = "57014"
 INSUFFICIENT_PRIVILEGE = "42501"
 UNDEFINED_FUNCTION = "42883"
+CANNOT_COERCE = "42846"
+DATATYPE_MISMATCH = "42804"
 
 _PID = "pgopt pid"
 _IDLE = 0  # of libpq's PQtransactionStatus, in psycopg and psycopg2 alike
@@ -40,6 +42,8 @@ class Session:
         """How many statements were sent that may have changed something."""
         self._held: list[Composable | str] = []
         self._together: Callable[[Sequence[Composable | str]], Composable] | None = None
+
+        self._in_force: dict[str, str] = {}
 
     @property
     def pid(self) -> int:
@@ -152,13 +156,28 @@ class Session:
 
     @contextmanager
     def settings(self, settings: Mapping[str, str]) -> Iterator[None]:
-        """Change settings for a block of statements that cannot run in a transaction."""
-        row = self.row(_save_and_set(tuple(settings.items())))
+        """Change settings for a block of statements that cannot run in a transaction, where they are not so already."""
+        wanted = {name: value for name, value in settings.items() if self._in_force.get(name) != value}
+        if not wanted:
+            yield
+            return
+        row = self.row(_save_and_set(tuple(wanted.items())))
+        try:
+            with self.in_force(wanted):
+                yield
+        finally:
+            if self.alive:
+                self.set(dict(zip(wanted, row, strict=False)))
+
+    @contextmanager
+    def in_force(self, settings: Mapping[str, str]) -> Iterator[None]:
+        """Know, for a block, what others have set for us."""
+        before = self._in_force
+        self._in_force = {**before, **settings}
         try:
             yield
         finally:
-            if self.alive:
-                self.set(dict(zip(settings, row, strict=False)))
+            self._in_force = before
 
     def set(self, settings: Mapping[str, str], *, local: bool = False) -> None:
         """Change settings of the session, or of the transaction."""

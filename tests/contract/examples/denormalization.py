@@ -127,6 +127,52 @@ PARTED_COUNTS = DenormalizeAggregate(
     source_schema="L s",
 )
 
+SPREAD = """
+create table people (who uuid primary key, name text);
+create schema "T:s";
+create table "T:s"."Tick""et %s" ("Id" int, "Area:%s" text collate "C" not null, who uuid, title text, primary key ("Id", "Area:%s"))
+    partition by list ("Area:%s");
+create table "T:s"."open %s" partition of "T:s"."Tick""et %s" for values in ('open', 'new') partition by hash ("Id");
+create table "T:s"."open 1" partition of "T:s"."open %s" for values with (modulus 2, remainder 0);
+create table "T:s"."open 2" partition of "T:s"."open %s" for values with (modulus 2, remainder 1);
+create table public."open 2" (title text, who uuid, "Area:%s" text collate "C" not null, "Id" int not null);
+alter table public."open 2" add primary key ("Id", "Area:%s");
+alter table "T:s"."Tick""et %s" attach partition public."open 2" default;
+create index on "T:s"."Tick""et %s" (who);
+create table replies (id bigint generated always as identity primary key, ticket int, value numeric);
+create index on replies (ticket);
+insert into people select md5(g::text)::uuid, 'p' || g from generate_series(1, 20) g;
+insert into "T:s"."Tick""et %s" select g, case g % 3 when 0 then 'open' when 1 then 'new' else 'done' end, md5((g % 25)::text)::uuid, 't'
+    from generate_series(1, 300) g;
+insert into replies (ticket, value) select g % 290, g from generate_series(1, 600) g;
+"""
+SPREAD_WRITES = """
+insert into "T:s"."Tick""et %s" values ({n} + 300, 'open', md5(({n} % 25)::text)::uuid, 'new') on conflict do nothing;
+insert into replies (ticket, value) values ({n} % 290 + 1, {n}), ({n} + 300, 1);
+update "T:s"."Tick""et %s" set "Area:%s" = case "Area:%s" when 'open' then 'done' else 'open' end where "Id" in ({n} % 300, {n} * 7 % 300);
+update public."open 2" set who = md5('1')::uuid where "Id" = {n} * 3 % 300;
+update people set name = 'w{n}' where who = md5(({n} % 20)::text)::uuid;
+delete from replies where ticket = {n} * 5 % 290 and value < 500;
+"""
+SPREAD_COUNTS = DenormalizeAggregate(
+    'Tick"et %s',
+    source="replies",
+    on={"Id": "ticket"},
+    columns={"re:plies %s": "count(*)", "best": "max(value)"},
+    schema="T:s",
+    source_schema="public",
+)
+SPREAD_NAMES = DenormalizeColumns(
+    'Tick"et %s',
+    source="people",
+    on={"who": "who"},
+    columns={"Na:me %s": "name"},
+    defaults={"Na:me %s": "'100% :x'"},
+    read_only=True,
+    schema="T:s",
+    source_schema="public",
+)
+
 EXAMPLES = [
     Example(
         "denormalize counts, sums and extremes",
@@ -171,7 +217,6 @@ EXAMPLES = [
         before=INSTALLED,
         writes=USER_WRITES,
         scriptable=False,
-        named=True,
     ),
     Example(
         "denormalize columns of a parent, of strange names",
@@ -229,6 +274,47 @@ EXAMPLES = [
         replace(PARTED_COUNTS, deferred="every 20 seconds"),
         before=INSTALLED,
         writes=PARTED_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "denormalize in a partitioned table",
+        SPREAD,
+        SPREAD_COUNTS,
+        before=INSTALLED,
+        writes=SPREAD_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "denormalize columns in a partitioned table",
+        SPREAD,
+        SPREAD_NAMES,
+        before=INSTALLED,
+        writes=SPREAD_WRITES,
+        scriptable=False,
+        named=True,
+    ),
+    Example(
+        "denormalize in a partitioned table, deferred",
+        SPREAD,
+        replace(SPREAD_COUNTS, deferred="every 20 seconds"),
+        before=INSTALLED,
+        writes=SPREAD_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "denormalize columns in a partitioned table, deferred",
+        SPREAD,
+        replace(SPREAD_NAMES, deferred="every 20 seconds"),
+        before=INSTALLED,
+        writes=SPREAD_WRITES,
+        scriptable=False,
+    ),
+    Example(
+        "drop what is denormalized in a partitioned table",
+        SPREAD,
+        SPREAD_COUNTS.reverse(),
+        before=(*INSTALLED, SPREAD_COUNTS),
+        writes=SPREAD_WRITES,
         scriptable=False,
     ),
     Example(

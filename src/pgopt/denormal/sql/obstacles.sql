@@ -1,5 +1,5 @@
 -- What stands against keeping columns of one table from another.
-select 'is partitioned: aggregates and what is deferred can be kept from such a table, and nothing in one'
+select 'is partitioned: aggregates and what is deferred can be kept from such a table'
 from pg_class where oid = {table} and relkind = 'p' and not {may_be_partitioned}
 union all
 select 'is a partition: triggers would not see statements on the whole table' from pg_class where oid = {table} and relispartition
@@ -13,8 +13,14 @@ union all
 select 'has row level security for this role, which would hide rows: let the owner of the table do it'
 where row_security_active({table})
 union all
+select format('has the partition %s with row level security for this role, which would hide rows: let the owner of the table do it', relid)
+from pg_partition_tree({table}) where relid <> {table} and row_security_active(relid)
+union all
 select format('has the partition %s, which is a foreign table: its triggers would not see what is written there', relid::regclass)
 from pg_partition_tree({table}) join pg_class c on c.oid = relid where c.relkind = 'f'
 union all
 select format('has the rule %I, which does something else instead of an UPDATE: drop it first', rulename)
 from pg_rewrite where ev_class = {table} and ev_type = '2' and is_instead
+union all
+select format('has the partition %s with the rule %I, which does something else instead of an UPDATE: drop it first', relid, rulename)
+from pg_partition_tree({table}) join pg_rewrite on ev_class = relid where relid <> {table} and ev_type = '2' and is_instead

@@ -1,6 +1,5 @@
 begin
     {mine}
-    perform from {target} t order by {order} for no key update;
-    update {target} t set ({columns}) = (select v.* from {value}({keys}) v);
+    {again}
     return null;
 end

@@ -373,21 +373,28 @@ declare
     sibling regclass;
     made regclass;
     statement text;
+    -- who may not have its changes noted makes it all the same: then no refresh is skipped any more
+    watched constant boolean := exists (select from pg_trigger t where t.tgrelid = parent and t.tgname = 'pgopt_dirty')
+        and has_table_privilege('pgopt.source', 'insert') and has_function_privilege('pgopt.note_dirty()', 'execute');
 begin
     select p.partition into sibling from pgopt.partitions_of(parent) p join pg_class c on c.oid = p.partition
     where c.relkind = 'r' and p.high is not null order by p.high desc limit 1;
     made := pgopt.make_like(parent, sibling, name);
-    -- what notes the changes for a table that is kept up, and what keeps columns
+    -- what notes the changes for a table that is kept up and for materialized views, and what keeps columns
     for statement in
         select s from pg_trigger t, pg_get_triggerdef(t.oid) d, strpos(d, ' ON ' || parent || ' ') at,
                unnest(array[overlay(d placing ' ON ' || made || ' ' from at for length(' ON ' || parent || ' ')),
                             case t.tgenabled when 'A' then format('alter table %s enable always trigger %I', made, t.tgname) end]) s
         where t.tgrelid = parent and s is not null
           and (t.tgname in ('pgopt_insert', 'pgopt_update', 'pgopt_delete', 'pgopt_truncate')
-               or t.tgname ~ '^zz_pgopt_[0-9a-f]{8}_' and t.tgtype & 1 = 0)
+               or t.tgname ~ '^zz_pgopt_[0-9a-f]{8}_' and t.tgtype & 1 = 0
+               or t.tgname = 'pgopt_dirty' and watched)
     loop
         execute statement;
     end loop;
+    if watched then
+        insert into pgopt.source (source, view) select made, s.view from pgopt.source s where s.source = parent;
+    end if;
     execute format('alter table %s attach partition %s for values from (%L) to (%L)', parent, made, lower, upper);
     for statement in select pgopt.likeness_of_indexes(sibling, made) where sibling is not null loop
         execute statement;

@@ -1,0 +1,161 @@
+"""One runner at a time: the advisory lock on what an operation is about, with the settings that it works under."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from pgopt.errors import RunnerBusy
+from pgopt.server.catalog import Catalog
+from pgopt.server.locks import SESSION, Blocker
+from pgopt.server.queries import query
+from pgopt.server.quoting import joined, literal, render, sql, verbatim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from psycopg.sql import Composable
+
+    from pgopt.server.objects import TableNamed
+    from pgopt.server.session import Session
+
+    Waiting = Callable[[str, Blocker | None], Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What a runner has to itself."""
+
+    what: str
+    told: Any
+    """The answer to what was asked along."""
+    waited: bool
+    """Whether another runner was at work on it before."""
+
+
+@contextmanager
+def alone(
+    session: Session,
+    subject: str | TableNamed,
+    settings: Mapping[str, str],
+    *,
+    patience: float,
+    waiting: Waiting,
+    along: Composable | None = None,
+) -> Iterator[Claim]:
+    """Be the only runner at work on something, for a block, in which the session has other settings.
+
+    One statement looks the table up, tries the lock, changes the settings and answers what is asked along; another takes
+    both back. What was looked up may have changed before the lock was there: look again.
+    """
+    about = verbatim("null") if along is None else along
+    what, told, taken, *before = session.row(_enter(subject, settings, about))
+    held = bool(taken)
+    try:
+        with session.in_force(settings):
+            if not held:
+                what = _wait(session, subject, patience=patience, waiting=waiting)
+            waited, held = not held, True
+            yield Claim(what, told, waited)
+    finally:
+        if session.alive:
+            session.rows(_leave(what if held else None, dict(zip(settings, before, strict=False))))
+
+
+def take(session: Session, subject: str | TableNamed, *, patience: float, waiting: Waiting) -> None:
+    """Become the only runner at work on something, until `release` or the end of the session."""
+    if not _taken(session, subject)[1]:
+        _wait(session, subject, patience=patience, waiting=waiting)
+
+
+def release(session: Session, what: str) -> None:
+    """Let others work on it; the server does so itself when the session ends."""
+    session.value(sql("select pg_advisory_unlock({})", key_of(literal(what))))
+
+
+def key_of(what: Composable) -> Composable:
+    """Give the 64-bit key of an advisory lock, which the server computes, since it may have looked the name up."""
+    return sql("hashtextextended({}, 0)", what)
+
+
+def _wait(session: Session, subject: str | TableNamed, *, patience: float, waiting: Waiting) -> str:
+    """Poll until the lock is free.
+
+    A session that waits for an advisory lock holds a snapshot, and CREATE INDEX CONCURRENTLY of the one that has the lock
+    would wait for that snapshot for ever.
+    """
+    give_up = time.monotonic() + patience
+    told = False
+    while True:
+        what, taken = _taken(session, subject)
+        if taken:
+            return str(what)
+        holder = holder_of(session, what)
+        if time.monotonic() >= give_up:
+            raise RunnerBusy(f"another pgopt run is at work on {what}: {holder or 'it has just ended, try again'}")
+        if not told:
+            waiting(what, holder)
+            told = True
+        time.sleep(0.2)
+
+
+def _taken(session: Session, subject: str | TableNamed) -> tuple[str, bool]:
+    """Try the lock, and tell on what: what has no name any more is refused."""
+    about = sql("select {} as what", _name(subject))
+    what, taken = session.row(sql("select what, pg_try_advisory_lock({}) from ({}) a", key_of(sql("what")), about))
+    if what is None and not isinstance(subject, str):
+        return str(Catalog(session).table(subject.name, subject.schema)), False
+    return what, taken
+
+
+def _name(subject: str | TableNamed) -> Composable:
+    if isinstance(subject, str):
+        return sql("{}::text", literal(subject))
+    return query("name", relation=sql("to_regclass({})", literal(render(subject.ident))))
+
+
+def _enter(subject: str | TableNamed, settings: Mapping[str, str], along: Composable) -> Composable:
+    return query(
+        "enter",
+        before=_current(tuple(settings)),
+        what=_name(subject),
+        along=along,
+        key=key_of(sql("what")),
+        settings=_set(tuple(settings.items())),
+    )
+
+
+def _leave(what: str | None, settings: Mapping[str, str]) -> Composable:
+    unlock = sql("pg_advisory_unlock({})", key_of(literal(what))) if what is not None else sql("null")
+    return sql("select {}, {}", unlock, _set(tuple(settings.items())))
+
+
+# the same few for each operation: to compose them takes longer than to send them
+
+
+@lru_cache
+def _current(settings: tuple[str, ...]) -> Composable:
+    return verbatim(render(joined(sql("current_setting({})", literal(name)) for name in settings)))
+
+
+@lru_cache
+def _set(settings: tuple[tuple[str, str], ...]) -> Composable:
+    calls = (sql("set_config({}, {}, false)", literal(name), literal(value)) for name, value in settings)
+    return verbatim(render(joined(calls)))
+
+
+def holder_of(session: Session, what: str) -> Blocker | None:
+    """Tell who is at work on something."""
+    row = session.row(
+        sql(
+            "select {} from pg_locks l join pg_stat_activity a using (pid) where l.locktype = 'advisory' and l.granted"
+            " and l.database = (select oid from pg_database where datname = current_database())"
+            " and (l.classid::int8 << 32 | l.objid::int8) = {} and l.objsubid = 1",
+            verbatim(SESSION),
+            key_of(literal(what)),
+        )
+    )
+    return row and Blocker(*row)

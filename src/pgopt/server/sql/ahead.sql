@@ -1,0 +1,1 @@
+select r.*, {index}, {along} from (select) one left join ({relation}) r on true
