@@ -266,7 +266,7 @@ def test_named_examples_survive_each_failure_at_each_statement(case: Case, failu
 @pytest.mark.drawn
 def test_all_examples_survive_at_statements_drawn_by_the_seed(case: Case) -> None:
     draw = random.Random(f"{SEED} {case.example}")
-    for failure in draw.sample(list(Failure), 2) if IN_TURN else Failure:
+    for failure in [draw.choice(list(Failure))] if IN_TURN else Failure:
         case.interrupt(failure, [draw.randint(1, len(case.statements))])
     case.compare_dumps()
 
