@@ -66,12 +66,14 @@ Table(
         "idx_friendships_user_status",
         "user_a_id",
         "status",
+        postgresql_include=["user_b_id"],
         postgresql_where=text("((status)::text = 'accepted'::text)"),
     ),
     Index(
         "idx_friendships_reverse_status",
         "user_b_id",
         "status",
+        postgresql_include=["user_a_id"],
         postgresql_where=text("((status)::text = 'accepted'::text)"),
     ),
 )
