@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pgopt.copy.shape import GONE, PACKAGE, PARTED, PLAIN, QUALIFIED, beside, tree
+from pgopt.copy.shape import GONE, PACKAGE, PARTED, PLAIN, QUALIFIED, beside, obstacles_to, tree
 from pgopt.copy.views_beside import (
     NEW,
     SHADOW,
@@ -268,8 +268,7 @@ def obstacles(db: Catalog, table: Relation, views: Sequence[Relation]) -> Iterat
 
 def obstacles_of(db: Catalog, view: Relation, left: Sequence[Relation] = ()) -> Iterator[str]:
     """Give what keeps another materialized view from taking the place of one, beside what is left and will be dropped."""
-    rows = db.session.rows(query("obstacles", PACKAGE, table=literal(view.oid), proof=literal(""), ours=literal([])))
-    yield from (f"{view}: {said}" for (said,) in rows)
+    yield from (f"{view}: {said}" for said in obstacles_to(db, view))
     if (taken := db.relation(beside(view.name, GONE), view.schema)) and taken not in left:
         yield f"{taken} has the name that {view} takes for an instant: rename it, or drop it if it is left of a replacement"
 

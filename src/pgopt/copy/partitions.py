@@ -18,6 +18,7 @@ from pgopt.copy.shape import (
     in_order,
     indexes_of,
     like,
+    obstacles_to,
     proof_of,
     tree,
 )
@@ -48,8 +49,7 @@ def obstacles(db: Catalog, table: Relation, column: str) -> Iterator[str]:
         yield f"column {column!r} may be NULL, which no partition holds: op.set_not_null_online({table.name!r}, {column!r}) first"
     # what an interrupted run has left is no obstacle
     ours = [beside(index.name, PART) for index in db.indexes_on(table)]
-    found = query("obstacles", PACKAGE, table=literal(table.oid), proof=literal(proof_of(table)), ours=literal(ours))
-    yield from (said for (said,) in db.session.rows(found))
+    yield from obstacles_to(db, table, proof_of(table), ours)
 
 
 def published(db: Catalog, table: Relation, column: str, *, publish: bool, copied: bool) -> Iterator[str]:

@@ -147,6 +147,20 @@ def views_on_keys(db: Catalog, table: Relation) -> list[tuple[str, str]]:
     return [(name, view) for name, view in rows]
 
 
+def obstacles_to(db: Catalog, table: Relation, proof: str = "", ours: Sequence[str] = ()) -> list[str]:
+    """Give what of a table cannot come along when another takes its place, beside a CHECK and indexes that are ours."""
+    bound = bound_to(table)
+    found = query(
+        "obstacles", PACKAGE, table=literal(table.oid), proof=literal(proof), ours=literal([*ours]), bound=bound
+    )
+    return [said for (said,) in db.session.rows(found)]
+
+
+def bound_to(*tables: Relation) -> Composable:
+    """Ask what is bound to tables themselves, where others take their places: where it is listed, and each with its way out."""
+    return query("bound_to", PACKAGE, tables=literal([table.oid for table in tables]))
+
+
 def functions_on_conflict(db: Catalog, table: Relation) -> list[str]:
     """Give the functions whose text says ON CONFLICT and the name of a table."""
     rows = db.session.rows(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgopt.copy.move import Move, locks_on_views, rename_index
-from pgopt.copy.shape import GONE, PACKAGE, QUALIFIED, beside, indexes_of
+from pgopt.copy.shape import GONE, PACKAGE, QUALIFIED, beside, bound_to, indexes_of
 from pgopt.errors import StatementFailed
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
@@ -226,6 +226,21 @@ def exchange_locks(db: Catalog, views: Sequence[Relation], *tables: Relation, dr
     ]
 
 
+def refuse_others(db: Catalog, views: Sequence[Relation]) -> None:
+    """Refuse to leave with the old views what came to depend on them after the plan was made: asked under their locks."""
+    known = {each.oid for each in views}
+    came = [str(each) for each in on_top(db, views[0]) if each.oid not in known]
+    if came:
+        raise StatementFailed(
+            f"{', '.join(came)} came meanwhile, and must be built over what takes the place: run again"
+        )
+    bound = [said for _, said in db.session.rows(bound_to(*views))]
+    if bound:
+        raise StatementFailed(
+            f"this came meanwhile, and keeps {views[0]} from being swapped: {'; '.join(bound)}; then run again"
+        )
+
+
 def left_beside(db: Catalog, views: Iterable[Relation]) -> list[Relation]:
     """Give what is of no use beside views: built for one and never exchanged, or what it was before."""
     forms = (db.relation(beside(view.name, form), view.schema) for view in views for form in (NEW, GONE))
@@ -239,7 +254,6 @@ def drop_left(label: str, views: Sequence[Relation]) -> Step:
         left = left_beside(db, views)
         for each in left if db.installed() else ():
             yield sql("select pgopt.forget({}::oid)", literal(each.oid))
-        # what reads it was left, too
-        yield sql("drop materialized view {} cascade", joined(each.ident for each in left))
+        yield sql("drop materialized view {}", joined(each.ident for each in left))
 
     return Step(label, statements, done=lambda db: not left_beside(db, views))

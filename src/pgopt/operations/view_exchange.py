@@ -10,6 +10,7 @@ from pgopt.copy import views_beside as beside
 from pgopt.copy.move import have_planned
 from pgopt.copy.shape import QUALIFIED
 from pgopt.plan.step import Step
+from pgopt.server.locks import Lock, Mode, lock_tables
 from pgopt.server.quoting import block, sql, verbatim
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.server.catalog import Catalog
-    from pgopt.server.locks import Lock
     from pgopt.server.objects import Relation
 
 
@@ -89,7 +89,12 @@ class Exchange:
     def _swap(self, db: Catalog) -> Iterator[Composable]:
         # readers need not wait for the disk, or for a standby: the next step does, and is written after this one
         yield verbatim(f"{QUALIFIED}, set_config('synchronous_commit', 'off', true)")
+        # a view without an index has the one lock of this step, which is not taken before
+        yield from lock_tables(
+            [Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in self.views]
+        )
         exchanged = beside.Exchanged(db, self.views)
+        beside.refuse_others(db, self.views)
         # nor for the way there and back of each
         known = (sql("perform {}", call) for call in exchanged.remember())
         yield block([*exchanged.take_places(), *exchanged.give_belongings(), *known])

@@ -58,26 +58,6 @@ select said from (
                                min(t.tgname::text))
     from it join pg_trigger t on t.tgrelid = it.oid where t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_' group by left(t.tgname::text, 17)
     union all
-    -- functions with BEGIN ATOMIC bodies, policies of other tables, rules of other relations …
-    select distinct 21, format('%s is bound to the table itself, not to its name: drop it before and create it after',
-                               pg_describe_object(d.classid, d.objid, d.objsubid))
-    from it
-    join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = it.oid and d.deptype in ('n', 'a')
-    where not (
-        (d.classid = 'pg_class'::regclass
-         and exists (select from pg_class c where c.oid = d.objid and c.relkind in ('i', 'I', 'S', 't', 'r', 'p')))
-        or d.classid in ('pg_constraint'::regclass, 'pg_attrdef'::regclass, 'pg_statistic_ext'::regclass, 'pg_trigger'::regclass,
-                         'pg_publication_rel'::regclass)
-        or (d.classid = 'pg_policy'::regclass and exists (select from pg_policy p where p.oid = d.objid and p.polrelid = it.oid))
-        or (d.classid = 'pg_rewrite'::regclass
-            and exists (select from pg_rewrite r join pg_class c on c.oid = r.ev_class
-                        where r.oid = d.objid and (c.oid = it.oid or c.relkind = 'm' or (c.relkind = 'v' and r.rulename = '_RETURN'))))
-    )
-    union all
-    select distinct 22, format('%s uses its row type, which another table cannot take over: drop it before and create it after',
-                               pg_describe_object(d.classid, d.objid, d.objsubid))
-    from it
-    join pg_type t on t.oid = it.reltype
-    join pg_depend d on d.refclassid = 'pg_type'::regclass and d.refobjid in (t.oid, t.typarray) and d.deptype = 'n'
+    {bound}
 ) obstacles
 order by place, said
