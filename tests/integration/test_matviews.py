@@ -681,23 +681,75 @@ def test_grants_by_others_and_strange_texts_go_along(sales: Database) -> None:
         sales.run('drop owned by one, "two %s" cascade; drop role one, "two %s"')
 
 
+class Interrupted(Exception):
+    """As if the runner was killed."""
+
+
+def interrupt_after_swap(database: Database, operation: ReplaceMaterializedView) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, StepStarted) and event.label.endswith(" was"):
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        database.perform(operation, pgopt_report=stop)
+
+
 def test_what_an_interrupted_run_has_left_goes(sales: Database) -> None:
     sales.perform(VIEW)
-    query = f"{QUERY} having count(*) > 1"
-    sales.perform(ReplaceMaterializedView("per_shop", query, old=QUERY))
-    before = sales.dump()
-    # stopped before the old one was dropped, by a runner that has refreshed that, too
-    left = f"create materialized view per_shop_pgopt_gone as {QUERY}; select pgopt.refresh('per_shop_pgopt_gone')"
-    for operation in (
-        ReplaceMaterializedView("per_shop", query, old=QUERY),
-        ReplaceMaterializedView("per_shop", QUERY, old=query),
-        ReplaceMaterializedView("per_shop", query, old=QUERY),
-    ):
-        sales.run(left)
+    sales.run("comment on materialized view per_shop is 'c'; create materialized view top as select shop from per_shop")
+    there = ReplaceMaterializedView("per_shop", f"{QUERY} having count(*) > 1", old=QUERY)
+    for operation in (there, there.reverse(), there):
+        interrupt_after_swap(sales, operation)
+        # by a runner that refreshes all
+        sales.value("select outcome from pgopt.refresh('per_shop_pgopt_gone')")
+        sales.run("drop materialized view top")
         sales.perform(operation)
-        assert sales.value("select to_regclass('per_shop_pgopt_gone')") is None
+        assert sales.rows("select relname from pg_class where relkind = 'm'") == [("per_shop",)]
         assert sales.rows("select view::text from pgopt.materialized") == [("per_shop",)]
+        assert sales.value("select obj_description('per_shop'::regclass)") == "c"
+        sales.run("create materialized view top as select shop from per_shop")
+
+
+@pytest.mark.parametrize("form", ["gone", "new"])
+def test_what_somebody_else_has_named_so_stays(sales: Database, form: str) -> None:
+    sales.perform(VIEW)
+    sales.run(
+        f"create materialized view per_shop_pgopt_{form} as select 1 as x; create view reads as select x from per_shop_pgopt_{form}"
+    )
+    before = sales.dump()
+    replace = ReplaceMaterializedView("per_shop", f"{QUERY} having true", old=QUERY)
+    with pytest.raises(
+        InvalidOperation, match=rf"pgopt_{form} has the name that public\.per_shop takes .*: rename it$"
+    ):
+        sales.perform(replace)
     assert sales.dump() == before
+    sales.run(f"alter materialized view per_shop_pgopt_{form} rename to mine")
+    sales.perform(replace)
+    assert sales.value("select x from reads") == 1
+
+
+@pytest.mark.parametrize(
+    ("statement", "user"),
+    [
+        ("create view reads as select shop from per_shop_pgopt_gone", "reads"),
+        ("create table reads (x per_shop_pgopt_gone)", "column x of table reads"),
+    ],
+)
+def test_what_was_built_on_something_left_is_not_dropped_with_it(sales: Database, statement: str, user: str) -> None:
+    sales.perform(VIEW)
+    replace = ReplaceMaterializedView("per_shop", f"{QUERY} having true", old=QUERY)
+    interrupt_after_swap(sales, replace)
+    sales.run(statement)
+    before = sales.dump()
+    with pytest.raises(
+        InvalidOperation,
+        match=f"per_shop_pgopt_gone is left of a replacement and is to be dropped, but {user} uses it: drop",
+    ):
+        sales.perform(replace)
+    assert sales.dump() == before
+    sales.run(f"drop {statement.split()[1]} reads")
+    sales.perform(replace)
+    assert sales.value("select to_regclass('per_shop_pgopt_gone')") is None
 
 
 def test_a_table_of_that_name_is_not_taken_for_it(sales: Database) -> None:

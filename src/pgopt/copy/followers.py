@@ -19,9 +19,11 @@ from pgopt.copy.views_beside import (
     exchange_locks,
     locks_of,
     made_like,
+    mark,
     on_top,
     read_from,
     schemas,
+    taken_by_others,
     under_their_names,
 )
 from pgopt.errors import StatementFailed
@@ -81,6 +83,7 @@ class Followers:
 
         def statements(db: Catalog) -> Iterator[Composable]:
             yield from under_their_names(below, create(db, view, text, filled=False))
+            yield mark(StandIn.of(view).ident)
             check_reads(db, view, below)
             if not made_like(db, view)[2]:
                 yield from dress(db, view)
@@ -146,6 +149,7 @@ class Followers:
                 yield verbatim(QUALIFIED)
             else:
                 yield create(db, view, text, filled=False)
+            yield mark(StandIn.of(view).ident)
             if not made_like(db, view)[2]:
                 yield from dress(db, view)
 
@@ -269,8 +273,7 @@ def obstacles(db: Catalog, table: Relation, views: Sequence[Relation]) -> Iterat
 def obstacles_of(db: Catalog, view: Relation, left: Sequence[Relation] = ()) -> Iterator[str]:
     """Give what keeps another materialized view from taking the place of one, beside what is left and will be dropped."""
     yield from (f"{view}: {said}" for said in obstacles_to(db, view))
-    if (taken := db.relation(beside(view.name, GONE), view.schema)) and taken not in left:
-        yield f"{taken} has the name that {view} takes for an instant: rename it, or drop it if it is left of a replacement"
+    yield from taken_by_others(db, view, GONE, left)
 
 
 def against_shadow(db: Catalog, first: Relation, on_top: Sequence[Relation]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.copy.move import Move, locks_on_views, rename_index
 from pgopt.copy.shape import GONE, PACKAGE, QUALIFIED, beside, bound_to, indexes_of
-from pgopt.errors import StatementFailed
+from pgopt.errors import InvalidOperation, StatementFailed
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 NEW = "new"
 SHADOW = "pgopt_shadow"
 """The schema in which new relations have the names that they are to have; it never outlives the transaction that makes it."""
+
+
+MARK = "pgopt: of no use where no operation is running"
+"""The comment on what is built beside a view, and on what the view was: so that nothing of anybody else is taken for it."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,17 @@ def create(db: Catalog, view: Relation, text: str, *, filled: bool | None = None
         verbatim(bare(text)),
         verbatim("with data" if (is_filled if filled is None else filled) else "with no data"),
     )
+
+
+def mark(view: Composable) -> Composable:
+    """Write on a view beside another that it is ours; what takes a place gives that up."""
+    return sql("comment on materialized view {} is {}", view, literal(MARK))
+
+
+def is_ours(db: Catalog, view: Relation) -> bool:
+    """Whether that is written on a view."""
+    comment = sql("select obj_description({}::oid, 'pg_class')", literal(view.oid))
+    return view.kind == "m" and db.session.value(comment) == MARK
 
 
 def under_their_names(stand_ins: Sequence[StandIn], statement: Composable) -> Iterator[Composable]:
@@ -198,6 +213,11 @@ class Exchanged:
         for move in self.moves:
             yield from move.give_belongings()
 
+    def mark(self) -> Iterator[Composable]:
+        """Write on the old ones that nobody else has made them; they have lost their comments."""
+        for move in self.moves:
+            yield mark(move.aside)
+
     def remember(self) -> Iterator[Composable]:
         """Give the calls that let what is known of the old ones be known of the new."""
         for move in self.moves if self.known else ():
@@ -242,9 +262,36 @@ def refuse_others(db: Catalog, views: Sequence[Relation]) -> None:
 
 
 def left_beside(db: Catalog, views: Iterable[Relation]) -> list[Relation]:
-    """Give what is of no use beside views: built for one and never exchanged, or what it was before."""
+    """Give what is of no use beside views: built for one and never exchanged, or what it was before; with those of ours on top."""
     forms = (db.relation(beside(view.name, form), view.schema) for view in views for form in (NEW, GONE))
-    return [each for each in forms if each is not None and each.kind == "m"]
+    found = [each for each in forms if each is not None and is_ours(db, each)]
+    # the view beside which one was built may be gone
+    return [
+        each for each in {each.oid: each for one in found for each in on_top(db, one)}.values() if is_ours(db, each)
+    ]
+
+
+def taken_by_others(db: Catalog, view: Relation, form: str, left: Sequence[Relation] = ()) -> Iterator[str]:
+    """Say what has a name that is wanted beside a view, and is not among what is left and will be dropped."""
+    taken = db.relation(beside(view.name, form), view.schema)
+    if taken is None or taken in left:
+        return
+    if is_ours(db, taken):
+        yield f"{taken} is left of a replacement of {view}: drop it"
+    else:
+        yield f"{taken} has the name that {view} takes for an instant: rename it"
+
+
+def refuse_users(db: Catalog, left: Sequence[Relation]) -> None:
+    """Refuse to drop what is left where somebody uses it."""
+    users = [
+        what for (what,) in db.session.rows(query("users_of_left", PACKAGE, views=literal([each.oid for each in left])))
+    ]
+    if left and users:
+        raise InvalidOperation(
+            f"{', '.join(map(str, left))} is left of a replacement and is to be dropped, but {', '.join(users)} uses it:"
+            " drop that, or let it use something else, and run again"
+        )
 
 
 def drop_left(label: str, views: Sequence[Relation]) -> Step:
@@ -252,6 +299,7 @@ def drop_left(label: str, views: Sequence[Relation]) -> Step:
 
     def statements(db: Catalog) -> Iterator[Composable]:
         left = left_beside(db, views)
+        refuse_users(db, left)
         for each in left if db.installed() else ():
             yield sql("select pgopt.forget({}::oid)", literal(each.oid))
         yield sql("drop materialized view {}", joined(each.ident for each in left))

@@ -63,6 +63,7 @@ class ReplaceMaterializedView(StateOperation):
         view = views.get(db, self.name, self.schema)
         wanted, there = views.understood(db, self.query), views_beside.definition(db, view)
         found = views_beside.on_top(db, view)
+        views_beside.refuse_users(db, views_beside.left_beside(db, found))
         # it may be older than what is there by now
         yield views_beside.drop_left(f"drop what an interrupted run has left of {view}", found)
         if there != wanted.definition:
@@ -92,6 +93,7 @@ def _check(db: Catalog, found: Sequence[Relation], wanted: Wanted) -> None:
     """List all that cannot follow."""
     left = views_beside.left_beside(db, found)
     reasons = [reason for each in found for reason in followers.obstacles_of(db, each, left)]
+    reasons += [reason for each in found for reason in views_beside.taken_by_others(db, each, views_beside.NEW, left)]
     reasons += _lost_columns(db, found[0], wanted)
     if len(found) > 1:
         reasons += followers.against_shadow(db, found[0], found[1:])

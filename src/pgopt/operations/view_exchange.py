@@ -67,12 +67,14 @@ class Exchange:
 
     def _build_first(self, db: Catalog) -> Iterator[Composable]:
         yield beside.create(db, self.views[0], self.query)
+        yield beside.mark(beside.StandIn.of(self.views[0]).ident)
         yield from beside.dress(db, self.views[0])
 
     def _build_on_top(self, db: Catalog, number: int, text: str) -> Iterator[Composable]:
         """Build a view whose query finds the new ones under the names of the old."""
         view, below = self.views[number], self._below(number)
         yield from beside.under_their_names(below, beside.create(db, view, text))
+        yield beside.mark(beside.StandIn.of(view).ident)
         beside.check_reads(db, view, below)
         yield from beside.dress(db, view)
 
@@ -97,4 +99,4 @@ class Exchange:
         beside.refuse_others(db, self.views)
         # nor for the way there and back of each
         known = (sql("perform {}", call) for call in exchanged.remember())
-        yield block([*exchanged.take_places(), *exchanged.give_belongings(), *known])
+        yield block([*exchanged.take_places(), *exchanged.give_belongings(), *exchanged.mark(), *known])
