@@ -805,6 +805,34 @@ def test_a_view_that_came_meanwhile_follows_in_the_next_run(sales: Database) -> 
     assert sales.rows("select relname from pg_class where relkind = 'm' order by 1") == [("late",), ("per_shop",)]
 
 
+@pytest.mark.parametrize("driver", ["psycopg", "psycopg2"])
+@pytest.mark.parametrize(
+    ("meanwhile", "told"),
+    [
+        (
+            "create index late on per_shop (shop)",
+            r'late_pgopt_new" does not exist; in SQL statement "alter index .*late.*"',
+        ),
+        (
+            "create view late as select amount from per_shop",
+            r"column .*amount\S* does not exist.*; in create or replace view public\.late as SELECT (per_shop\.)?amount",
+        ),
+    ],
+)
+def test_the_statement_that_fails_in_a_swap_is_named(sales: Database, meanwhile: str, told: str, driver: str) -> None:
+    sales.perform(VIEW)
+    replace = ReplaceMaterializedView("per_shop", "select shop, count(*) as number from sales group by shop")
+
+    def come(event: Event) -> None:
+        if isinstance(event, StepStarted) and event.label.startswith("swap"):
+            sales.run(meanwhile)
+
+    with pytest.raises(StatementFailed, match=told) as raised:
+        sales.perform(replace, engine=sales.engine(driver), pgopt_report=come)
+    assert "do $pgopt" not in str(raised.value)
+    assert sales.value("select sum(amount) > 0 from per_shop")
+
+
 def test_readers_wait_neither_for_the_disk_nor_for_files_to_go(sales: Database) -> None:
     sales.perform(VIEW)
     engine, sent = sales.engine(), []

@@ -26,6 +26,8 @@ CANNOT_COERCE = "42846"
 DATATYPE_MISMATCH = "42804"
 
 _PID = "pgopt pid"
+_LONGEST = 300
+"""Characters of a statement in an error."""
 _IDLE = 0  # of libpq's PQtransactionStatus, in psycopg and psycopg2 alike
 
 
@@ -229,12 +231,15 @@ class ServerError(NamedTuple):
     message: str
     detail: str | None
     hint: str | None
+    inside: str | None = None
+    """The statement that failed, where it was one of several in a DO block."""
 
     @property
     def sentence(self) -> str:
         """The message with its detail and hint, on one line."""
         parts = (part.strip().rstrip(".") for part in (self.message, self.detail, self.hint) if part)
-        return " ".join("; ".join(parts).split())
+        said = " ".join("; ".join(parts).split())
+        return f"{said}; in {_shortened(self.inside)}" if self.inside else said
 
 
 def server_error(error: DBAPIError) -> ServerError:
@@ -244,9 +249,28 @@ def server_error(error: DBAPIError) -> ServerError:
     diag = getattr(cause, "diag", None)
     code = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     if diag is not None and diag.message_primary:
-        return ServerError(code, diag.message_primary, diag.message_detail, diag.message_hint)
+        inside = _inside(diag.context, diag.internal_query)
+        return ServerError(code, diag.message_primary, diag.message_detail, diag.message_hint, inside)
     message = getattr(cause, "message", None) or str(cause)
-    return ServerError(code, message, getattr(cause, "detail", None), getattr(cause, "hint", None))
+    inside = _inside(getattr(cause, "context", None), getattr(cause, "internal_query", None))
+    return ServerError(code, message, getattr(cause, "detail", None), getattr(cause, "hint", None), inside)
+
+
+def _inside(context: str | None, internal_query: str | None) -> str | None:
+    """Give the statement of a DO block that failed, from where the server says that it was.
+
+    The innermost comes first, and how the server calls the block is the same in all languages. A statement that it has not
+    understood is told apart.
+    """
+    before, block, _ = (context or "").partition("inline_code_block")
+    if not block:
+        return None
+    return before.rpartition("\n")[0] or internal_query
+
+
+def _shortened(statement: str) -> str:
+    words = " ".join(statement.split())
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]} …"
 
 
 UNIQUE_VIOLATION = "23505"
