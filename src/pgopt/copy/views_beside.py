@@ -284,10 +284,12 @@ def taken_by_others(db: Catalog, view: Relation, form: str, left: Sequence[Relat
 
 def refuse_users(db: Catalog, left: Sequence[Relation]) -> None:
     """Refuse to drop what is left where somebody uses it."""
+    if not left:
+        return
     users = [
         what for (what,) in db.session.rows(query("users_of_left", PACKAGE, views=literal([each.oid for each in left])))
     ]
-    if left and users:
+    if users:
         raise InvalidOperation(
             f"{', '.join(map(str, left))} is left of a replacement and is to be dropped, but {', '.join(users)} uses it:"
             " drop that, or let it use something else, and run again"
