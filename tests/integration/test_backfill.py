@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pgopt.errors import InvalidOperation
 from pgopt.operations import Backfill, InstallPgopt
 from pgopt.plan.events import Event, StepProgress, Throttled
-from pgopt.server.keys import KeyRange
+from pgopt.server.keys import KeyRange, columns_of
+from pgopt.server.objects import Relation
 from pgopt.server.quoting import render
+from pgopt.server.session import Session
 from tests.databases import Database, wait_until
 from tests.integration.alembic_project import Project
 from tests.servers import of_binaries
@@ -165,6 +168,80 @@ def test_a_batch_by_a_key_of_two_columns_does_not_read_what_is_before_it(
 def test_the_planner_sees_that_two_keys_of_two_columns_are_a_range(database: Database) -> None:
     for statement in PAIRS:
         database.run(statement.format(share=15_000))
-    condition = render(KeyRange(["shop", "number"], ["1", "20000"], ["1", "20100"]).condition())
+    with database.engine().connect() as connection:
+        columns = columns_of(Session(connection), Relation(0, "public", "pairs", "r"), ["shop", "number"])
+    condition = render(KeyRange(columns, ["1", "20000"], ["1", "20100"]).condition())
     ((plan,),) = database.rows(f"explain (format json) select * from pairs where {condition}")
     assert plan[0]["Plan"]["Plan Rows"] <= 100
+
+
+ELSEWHERE = """create schema ext; create extension citext schema ext; create domain ext.word as ext.citext;
+               create table words (word ext.{kind}, number int, n int, primary key ({key}));
+               insert into words select (array['A', 'a', 'b', 'B'])[1 + g % 4] || {more}, g from generate_series(1, 400) g"""
+SMALL = {"batch_rows": 20, "batch_most": 20}
+
+
+@pytest.mark.parametrize(
+    ("key", "more"),
+    [("word", "g"), ("word, number", "''"), ("number, word", "''")],
+    ids=["word", "word first", "word last"],
+)
+@pytest.mark.parametrize("kind", ["citext", "word"])
+@pytest.mark.parametrize("path", ["public", "public, ext"])
+def test_no_row_is_left_out_whose_key_is_compared_by_operators_of_another_schema(
+    path: str, kind: str, key: str, more: str, database: Database
+) -> None:
+    database.run(ELSEWHERE.format(kind=kind, key=key, more=more))
+    database.run(f"alter database {database.name} set search_path = {path}")
+    database.perform(InstallPgopt(1), Backfill("words", {"n": "1"}), settings=SMALL)
+    assert database.rows("select n, count(*) from words group by n") == [(1, 400)]
+
+
+def test_a_script_refuses_a_key_that_it_would_compare_by_operators_of_another_type(database: Database) -> None:
+    database.run(ELSEWHERE.format(kind="citext", key="word, number", more="''"))
+    script = database.script(Backfill("words", {"n": "1"}, key=["word", "number"]))
+    with pytest.raises(AssertionError, match="whose operators are not on the search_path: add schema ext to that"):
+        database.psql(script)
+    assert database.value("select count(n) from words") == 0
+    database.run(f"alter database {database.name} set search_path = public, ext")
+    database.psql(script)
+    assert database.value("select count(n) from words") == 400
+
+
+KINDS = {
+    "regclass": "(array['pg_class', 'pg_type', 'pg_proc', 'pg_index'])[1 + g % 4]::regclass",
+    "varchar(5)": "'a' || g % 4",
+    "char(3)": "'a' || g % 4",
+    "bit(2)": "(g % 4)::bit(2)",
+    '"char"': '(65 + g % 4)::"char"',
+    "kind": "(array['two', 'one'])[1 + g % 2]::kind",
+    "int[]": "array[g % 4]",
+    "int4range": "int4range(0, g % 4)",
+    "int4multirange": "int4multirange(int4range(0, 1 + g % 4))",
+    "pair": "row(g % 4, 'x')::pair",
+    "numeric(6, 2)": "g % 4",
+}
+
+
+@pytest.mark.parametrize(
+    ("way", "kind"),
+    # plpgsql has no list of variables with one for a composite value
+    [*(("online", kind) for kind in KINDS), *(("script", kind) for kind in KINDS if kind != "pair")],
+)
+def test_a_key_may_be_of_any_type_that_has_an_order(way: str, kind: str, database: Database) -> None:
+    database.run("create type kind as enum ('two', 'one'); create type pair as (a int, b text)")
+    database.run(f"create table things (kind {kind}, number int, n int, primary key (kind, number))")
+    database.run(f"insert into things select {KINDS[kind]}, g from generate_series(1, 80) g")
+    operation = Backfill("things", {"n": "1"}, key=["kind", "number"])
+    if way == "script":
+        database.psql(database.script(operation))
+    else:
+        database.perform(InstallPgopt(1), operation, settings=SMALL)
+    assert database.rows("select n, count(*) from things group by n") == [(1, 80)]
+
+
+def test_a_key_without_an_order_is_refused(database: Database) -> None:
+    database.run("create table t (id json, n int); insert into t values ('1', 0)")
+    database.perform(InstallPgopt(1))
+    with pytest.raises(InvalidOperation, match=r"column 'id' of public\.t is json, which has no order: say key="):
+        database.perform(Backfill("t", {"n": "1"}, key=["id"]))

@@ -357,6 +357,13 @@ def test_what_the_planner_knew_of_an_attached_table_it_knows_of_the_whole(
     assert not given or whole == part
 
 
+def test_no_search_path_deceives_it_in_what_the_planner_knows(logs: Database) -> None:
+    logs.run("create schema evil; create view evil.pg_stats as select 1 as boom; analyze logs")
+    logs.run(f'alter database {logs.name} set search_path = evil, "$user", public, pg_catalog')
+    logs.perform(replace(BY_MONTH, method="attach"))
+    assert logs.value("select reltuples from pg_class where oid = 'logs'::regclass") == 3000
+
+
 def test_a_bound_that_has_come_near_is_taken_away(logs: Database) -> None:
     operation = PartitionTable("logs", Daily("at"), method="attach", widen_keys=True)
     logs.run("update logs set at = current_date - 1 - id % 5")

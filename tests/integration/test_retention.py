@@ -298,6 +298,20 @@ INDEX_OF_CHILDREN = "create index ix_children_parent on children (parent)"
 PARENTS = CreateRetentionPolicy("parents", column="at", keep="10 days", batch=3)
 
 
+def test_what_others_refer_to_by_operators_of_another_schema_stays(database: Database) -> None:
+    database.run(
+        "create schema ext; create extension citext schema ext;"
+        " create table parents (name ext.citext primary key, at date not null);"
+        " create table children (id int primary key, parent ext.citext references parents, at date not null);"
+        " insert into parents values ('A', '2024-01-01'), ('B', '2024-01-01');"
+        " insert into children values (1, 'a', '2024-06-14')"
+    )
+    database.perform(InstallPgopt(1), CreateRetentionPolicy("children", column="at", keep="10 days"), PARENTS)
+    apply(database)
+    assert runs(database) == [("children", 0, None), ("parents", 1, None)]
+    assert database.rows("select name::text from parents") == [("A",)]
+
+
 def test_incoming_foreign_keys_are_refused_with_the_list(database: Database) -> None:
     database.run(
         FAMILY.replace("ON_DELETE", "") + "create table pets (owner int references parents on delete set null)"

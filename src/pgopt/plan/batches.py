@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError
 from pgopt.errors import INSTALL, LockNotAcquired, NotInstalled
 from pgopt.plan import events
 from pgopt.server import locks
-from pgopt.server.keys import ByKey, ByPage, Rewritten
+from pgopt.server.keys import ByKey, ByPage, Rewritten, columns_of
 from pgopt.server.quoting import ident, literal, render, sql, verbatim
 from pgopt.server.session import (
     DEADLOCK_DETECTED,
@@ -136,7 +136,11 @@ class BatchRun:
         self.session = session
         self.step = step
         self.memory = _Memory(session, journal, step)
-        self.cut = ByPage(step.table, step.into) if step.into is not None else ByKey(step.table, step.key)
+        self.cut = (
+            ByPage(step.table, step.into)
+            if step.into is not None
+            else ByKey(step.table, columns_of(session, step.table, step.key))
+        )
         self.turns = Turns(session, settings, report, step.label, step.table)
 
     def run(self) -> None:

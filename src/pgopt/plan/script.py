@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pgopt.errors import NeedsDatabase, PgoptError
 from pgopt.plan.journal import current_revision, memory_of
 from pgopt.plan.step import BatchStep, DrainStep, Step
+from pgopt.server.keys import unseen_order
 from pgopt.server.locks import lock_tables
 from pgopt.server.quoting import dollars, ident, joined, literal, render, sql, verbatim
 from pgopt.server.unseen import UNSEEN, Unseen
@@ -33,7 +34,8 @@ def write(context: MigrationContext, operation: Plannable, settings: Settings) -
         db = Unseen(_memory(context))
         plan = operation.make_plan(db)
         lines = [render(line) for step in plan.steps for line in _lines(step, settings)]
-        lines = [*(render(_refuse_partitioned(table)) for table in db.assumed), *lines]
+        refusals = [*map(_refuse_partitioned, db.assumed), *_refuse_unseen(plan.steps)]
+        lines = [*map(render, refusals), *lines]
     except PgoptError as error:
         raise type(error)(f"{operation.title}: {error}") from error
     put = context.impl.static_output
@@ -94,6 +96,25 @@ def _refuse_partitioned(table: Relation) -> Composable:
     """Stop the script at a partitioned table, whose partitions the plan has not seen."""
     name, message = render(table.ident), f"{table} is partitioned: run this revision online"
     return dollars(lambda tag: sql(_REFUSAL, tag=tag, table=literal(name), message=literal(message)))
+
+
+_REFUSAL_OF_ORDER = """do {tag}
+declare
+    said text := ({said});
+begin
+    if said is not null then
+        raise exception using message = said;
+    end if;
+end
+{tag}"""
+
+
+def _refuse_unseen(steps: Sequence[AnyStep]) -> Iterator[Composable]:
+    """Stop the script at a key in batches whose bare operators would be those of another type, so that rows were left out."""
+    for step in steps:
+        if isinstance(step, BatchStep) and step.key:
+            said = unseen_order(step.table, step.key)
+            yield dollars(lambda tag, said=said: sql(_REFUSAL_OF_ORDER, tag=tag, said=said))  # type: ignore[misc]
 
 
 _LOOP = """do {tag}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
 
+from pgopt.errors import InvalidOperation
+from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
@@ -18,18 +20,102 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class KeyColumn:
+    """A column of a key, with what puts its values in order."""
+
+    name: str
+    compared: str
+    """The type as which values are compared and written down; not that of the column where this has no order of its own."""
+    operators: Sequence[str]
+    """The operators `<`, `<=`, `=`, `>=` and `>`, each with its schema."""
+    seen: bool
+    """Whether these are found by their bare names, too."""
+
+    def value(self, text: str) -> Composable:
+        """Give a value of the column."""
+        return sql("{}::{}", literal(text), verbatim(self.compared))
+
+    def text(self) -> Composable:
+        """Give the column as the text that is read as such a value."""
+        return sql("{}::{}::text", ident(self.name), verbatim(self.compared))
+
+    def compare(self, operator: str, text: str) -> Composable:
+        """Compare the column with a value."""
+        meant = operator if self.seen else self.operators[_OPERATORS.index(operator)]
+        return sql("{} {} {}", ident(self.name), verbatim(meant), self.value(text))
+
+
+_OPERATORS = ["<", "<=", "=", ">=", ">"]
+
+
+def columns_of(session: Session, table: Relation, key: Sequence[str]) -> Sequence[KeyColumn]:
+    """Look up how the columns of a key are put in order."""
+    found = {name: rest for name, *rest in session.rows(order_of(sql("{}::regclass", _called(table)), key))}
+    columns = []
+    for name in key:
+        if name not in found:
+            raise InvalidOperation(
+                f"{table} has no column {name!r}, by which its rows were to be told apart: run again"
+            )
+        kind, _, compared, operators, seen = found[name]
+        if not operators:
+            raise InvalidOperation(
+                f"column {name!r} of {table} is {kind}, which has no order: say key=[...] with other columns"
+            )
+        columns.append(KeyColumn(name, compared, operators, seen))
+    return columns
+
+
+def order_of(table: Composable, key: Sequence[str]) -> Composable:
+    """Ask how the columns of a key are put in order."""
+    return query("key_order", table=table, key=literal(list(key)))
+
+
+def unseen_order(table: Relation, key: Sequence[str]) -> Composable:
+    """Ask for a sentence where a bare operator would not compare the columns of a key as they are put in order."""
+    return sql(
+        "select min(format({}, k.name, k.kind, k.kind_schema)) from ({}) k where not k.seen",
+        literal(
+            f"column %I of {str(table).replace('%', '%%')} is %s, whose operators are not on the search_path: add schema %I to"
+            " that, or run this revision online"
+        ),
+        order_of(sql("to_regclass({})", _called(table)), key),
+    )
+
+
+def _called(table: Relation) -> Composable:
+    return literal(render(table.ident))
+
+
+@dataclass(frozen=True)
 class KeyRange:
     """The rows after one key, up to another; keys are the text that the server gave."""
 
-    columns: Sequence[str]
+    columns: Sequence[KeyColumn]
     after: Sequence[str] | None
     upto: Sequence[str]
 
     def condition(self) -> Composable:
         """Give the condition that an index on the key serves in one range scan."""
-        upper = sql("({}) <= ({})", _names(self.columns), _values(self.upto))
-        lower = [] if self.after is None else [sql("({}) > ({})", _names(self.columns), _values(self.after))]
+        upper = self._compare("<=", self.upto)
+        lower = [] if self.after is None else [self._compare(">", self.after)]
         return joined([*self._leading(), *lower, upper], " and ")
+
+    def _compare(self, operator: LiteralString, values: Sequence[str]) -> Composable:
+        """Compare whole keys.
+
+        Rows are compared by operators of one name, so columns whose operators are in several schemas are compared one by one:
+        an index then serves what `_leading` says alone.
+        """
+        if all(column.seen for column in self.columns):
+            of_values = joined(column.value(value) for column, value in zip(self.columns, values, strict=True))
+            return sql("({}) {} ({})", _names(self.columns), verbatim(operator), of_values)
+        *before, last = zip(self.columns, values, strict=True)
+        said: Composable = last[0].compare(operator, last[1])
+        for column, value in reversed(before):
+            beyond, same = column.compare(operator[0], value), column.compare("=", value)
+            said = sql("({} or ({} and {}))", beyond, same, said)
+        return said
 
     def _leading(self) -> Iterator[Composable]:
         """Say of the columns alone what the rows imply.
@@ -42,13 +128,13 @@ class KeyRange:
         for column, after, upto in zip(self.columns, self.after or repeat(None), self.upto, strict=False):
             if after != upto:
                 if after is not None:
-                    yield sql("{} >= {}", ident(column), literal(after))
-                yield sql("{} <= {}", ident(column), literal(upto))
+                    yield column.compare(">=", after)
+                yield column.compare("<=", upto)
                 return
-            yield sql("{} = {}", ident(column), literal(upto))
+            yield column.compare("=", upto)
 
 
-def end_of(session: Session, table: Relation, key: Sequence[str]) -> Sequence[str] | None:
+def end_of(session: Session, table: Relation, key: Sequence[KeyColumn]) -> Sequence[str] | None:
     """Give the last key of a table, or nothing where it is empty."""
     with session.transaction({"datestyle": "ISO, MDY"}):
         row = session.row(
@@ -73,21 +159,17 @@ def edge_of(session: Session, table: Relation, keys: KeyRange, size: int) -> Seq
     return row and list(row)
 
 
-def _names(columns: Sequence[str]) -> Composable:
-    return joined(map(ident, columns))
+def _names(columns: Sequence[KeyColumn]) -> Composable:
+    return joined(ident(column.name) for column in columns)
 
 
-def _values(values: Sequence[str]) -> Composable:
-    return joined(map(literal, values))
+def _texts(columns: Sequence[KeyColumn]) -> Composable:
+    return joined(column.text() for column in columns)
 
 
-def _texts(columns: Sequence[str]) -> Composable:
-    return joined(sql("{}::text", ident(column)) for column in columns)
-
-
-def _order(columns: Sequence[str], direction: str) -> Composable:
+def _order(columns: Sequence[KeyColumn], direction: str) -> Composable:
     # qualified: a bare name would mean the text in the select list
-    return joined(sql("r.{}{}", ident(column), verbatim(direction)) for column in columns)
+    return joined(sql("r.{}{}", ident(column.name), verbatim(direction)) for column in columns)
 
 
 class Rewritten(Exception):
@@ -97,7 +179,7 @@ class Rewritten(Exception):
 class ByKey:
     """Cuts a table into ranges of a key."""
 
-    def __init__(self, table: Relation, key: Sequence[str]) -> None:
+    def __init__(self, table: Relation, key: Sequence[KeyColumn]) -> None:
         self.table = table
         self.key = key
 

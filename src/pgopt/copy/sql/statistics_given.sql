@@ -9,7 +9,7 @@ with given as materialized (
                'most_common_elems', s.most_common_elems::text, 'most_common_elem_freqs', s.most_common_elem_freqs,
                'elem_count_histogram', s.elem_count_histogram, 'range_length_histogram', s.range_length_histogram::text,
                'range_empty_frac', s.range_empty_frac, 'range_bounds_histogram', s.range_bounds_histogram::text) as done
-    from pg_stats s
+    from pg_catalog.pg_stats s
     where (s.schemaname, s.tablename) = ({schema}, {table}) and not s.inherited
 )
 select pg_restore_relation_stats('schemaname', {schema}::text, 'relname', {target}::text, 'reltuples', c.reltuples)

@@ -4,7 +4,7 @@ select c.reltuples > 0
            + current_setting('autovacuum_analyze_scale_factor')::float8 * c.reltuples
        and not exists (
            select from pg_attribute a
-           left join pg_stats s on (s.schemaname, s.tablename, s.attname) = (n.nspname, c.relname, a.attname) and not s.inherited
+           left join pg_catalog.pg_stats s on (s.schemaname, s.tablename, s.attname) = (n.nspname, c.relname, a.attname) and not s.inherited
            where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attstattarget is distinct from 0 and a.attgenerated <> 'v'
                and s.attname is null)
 from pg_class c join pg_namespace n on n.oid = c.relnamespace

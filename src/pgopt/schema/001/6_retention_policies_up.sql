@@ -81,14 +81,17 @@ $$;
 comment on function pgopt.retention_cutoff is 'the value of the column before which a policy keeps nothing, in UTC where it has a time zone';
 
 create function pgopt.incoming_keys(referent regclass)
-returns table (referrer regclass, name text, on_delete "char", columns text[], keys text[])
+returns table (referrer regclass, name text, on_delete "char", columns text[], keys text[], operators text[])
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
 select c.conrelid::regclass, c.conname, c.confdeltype,
        array(select a.attname from unnest(c.conkey) with ordinality k (n, place)
              join pg_attribute a on a.attrelid = c.conrelid and a.attnum = k.n order by place),
        array(select a.attname from unnest(c.confkey) with ordinality k (n, place)
-             join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.n order by place)
+             join pg_attribute a on a.attrelid = c.confrelid and a.attnum = k.n order by place),
+       -- between a key and what refers to it; a bare one may be that of another type
+       array(select format('operator(%I.%s)', n.nspname, o.oprname) from unnest(c.conpfeqop) with ordinality k (operator, place)
+             join pg_operator o on o.oid = k.operator join pg_namespace n on n.oid = o.oprnamespace order by place)
 from pg_constraint c
 where c.contype = 'f' and c.conparentid = 0
   and (c.confrelid = referent or c.confrelid in (select relid from pg_partition_ancestors(referent)))
@@ -104,8 +107,8 @@ select format('%I.%I < %L', policy.table_name, policy.column_name, cutoff)
     -- what others still refer to stays until their own policies have taken them away
     || coalesce((
         select string_agg(format(' and not exists (select from %I.%I pgopt_child where %s)', n.nspname, r.relname, (
-            select string_agg(format('pgopt_child.%I = %I.%I', k.here, policy.table_name, k.there), ' and ')
-            from unnest(f.columns, f.keys) k (here, there)
+            select string_agg(format('%I.%I %s pgopt_child.%I', policy.table_name, k.there, k.operator, k.here), ' and ')
+            from unnest(f.columns, f.keys, f.operators) k (here, there, operator)
         )), '')
         from pgopt.incoming_keys(pgopt.retained(policy)) f
         join pg_class r on r.oid = f.referrer join pg_namespace n on n.oid = r.relnamespace
