@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from sqlalchemy.exc import DBAPIError
 
 from pgopt import Monthly
 from pgopt.errors import InvalidOperation, RunnerBusy
@@ -34,7 +35,8 @@ from pgopt.server.session import Session
 from tests.databases import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from pgopt.operations import Operation
     from pgopt.server.locks import Blocker
@@ -49,6 +51,20 @@ def nobody(what: str, holder: Blocker | None) -> None:
 
 alone = partial(runners.alone, settings=LONG, patience=0, waiting=nobody)
 take = partial(runners.take, patience=0, waiting=nobody)
+
+
+@contextmanager
+def take_for_a_block(session: Session, subject: str | TableNamed) -> Iterator[None]:
+    take(session, subject)
+    yield
+
+
+# a function that is found before the server's
+SLOW_AFTER_THE_LOCK = """
+    create schema slow;
+    create function slow.pg_try_advisory_lock(key bigint) returns bool language plpgsql as
+    'begin perform pg_catalog.pg_try_advisory_lock(key); perform pg_catalog.pg_sleep(60); return true; end'
+"""
 
 
 def test_the_second_runner_gives_up_and_names_the_first(database: Database) -> None:
@@ -73,6 +89,41 @@ def test_lock_and_settings_are_given_back_after_an_error(database: Database) -> 
             pass
         assert settings(first) == ("7s", "8s")
         assert first.value("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()") == 0
+
+
+def test_no_lock_is_left_by_settings_that_the_server_refuses(database: Database) -> None:
+    with session_of(database) as first, session_of(database) as second:
+        with (
+            pytest.raises(DBAPIError, match="lock_timeout"),
+            alone(first, "t", settings={"lock_timeout": "2592000000ms"}),
+        ):
+            pass
+        assert locks_held(second) == 0
+        take(second, "t")
+
+
+@pytest.mark.parametrize("enter", [alone, take_for_a_block], ids=["alone", "take"])
+@pytest.mark.parametrize("subject", ["t", TableNamed("T %", "Other")], ids=str)
+def test_no_lock_is_left_by_a_statement_that_is_cancelled_after_it(
+    database: Database, enter: Callable[..., AbstractContextManager[object]], subject: str | TableNamed
+) -> None:
+    database.run('create schema "Other"; create table "Other"."T %" (id int)')
+    database.run(SLOW_AFTER_THE_LOCK)
+    with session_of(database) as first, session_of(database) as second:
+        first.run("set search_path = slow, pg_catalog", "set statement_timeout = '200ms'")
+        with pytest.raises(DBAPIError, match="canceling statement due to statement timeout"), enter(first, subject):
+            pass
+        assert locks_held(second) == 0
+        assert settings(first)[1] == "200ms"
+        take(second, subject)
+
+
+def test_a_lock_that_another_has_stays_when_the_statement_fails(database: Database) -> None:
+    with session_of(database) as first, session_of(database) as second:
+        take(second, "t")
+        with pytest.raises(DBAPIError), alone(first, "t", settings={"lock_timeout": "nothing"}):
+            pass
+        assert locks_held(second) == 1
 
 
 def test_the_lock_is_given_back_when_the_session_ends(database: Database) -> None:
@@ -169,6 +220,10 @@ def test_a_waiting_runner_does_not_hold_up_an_index_of_the_first(database: Datab
             runners.release(first, "t")
         other.result(20)
         wait_until("the second runner has it", lambda: runners.holder_of(first, "t"))
+
+
+def locks_held(session: Session) -> int:
+    return int(session.value("select count(*) from pg_locks where locktype = 'advisory'"))
 
 
 def settings(session: Session) -> tuple[str, ...]:

@@ -52,7 +52,8 @@ def alone(
     both back. What was looked up may have changed before the lock was there: look again.
     """
     about = verbatim("null") if along is None else along
-    what, told, taken, *before = session.row(_enter(subject, settings, about))
+    with _given_back_on_error(session, subject):
+        what, told, taken, *before = session.row(_enter(subject, settings, about))
     held = bool(taken)
     try:
         with session.in_force(settings):
@@ -104,11 +105,46 @@ def _wait(session: Session, subject: str | TableNamed, *, patience: float, waiti
 
 def _taken(session: Session, subject: str | TableNamed) -> tuple[str, bool]:
     """Try the lock, and tell on what: what has no name any more is refused."""
-    about = sql("select {} as what", _name(subject))
-    what, taken = session.row(sql("select what, pg_try_advisory_lock({}) from ({}) a", key_of(sql("what")), about))
+    with _given_back_on_error(session, subject):
+        what, taken = session.row(
+            sql("select what, pg_try_advisory_lock({}) from ({}) a", key_of(sql("what")), _about(subject))
+        )
     if what is None and not isinstance(subject, str):
         return str(Catalog(session).table(subject.name, subject.schema)), False
     return what, taken
+
+
+@contextmanager
+def _given_back_on_error(session: Session, subject: str | TableNamed) -> Iterator[None]:
+    """Give the lock back where the statement that tries it fails: it belongs to the session, and no rollback ends it."""
+    try:
+        yield
+    except BaseException:
+        if session.alive:
+            # what has cancelled the statement must not cancel this one, too
+            with session.transaction({"statement_timeout": "0"}):
+                session.rows(_unlock_what_is_held(subject))
+        raise
+
+
+def _unlock_what_is_held(subject: str | TableNamed) -> Composable:
+    unlock = sql("select pg_advisory_unlock({}) from ({}) a", key_of(sql("what")), _about(subject))
+    return sql(
+        "{} where exists (select from pg_locks l where pid = pg_backend_pid() and {})", unlock, _is_lock_on(sql("what"))
+    )
+
+
+def _is_lock_on(what: Composable) -> Composable:
+    return sql(
+        "l.locktype = 'advisory' and l.granted and l.objsubid = 1"
+        " and l.database = (select oid from pg_database where datname = current_database())"
+        " and (l.classid::int8 << 32 | l.objid::int8) = {}",
+        key_of(what),
+    )
+
+
+def _about(subject: str | TableNamed) -> Composable:
+    return sql("select {} as what", _name(subject))
 
 
 def _name(subject: str | TableNamed) -> Composable:
@@ -151,11 +187,9 @@ def holder_of(session: Session, what: str) -> Blocker | None:
     """Tell who is at work on something."""
     row = session.row(
         sql(
-            "select {} from pg_locks l join pg_stat_activity a using (pid) where l.locktype = 'advisory' and l.granted"
-            " and l.database = (select oid from pg_database where datname = current_database())"
-            " and (l.classid::int8 << 32 | l.objid::int8) = {} and l.objsubid = 1",
+            "select {} from pg_locks l join pg_stat_activity a using (pid) where {}",
             verbatim(SESSION),
-            key_of(literal(what)),
+            _is_lock_on(literal(what)),
         )
     )
     return row and Blocker(*row)
