@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from pgopt.operations import (
     SetNotNullOnline,
 )
 from pgopt.server import runners
+from pgopt.server.locks import SESSION, Blocker, Lock, Mode, blockers_of
 from pgopt.server.objects import TableNamed
 from pgopt.server.quoting import literal, verbatim
 from pgopt.server.session import Session
@@ -39,13 +41,13 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from pgopt.operations import Operation
-    from pgopt.server.locks import Blocker
+    from pgopt.server.runners import Holder
     from tests.databases import Database
 
 LONG = {"lock_timeout": "6h", "statement_timeout": "0"}
 
 
-def nobody(what: str, holder: Blocker | None) -> None:
+def nobody(what: str, holder: Holder | None) -> None:
     raise AssertionError(what, holder)
 
 
@@ -68,14 +70,46 @@ SLOW_AFTER_THE_LOCK = """
 
 
 def test_the_second_runner_gives_up_and_names_the_first(database: Database) -> None:
-    told: list[tuple[str, Blocker | None]] = []
+    told: list[tuple[str, Holder | None]] = []
     with session_of(database, "first run") as first, session_of(database) as second:
         with alone(first, "table t"):
-            with pytest.raises(RunnerBusy, match=rf"(?s)at work on table t: pid {first.pid} .*\(first run\)"):
+            with pytest.raises(
+                RunnerBusy, match=rf"at work on table t: pid {first.pid} \w+ \(first run\), connected for [\d.]+ s$"
+            ):
                 take(second, "table t", patience=0.3, waiting=lambda *both: told.append(both))
             take(second, "table u")
             assert [(what, holder and holder.pid) for what, holder in told] == [("table t", first.pid)], "told once"
         take(second, "table t")
+
+
+def test_who_may_not_see_other_sessions_is_told_what_is_known(database: Database) -> None:
+    with stranger(database) as role, session_of(database, "first run") as first, session_of(database) as second:
+        name = first.value("select current_user")
+        first.run("begin", "create table t (a int)")
+        second.run(f"set role {role}")
+        with alone(first, "t"):
+            with pytest.raises(RunnerBusy, match=rf"at work on t: pid {first.pid} {name} \(first run\)$"):
+                take(second, "t", waiting=lambda *_: None)
+            first.run("commit", "begin", "lock table t")
+            (seen,) = blockers_of(second, [Lock(Mode.SHARE, "t")])
+            first.run("rollback")
+        assert str(seen) == f"pid {first.pid} {name} (first run)"
+
+
+def test_a_session_without_a_transaction_is_told_without_its_age(database: Database) -> None:
+    with session_of(database, "some work") as first, session_of(database) as second:
+        row = second.row(f"select {SESSION} from pg_stat_activity a where pid = {first.pid}")
+        assert re.fullmatch(rf"pid {first.pid} \w+ \(some work\), idle: select pg_backend_pid\(\)", str(Blocker(*row)))
+
+
+@contextmanager
+def stranger(database: Database) -> Iterator[str]:
+    name = f"stranger_{database.name}"
+    database.run(f"create role {name}")
+    try:
+        yield name
+    finally:
+        database.run(f"drop role {name}")
 
 
 def test_lock_and_settings_are_given_back_after_an_error(database: Database) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import RunnerBusy
 from pgopt.server.catalog import Catalog
-from pgopt.server.locks import SESSION, Blocker
+from pgopt.server.locks import who
 from pgopt.server.queries import query
 from pgopt.server.quoting import joined, literal, render, sql, verbatim
 
@@ -22,7 +22,22 @@ if TYPE_CHECKING:
     from pgopt.server.objects import TableNamed
     from pgopt.server.session import Session
 
-    Waiting = Callable[[str, Blocker | None], Any]
+    Waiting = Callable[[str, "Holder | None"], Any]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who is at work: not with its last statement, which is mostly one of pgopt's own questions."""
+
+    pid: int
+    user: str | None
+    application: str | None
+    age: float | None
+    """For how long it has been connected, where one may know that."""
+
+    def __str__(self) -> str:
+        named = who(self.pid, self.user, self.application)
+        return named if self.age is None else f"{named}, connected for {self.age:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -183,13 +198,13 @@ def _set(settings: tuple[tuple[str, str], ...]) -> Composable:
     return verbatim(render(joined(calls)))
 
 
-def holder_of(session: Session, what: str) -> Blocker | None:
+def holder_of(session: Session, what: str) -> Holder | None:
     """Tell who is at work on something."""
     row = session.row(
         sql(
-            "select {} from pg_locks l join pg_stat_activity a using (pid) where {}",
-            verbatim(SESSION),
+            "select a.pid, a.usename, a.application_name, extract(epoch from clock_timestamp() - a.backend_start)::float8"
+            " from pg_locks l join pg_stat_activity a using (pid) where {}",
             _is_lock_on(literal(what)),
         )
     )
-    return row and Blocker(*row)
+    return row and Holder(*row)
