@@ -657,6 +657,23 @@ def test_a_wrong_setting_is_one_sentence(
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("'ix_a', 'tickets'", "missing a required argument: 'columns'"),
+        ("'ix_a', 'tickets', ['status'], wher='id > 0'", "got an unexpected keyword argument 'wher'"),
+        ("'ix_a', 'tickets', ['status'], True", "too many positional arguments"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence_that_says_what_the_directive_takes(
+    arguments: str, sentence: str, project: Project
+) -> None:
+    project.revision("a", f"op.create_index_concurrently({arguments})")
+    takes = r"say op\.create_index_concurrently\(name, table, columns, \*, settings=None, .*where=None.*\)$"
+    with pytest.raises(InvalidOperation, match=f"^create_index_concurrently: {sentence}: {takes}"):
+        project.upgrade()
+
+
 def test_the_longest_timeouts_are_taken_by_the_server(tickets: Database, tmp_path: Path) -> None:
     project = Project.with_run(tmp_path, tickets.server.url(tickets.name))
     longest = {"lock_timeout": LONGEST, "concurrent_timeout": LONGEST, "wal_rate": 10 * LONGEST}
