@@ -18,15 +18,16 @@ import alembic.config
 import alembic.op
 import pytest
 
-from pgopt import Settings
+from pgopt import Hash, IntRange, ListOf, Monthly, Quarterly, Settings, Weekly, Yearly
 from pgopt.cli import main as cli
-from pgopt.operations import registry
+from pgopt.operations import InstallPgopt, PartitionTable, UnpartitionTable, registry
 from tests.databases import wait_until
 from tests.integration.alembic_project import IMPATIENT, Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pgopt.copy.by import Partitioning
     from tests.databases import Database
 
 ROOT = Path(__file__).parents[2]
@@ -44,12 +45,15 @@ TABLES = {
     """,
     "docs/denormalized-columns.md": """
         create table users (id int primary key);
-        create table profiles (user_id int primary key references users, country text, ghost_mode boolean not null);
+        create table profiles (user_id int primary key references users, country text, locale text, ghost_mode boolean not null);
         create table tickets (id int primary key);
         create table comments (ticket_id int references tickets, created_at timestamptz, value int, status text);
         create index on comments (ticket_id);
         create table likes (ticket_id int references tickets);
-        create index on likes (ticket_id)
+        create index on likes (ticket_id);
+        create table "Order items" (id int primary key);
+        create schema sales;
+        create table sales.orders (id int primary key)
     """,
     "docs/jobs.md": "create table tickets (id int primary key)",
     "docs/materialized-views.md": """
@@ -148,9 +152,11 @@ def test_pages_show_what_works(page: Page) -> None:
     for text in page.blocks("python"):
         if "pgopt.env.run" in text:
             page.project.write_env(text)
+        elif "op.install_pgopt(" in text:
+            page.project.revision("1c07", text, after=None)
     page.alembic("upgrade", "1c07")
     for number, text in enumerate(page.blocks("python")):
-        if "pgopt.env.run" not in text:
+        if "pgopt.env.run" not in text and "op.install_pgopt(" not in text:
             check_python(page, f"{number}", text)
     page.database.run(SINCE.get(page.name, ""))
     for text in page.blocks("sql"):
@@ -163,6 +169,69 @@ def test_pages_show_what_works(page: Page) -> None:
     known = {*registry, *dir(alembic.op)}
     assert {name for name in re.findall(r"\bop\.(\w+)\(", page.text) if name not in known} == set()
     assert set(page.blocks("python", "sql", "", "text")) == {text for _, text in FENCE.findall(page.text)}
+
+
+def test_the_line_for_the_env_py_of_a_template_and_what_remains(database: Database, tmp_path: Path) -> None:
+    (line,) = (
+        found
+        for found in INLINE.findall((ROOT / "README.md").read_text())
+        if found.startswith("context.configure(connection")
+    )
+    project = Project.from_template(tmp_path, database.server.url(database.name))
+    project.revision("1c07", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    wish = "set transaction_per_migration=True"
+    assert wish in project.must("upgrade", "head")
+    call = re.search(r"context\.configure\(\s*connection=.*?\)", project.env.read_text(), re.DOTALL)
+    assert call is not None
+    project.replace(project.env, call[0], line)
+    assert wish not in project.must("downgrade", "base")
+    assert database.rows(
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'"
+    ) == [("alembic_version",)]
+    assert database.value("select count(*) from alembic_version") == 0
+    assert database.value("select to_regnamespace('pgopt')") is None
+
+
+def test_partitions_are_named_as_the_page_says(database: Database) -> None:
+    said = {
+        name for name in INLINE.findall((ROOT / "docs/partitions.md").read_text()) if name.startswith("audit_logs_p")
+    }
+    database.run(
+        "create table rows_are_there (id bigint primary key, at date not null); insert into rows_are_there values (-5, '2026-01-05')"
+    )
+    ways: list[Partitioning] = [
+        Weekly("at"),
+        Monthly("at"),
+        Quarterly("at"),
+        Yearly("at"),
+        Hash("id", 1),
+        ListOf("id", {"eu": [-5]}),
+    ]
+    ways.append(IntRange("id", step=1_000_000))
+    database.perform(InstallPgopt(1))
+    found: set[str] = set()
+    for by in ways:
+        method: Any = "attach" if isinstance(by, Monthly) else "copy"
+        database.run(
+            "create table audit_logs (like rows_are_there including all); insert into audit_logs table rows_are_there"
+        )
+        database.perform(
+            PartitionTable(
+                "audit_logs",
+                by=by,
+                method=method,
+                default=not isinstance(by, Hash),
+                widen_keys=True,
+                premake=2,
+                start="2026-01-12" if isinstance(by, Weekly) else None,
+            )
+        )
+        found |= {name for (name,) in database.rows("select relid::text from pg_partition_tree('audit_logs')")}
+        database.perform(UnpartitionTable("audit_logs"))
+        database.run("drop table audit_logs")
+    assert {re.sub("[0-9]+", "0", name) for name in said} == {re.sub("[0-9]+", "0", name) for name in found} - {
+        "audit_logs"
+    }
 
 
 # -- Python ----------------------------------------------------------------------------------------------------------------

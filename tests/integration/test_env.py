@@ -16,6 +16,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.pool import NullPool, QueuePool
 
 from pgopt import InvalidOperation, PgoptError, RunnerBusy, Settings, UnsafeTransaction
+from pgopt.plan.settings import LONGEST
 from tests.databases import names, wait_until
 from tests.integration.alembic_project import PLAIN, PLAIN_DOWN, Project, index, no_index
 from tests.integration.test_templates import TICKETS, mixed_chain, relations, version, warnings
@@ -620,6 +621,7 @@ def test_the_first_who_says_a_setting_counts(
         ({"PGOPT_LOCK_ATTEMPTS": "0"}, "lock_attempts=0 is not"),
         ({"PGOPT_LOCK_TIMEOUT": "-1"}, "lock_timeout=-1.0 is not"),
         ({"PGOPT_LOCK_TIMEOUT": "nan"}, "lock_timeout=nan is not"),
+        ({"PGOPT_CONCURRENT_TIMEOUT": "2592000"}, "concurrent_timeout=2592000.0 is longer than the server can wait"),
         ({"PGOPT_MIXED_REVISIONS": "perhaps"}, "PGOPT_MIXED_REVISIONS='perhaps' is not a yes or no"),
     ],
 )
@@ -638,6 +640,8 @@ def test_a_wrong_variable_is_one_sentence(environment: dict[str, str], sentence:
         ("{'lock_attempts': 'three'}", "lock_attempts='three' is not a whole number"),
         ("{'lock_attempts': 0}", "lock_attempts=0 is not"),
         ("{'lock_attempts': 2.5}", "lock_attempts=2.5 is not"),
+        ("{'concurrent_timeout': 30 * 86400}", "concurrent_timeout=2592000 is longer than .* at most 2147483 "),
+        ("{'lock_timeout': 2147484}", "lock_timeout=2147484 is longer than"),
         ("{'mixed_revisions': 1}", "mixed_revisions=1 is not a yes or no"),
     ],
 )
@@ -651,6 +655,30 @@ def test_a_wrong_setting_is_one_sentence(
     with pytest.raises(InvalidOperation, match=sentence) as refusal:
         project.upgrade()
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("'ix_a', 'tickets'", "missing a required argument: 'columns'"),
+        ("'ix_a', 'tickets', ['status'], wher='id > 0'", "got an unexpected keyword argument 'wher'"),
+        ("'ix_a', 'tickets', ['status'], True", "too many positional arguments"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence_that_says_what_the_directive_takes(
+    arguments: str, sentence: str, project: Project
+) -> None:
+    project.revision("a", f"op.create_index_concurrently({arguments})")
+    takes = r"say op\.create_index_concurrently\(name, table, columns, \*, settings=None, .*where=None.*\)$"
+    with pytest.raises(InvalidOperation, match=f"^create_index_concurrently: {sentence}: {takes}"):
+        project.upgrade()
+
+
+def test_the_longest_timeouts_are_taken_by_the_server(tickets: Database, tmp_path: Path) -> None:
+    project = Project.with_run(tmp_path, tickets.server.url(tickets.name))
+    longest = {"lock_timeout": LONGEST, "concurrent_timeout": LONGEST, "wal_rate": 10 * LONGEST}
+    project.revision("a", f"op.create_index_concurrently('ix_a', 'tickets', ['status'], settings={longest})")
+    project.upgrade()
 
 
 def test_logging_is_set_up_as_alembic_ini_says(project: Project) -> None:

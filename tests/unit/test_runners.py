@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic.migration import MigrationContext
 from alembic.operations import Operations
+from sqlalchemy.exc import DBAPIError
 
 from pgopt import Monthly
 from pgopt.errors import InvalidOperation, RunnerBusy
@@ -28,22 +30,24 @@ from pgopt.operations import (
     SetNotNullOnline,
 )
 from pgopt.server import runners
+from pgopt.server.locks import SESSION, Blocker, Lock, Mode, blockers_of
 from pgopt.server.objects import TableNamed
 from pgopt.server.quoting import literal, verbatim
 from pgopt.server.session import Session
 from tests.databases import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from pgopt.operations import Operation
-    from pgopt.server.locks import Blocker
+    from pgopt.server.runners import Holder
     from tests.databases import Database
 
 LONG = {"lock_timeout": "6h", "statement_timeout": "0"}
 
 
-def nobody(what: str, holder: Blocker | None) -> None:
+def nobody(what: str, holder: Holder | None) -> None:
     raise AssertionError(what, holder)
 
 
@@ -51,15 +55,61 @@ alone = partial(runners.alone, settings=LONG, patience=0, waiting=nobody)
 take = partial(runners.take, patience=0, waiting=nobody)
 
 
+@contextmanager
+def take_for_a_block(session: Session, subject: str | TableNamed) -> Iterator[None]:
+    take(session, subject)
+    yield
+
+
+# a function that is found before the server's
+SLOW_AFTER_THE_LOCK = """
+    create schema slow;
+    create function slow.pg_try_advisory_lock(key bigint) returns bool language plpgsql as
+    'begin perform pg_catalog.pg_try_advisory_lock(key); perform pg_catalog.pg_sleep(60); return true; end'
+"""
+
+
 def test_the_second_runner_gives_up_and_names_the_first(database: Database) -> None:
-    told: list[tuple[str, Blocker | None]] = []
+    told: list[tuple[str, Holder | None]] = []
     with session_of(database, "first run") as first, session_of(database) as second:
         with alone(first, "table t"):
-            with pytest.raises(RunnerBusy, match=rf"(?s)at work on table t: pid {first.pid} .*\(first run\)"):
+            with pytest.raises(
+                RunnerBusy, match=rf"at work on table t: pid {first.pid} \w+ \(first run\), connected for [\d.]+ s$"
+            ):
                 take(second, "table t", patience=0.3, waiting=lambda *both: told.append(both))
             take(second, "table u")
             assert [(what, holder and holder.pid) for what, holder in told] == [("table t", first.pid)], "told once"
         take(second, "table t")
+
+
+def test_who_may_not_see_other_sessions_is_told_what_is_known(database: Database) -> None:
+    with stranger(database) as role, session_of(database, "first run") as first, session_of(database) as second:
+        name = first.value("select current_user")
+        first.run("begin", "create table t (a int)")
+        second.run(f"set role {role}")
+        with alone(first, "t"):
+            with pytest.raises(RunnerBusy, match=rf"at work on t: pid {first.pid} {name} \(first run\)$"):
+                take(second, "t", waiting=lambda *_: None)
+            first.run("commit", "begin", "lock table t")
+            (seen,) = blockers_of(second, [Lock(Mode.SHARE, "t")])
+            first.run("rollback")
+        assert str(seen) == f"pid {first.pid} {name} (first run)"
+
+
+def test_a_session_without_a_transaction_is_told_without_its_age(database: Database) -> None:
+    with session_of(database, "some work") as first, session_of(database) as second:
+        row = second.row(f"select {SESSION} from pg_stat_activity a where pid = {first.pid}")
+        assert re.fullmatch(rf"pid {first.pid} \w+ \(some work\), idle: select pg_backend_pid\(\)", str(Blocker(*row)))
+
+
+@contextmanager
+def stranger(database: Database) -> Iterator[str]:
+    name = f"stranger_{database.name}"
+    database.run(f"create role {name}")
+    try:
+        yield name
+    finally:
+        database.run(f"drop role {name}")
 
 
 def test_lock_and_settings_are_given_back_after_an_error(database: Database) -> None:
@@ -73,6 +123,41 @@ def test_lock_and_settings_are_given_back_after_an_error(database: Database) -> 
             pass
         assert settings(first) == ("7s", "8s")
         assert first.value("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()") == 0
+
+
+def test_no_lock_is_left_by_settings_that_the_server_refuses(database: Database) -> None:
+    with session_of(database) as first, session_of(database) as second:
+        with (
+            pytest.raises(DBAPIError, match="lock_timeout"),
+            alone(first, "t", settings={"lock_timeout": "2592000000ms"}),
+        ):
+            pass
+        assert locks_held(second) == 0
+        take(second, "t")
+
+
+@pytest.mark.parametrize("enter", [alone, take_for_a_block], ids=["alone", "take"])
+@pytest.mark.parametrize("subject", ["t", TableNamed("T %", "Other")], ids=str)
+def test_no_lock_is_left_by_a_statement_that_is_cancelled_after_it(
+    database: Database, enter: Callable[..., AbstractContextManager[object]], subject: str | TableNamed
+) -> None:
+    database.run('create schema "Other"; create table "Other"."T %" (id int)')
+    database.run(SLOW_AFTER_THE_LOCK)
+    with session_of(database) as first, session_of(database) as second:
+        first.run("set search_path = slow, pg_catalog", "set statement_timeout = '200ms'")
+        with pytest.raises(DBAPIError, match="canceling statement due to statement timeout"), enter(first, subject):
+            pass
+        assert locks_held(second) == 0
+        assert settings(first)[1] == "200ms"
+        take(second, subject)
+
+
+def test_a_lock_that_another_has_stays_when_the_statement_fails(database: Database) -> None:
+    with session_of(database) as first, session_of(database) as second:
+        take(second, "t")
+        with pytest.raises(DBAPIError), alone(first, "t", settings={"lock_timeout": "nothing"}):
+            pass
+        assert locks_held(second) == 1
 
 
 def test_the_lock_is_given_back_when_the_session_ends(database: Database) -> None:
@@ -169,6 +254,10 @@ def test_a_waiting_runner_does_not_hold_up_an_index_of_the_first(database: Datab
             runners.release(first, "t")
         other.result(20)
         wait_until("the second runner has it", lambda: runners.holder_of(first, "t"))
+
+
+def locks_held(session: Session) -> int:
+    return int(session.value("select count(*) from pg_locks where locktype = 'advisory'"))
 
 
 def settings(session: Session) -> tuple[str, ...]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
 
 from alembic.operations import MigrateOperation, Operations
 
+from pgopt.errors import InvalidOperation
 from pgopt.operations.expressions import text_of
 from pgopt.server.objects import TableNamed
 
@@ -135,13 +137,28 @@ def _plain(value: Any) -> Any:
 def _register(kind: type[Operation], directive: str) -> None:
     # Alembic copies the parameters as they stand in the code of this function; op.pyi has each operation's own
     def invoke(cls: type[Operation], operations: Operations, *args: Any, **kwargs: Any) -> Any:
-        return operations.invoke(cls(*args, **kwargs))
+        try:
+            said = cls(*args, **kwargs)
+        except TypeError:
+            _refuse_arguments(cls, args, kwargs)
+            raise
+        return operations.invoke(said)
 
     invoke.__name__ = directive
     invoke.__doc__ = kind.__doc__
     setattr(kind, directive, classmethod(invoke))
     Operations.register_operation(directive)(kind)
     Operations.implementation_for(kind)(_carry_out)
+
+
+def _refuse_arguments(kind: type[Operation], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
+    """Say which argument is missing or unknown, and what the directive takes: Python's own words name a dataclass."""
+    takes = signature(kind)
+    try:
+        takes.bind(*args, **kwargs)
+    except TypeError as error:
+        plain = [each.replace(annotation=Parameter.empty) for each in takes.parameters.values()]
+        raise InvalidOperation(f"{kind.directive}: {error}: say op.{kind.directive}{Signature(plain)}") from None
 
 
 def _carry_out(operations: Operations, operation: Operation) -> None:

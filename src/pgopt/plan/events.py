@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pgopt.server.locks import Blocker
+    from pgopt.server.runners import Holder
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class WaitingForRunner(Event):
     """Another run is at work on the same table."""
 
     what: str
-    holder: Blocker | None
+    holder: Holder | None
 
 
 @dataclass(frozen=True)

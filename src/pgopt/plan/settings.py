@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "PGOPT_"
+LONGEST = 2_147_483
+"""The most seconds that the server takes for a timeout."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,10 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
             raise InvalidOperation(f"there is no setting {name!r}: choose from {', '.join(sorted(known))}")
         if not _is_right(known[name], value):
             raise InvalidOperation(f"the setting {name}={value!r} is not a {_word(known[name])}")
+        if known[name] is float and name != "wal_rate" and value > LONGEST:
+            raise InvalidOperation(
+                f"the setting {name}={value!r} is longer than the server can wait: say at most {LONGEST} (seconds)"
+            )
     return {name: known[name](value) for name, value in values.items()}
 
 

@@ -103,20 +103,26 @@ class Blocker:
     user: str | None
     application: str | None
     state: str | None
-    age: float
+    age: float | None
+    """For how long its transaction has been open."""
     query: str | None
 
     def __str__(self) -> str:
-        who = " ".join(part for part in (self.user, self.application and f"({self.application})") if part)
+        open_for = None if self.age is None else f"transaction open for {self.age:.1f} s"
+        known = ", ".join(filter(None, (who(self.pid, self.user, self.application), self.state, open_for)))
         line = next(iter((self.query or "").strip().splitlines()), "")
-        return f"pid {self.pid} {who}, {self.state}, transaction open for {self.age:.1f} s: {line[:80]}".replace(
-            "  ", " "
-        )
+        return f"{known}: {line[:80]}" if line else known
 
 
+def who(pid: int, user: str | None, application: str | None) -> str:
+    """Name a session by what every role may see of it."""
+    return " ".join(filter(None, (f"pid {pid}", user, application and f"({application})")))
+
+
+# of the sessions of others the server tells who may not see them no more than the first three
 SESSION = """
     a.pid, a.usename, a.application_name, a.state,
-    coalesce(extract(epoch from clock_timestamp() - a.xact_start), 0)::float8, a.query
+    extract(epoch from clock_timestamp() - a.xact_start)::float8, nullif(a.query, '<insufficient privilege>')
 """
 
 

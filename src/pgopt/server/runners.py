@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import RunnerBusy
 from pgopt.server.catalog import Catalog
-from pgopt.server.locks import SESSION, Blocker
+from pgopt.server.locks import who
 from pgopt.server.queries import query
 from pgopt.server.quoting import joined, literal, render, sql, verbatim
 
@@ -22,7 +22,22 @@ if TYPE_CHECKING:
     from pgopt.server.objects import TableNamed
     from pgopt.server.session import Session
 
-    Waiting = Callable[[str, Blocker | None], Any]
+    Waiting = Callable[[str, "Holder | None"], Any]
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who is at work: not with its last statement, which is mostly one of pgopt's own questions."""
+
+    pid: int
+    user: str | None
+    application: str | None
+    age: float | None
+    """For how long it has been connected, where one may know that."""
+
+    def __str__(self) -> str:
+        named = who(self.pid, self.user, self.application)
+        return named if self.age is None else f"{named}, connected for {self.age:.1f} s"
 
 
 @dataclass(frozen=True)
@@ -52,7 +67,8 @@ def alone(
     both back. What was looked up may have changed before the lock was there: look again.
     """
     about = verbatim("null") if along is None else along
-    what, told, taken, *before = session.row(_enter(subject, settings, about))
+    with _given_back_on_error(session, subject):
+        what, told, taken, *before = session.row(_enter(subject, settings, about))
     held = bool(taken)
     try:
         with session.in_force(settings):
@@ -104,11 +120,46 @@ def _wait(session: Session, subject: str | TableNamed, *, patience: float, waiti
 
 def _taken(session: Session, subject: str | TableNamed) -> tuple[str, bool]:
     """Try the lock, and tell on what: what has no name any more is refused."""
-    about = sql("select {} as what", _name(subject))
-    what, taken = session.row(sql("select what, pg_try_advisory_lock({}) from ({}) a", key_of(sql("what")), about))
+    with _given_back_on_error(session, subject):
+        what, taken = session.row(
+            sql("select what, pg_try_advisory_lock({}) from ({}) a", key_of(sql("what")), _about(subject))
+        )
     if what is None and not isinstance(subject, str):
         return str(Catalog(session).table(subject.name, subject.schema)), False
     return what, taken
+
+
+@contextmanager
+def _given_back_on_error(session: Session, subject: str | TableNamed) -> Iterator[None]:
+    """Give the lock back where the statement that tries it fails: it belongs to the session, and no rollback ends it."""
+    try:
+        yield
+    except BaseException:
+        if session.alive:
+            # what has cancelled the statement must not cancel this one, too
+            with session.transaction({"statement_timeout": "0"}):
+                session.rows(_unlock_what_is_held(subject))
+        raise
+
+
+def _unlock_what_is_held(subject: str | TableNamed) -> Composable:
+    unlock = sql("select pg_advisory_unlock({}) from ({}) a", key_of(sql("what")), _about(subject))
+    return sql(
+        "{} where exists (select from pg_locks l where pid = pg_backend_pid() and {})", unlock, _is_lock_on(sql("what"))
+    )
+
+
+def _is_lock_on(what: Composable) -> Composable:
+    return sql(
+        "l.locktype = 'advisory' and l.granted and l.objsubid = 1"
+        " and l.database = (select oid from pg_database where datname = current_database())"
+        " and (l.classid::int8 << 32 | l.objid::int8) = {}",
+        key_of(what),
+    )
+
+
+def _about(subject: str | TableNamed) -> Composable:
+    return sql("select {} as what", _name(subject))
 
 
 def _name(subject: str | TableNamed) -> Composable:
@@ -147,15 +198,13 @@ def _set(settings: tuple[tuple[str, str], ...]) -> Composable:
     return verbatim(render(joined(calls)))
 
 
-def holder_of(session: Session, what: str) -> Blocker | None:
+def holder_of(session: Session, what: str) -> Holder | None:
     """Tell who is at work on something."""
     row = session.row(
         sql(
-            "select {} from pg_locks l join pg_stat_activity a using (pid) where l.locktype = 'advisory' and l.granted"
-            " and l.database = (select oid from pg_database where datname = current_database())"
-            " and (l.classid::int8 << 32 | l.objid::int8) = {} and l.objsubid = 1",
-            verbatim(SESSION),
-            key_of(literal(what)),
+            "select a.pid, a.usename, a.application_name, extract(epoch from clock_timestamp() - a.backend_start)::float8"
+            " from pg_locks l join pg_stat_activity a using (pid) where {}",
+            _is_lock_on(literal(what)),
         )
     )
-    return row and Blocker(*row)
+    return row and Holder(*row)
