@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from pgopt import operations as o
 from pgopt import reversible
 
@@ -11,27 +9,18 @@ revision = "0042"
 down_revision = "0041"
 
 ACCEPTED = "status = 'accepted'"
-covering = partial(o.ReplaceIndexConcurrently, where=ACCEPTED, schema="musclemap")
 
 
-def without(column: str) -> dict[str, object]:
-    """Give the index that was there."""
-    return {"columns": [column, "status"], "where": ACCEPTED}
+def covering(name: str, user: str, friend: str) -> o.ReplaceIndexConcurrently:
+    """Give an index that finds the friends of a user what they are."""
+    there = [user, "status"]
+    old = {"columns": there, "where": ACCEPTED}
+    return o.ReplaceIndexConcurrently(
+        name, "friendships", there, include=[friend], where=ACCEPTED, old=old, schema="musclemap"
+    )
 
 
 upgrade, downgrade = reversible(
-    covering(
-        "idx_friendships_user_status",
-        "friendships",
-        ["user_a_id", "status"],
-        include=["user_b_id"],
-        old=without("user_a_id"),
-    ),
-    covering(
-        "idx_friendships_reverse_status",
-        "friendships",
-        ["user_b_id", "status"],
-        include=["user_a_id"],
-        old=without("user_b_id"),
-    ),
+    covering("idx_friendships_user_status", "user_a_id", "user_b_id"),
+    covering("idx_friendships_reverse_status", "user_b_id", "user_a_id"),
 )
