@@ -32,7 +32,7 @@ for module in pkgutil.walk_packages(pgopt.__path__, "pgopt."):
         getattr(found, name)
         count += 1
 from pgopt import op
-for name in pgopt.operations.registry:
+for name in pgopt.operations.kinds.KINDS:
     getattr(op, name)
     count += 1
 print(f"{count} public names")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pgopt.operations  # noqa: F401  -- registers them
+import pgopt.directives  # noqa: F401  -- registers them
 
 if TYPE_CHECKING:
     from alembic.runtime.plugins import Plugin

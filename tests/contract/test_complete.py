@@ -8,7 +8,8 @@ from collections import Counter
 
 import pytest
 
-from pgopt.operations import registry
+from pgopt.directives import kind_of
+from pgopt.operations.kinds import KINDS
 from tests.contract import examples
 from tests.contract.examples import EXAMPLES, Example
 
@@ -19,9 +20,9 @@ ELSEWHERE = {"use_pg_cron", "leave_pg_cron"}
 """What needs a server of its own, with pg_cron loaded: tests/integration/test_pg_cron.py."""
 
 
-@pytest.mark.parametrize("directive", sorted(registry.keys() - ELSEWHERE))
+@pytest.mark.parametrize("directive", sorted(KINDS.keys() - ELSEWHERE))
 def test_each_operation_has_an_example(directive: str) -> None:
-    shown = [example for example in EXAMPLES if type(example.operation) is registry[directive]]
+    shown = [example for example in EXAMPLES if type(example.operation) is kind_of(directive)]
     assert shown, f"{directive} has no example in tests/contract/examples"
 
 

@@ -16,7 +16,8 @@ from pgopt import PgoptError, op
 from pgopt.cli import explain, health
 from pgopt.monitoring import checks
 from pgopt.monitoring.report import gather
-from pgopt.operations import InstallMonitoring, InstallPgopt, InstallSnapshots, UninstallMonitoring, registry
+from pgopt.operations import InstallMonitoring, InstallPgopt, InstallSnapshots, UninstallMonitoring
+from pgopt.operations.kinds import KINDS
 from pgopt.server.session import Session
 from tests.integration.test_monitoring import WATCHER, busy, watched  # noqa: F401  -- a fixture
 
@@ -190,7 +191,7 @@ def test_every_operation_that_mends_is_there() -> None:
         "analyze",
         "set_storage_parameters",
     }
-    assert named <= registry.keys()
+    assert named <= KINDS.keys()
     assert hasattr(op, "execute")
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import pgopt
+from pgopt.operations.base import Action, operation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,9 +35,10 @@ WHOLE = """
 import alembic, pgopt, pgopt.env
 from alembic.operations import Operations
 from pgopt import op
-missing = [name for name in pgopt.operations.registry if not hasattr(Operations, name) or name not in dir(op)]
+from pgopt.operations.kinds import KINDS
+missing = [name for name in KINDS if not hasattr(Operations, name) or name not in dir(op)]
 assert not missing, missing
-assert len(pgopt.operations.registry) >= 8
+assert len(KINDS) >= 8
 """
 
 
@@ -64,6 +66,45 @@ def test_alembic_finds_the_directives_with_no_line_in_env_py(tmp_path: Path) -> 
         cwd=tmp_path,
     )
     assert seen.split() == ["True", "False"], "the directive is there, and psycopg is imported only when it is needed"
+
+
+def test_an_operation_is_loaded_when_it_is_said(tmp_path: Path) -> None:
+    seen = python(
+        "-c",
+        "import pgopt, sys\n"
+        "before = 'pgopt.operations.indexes' in sys.modules\n"
+        "pgopt.operations.CreateIndexConcurrently\n"
+        "print(before, 'pgopt.operations.indexes' in sys.modules, 'pgopt.operations.partitions' in sys.modules)",
+        cwd=tmp_path,
+    )
+    assert seen.split() == ["False", "True", "False"]
+
+
+def test_an_application_can_have_operations_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from pgopt.operations.base import Action, operation\n"
+        "@operation('greet')\n"
+        "class Greet(Action):\n"
+        "    whom: str\n"
+        "    def plan(self, db): return iter(())\n"
+    )
+    seen = python(
+        "-c",
+        "import own\n"
+        "from alembic.migration import MigrationContext\n"
+        "from alembic.operations import Operations\n"
+        "from sqlalchemy.dialects import postgresql\n"
+        "context = MigrationContext.configure(dialect=postgresql.dialect(), opts={'as_sql': True})\n"
+        "Operations(context).greet('you')\n",
+        cwd=tmp_path,
+    )
+    assert "-- greet" in seen
+
+
+@pytest.mark.parametrize(("directive", "whose"), [("analyze", "pgopt"), ("create_index", "Alembic")])
+def test_an_application_cannot_take_the_name_of_an_operation(directive: str, whose: str) -> None:
+    with pytest.raises(pgopt.InvalidOperation, match=f"{whose} has an operation of that name"):
+        operation(directive)(type("Own", (Action,), {"__annotations__": {}}))
 
 
 @pytest.mark.parametrize("module", sorted(module.name for module in pkgutil.walk_packages(pgopt.__path__, "pgopt.")))

@@ -6,12 +6,14 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from alembic.operations import MigrateOperation, Operations
 
+from pgopt.directives import known, register
 from pgopt.errors import InvalidOperation
 from pgopt.operations.expressions import text_of
+from pgopt.operations.kinds import KINDS
 from pgopt.server.objects import TableNamed
 
 if TYPE_CHECKING:
@@ -23,9 +25,6 @@ if TYPE_CHECKING:
 OperationT = TypeVar("OperationT", bound="type[Operation]")
 InverseT = TypeVar("InverseT", bound="StateOperation")
 
-registry: dict[str, type[Operation]] = {}
-"""All operations by the name of their directive."""
-
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def operation(directive: str) -> Callable[[OperationT], OperationT]:
@@ -34,8 +33,10 @@ def operation(directive: str) -> Callable[[OperationT], OperationT]:
     def decorate(cls: OperationT) -> OperationT:
         dataclass(frozen=True, repr=False)(cls)
         cls.directive = directive
-        registry[directive] = cls
-        _register(cls, directive)
+        ours = directive in KINDS and cls.__module__ == f"pgopt.operations.{KINDS[directive][0]}"
+        if not ours:  # which are registered before they are loaded
+            _refuse_taken(directive)
+            register(directive, lambda: cls)
         return cls
 
     return decorate
@@ -57,6 +58,15 @@ class Operation(MigrateOperation):
     def check(self) -> None:
         """Refuse arguments that cannot be right, whatever the database."""
 
+    @classmethod
+    def from_call(cls, *args: Any, **kwargs: Any) -> Self:
+        """Make the operation of what a migration said; wrong arguments are one sentence."""
+        try:
+            return cls(*args, **kwargs)
+        except TypeError:
+            _refuse_arguments(cls, args, kwargs)
+            raise
+
     @abstractmethod
     def plan(self, db: Catalog) -> Iterator[AnyStep]:
         """Give the steps that carry the operation out on the database as it is now."""
@@ -77,6 +87,12 @@ class Operation(MigrateOperation):
         if table is None:
             return "the database"
         return TableNamed(table, getattr(self, "schema", None))
+
+    @property
+    def schema_too(self) -> str:
+        """The schema, as a call of another directive on the same table says it."""
+        schema = getattr(self, "schema", None)
+        return f", schema={schema!r}" if schema else ""
 
     @property
     def title(self) -> str:
@@ -134,21 +150,16 @@ def _plain(value: Any) -> Any:
     return text_of(value)
 
 
-def _register(kind: type[Operation], directive: str) -> None:
-    # Alembic copies the parameters as they stand in the code of this function; op.pyi has each operation's own
-    def invoke(cls: type[Operation], operations: Operations, *args: Any, **kwargs: Any) -> Any:
-        try:
-            said = cls(*args, **kwargs)
-        except TypeError:
-            _refuse_arguments(cls, args, kwargs)
-            raise
-        return operations.invoke(said)
-
-    invoke.__name__ = directive
-    invoke.__doc__ = kind.__doc__
-    setattr(kind, directive, classmethod(invoke))
-    Operations.register_operation(directive)(kind)
-    Operations.implementation_for(kind)(_carry_out)
+def _refuse_taken(directive: str) -> None:
+    whose = (
+        "pgopt"
+        if directive in KINDS
+        else "Alembic"
+        if directive not in known and hasattr(Operations, directive)
+        else None
+    )
+    if whose:
+        raise InvalidOperation(f"@operation({directive!r}): {whose} has an operation of that name: choose another")
 
 
 def _refuse_arguments(kind: type[Operation], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
@@ -161,6 +172,7 @@ def _refuse_arguments(kind: type[Operation], args: Sequence[Any], kwargs: Mappin
         raise InvalidOperation(f"{kind.directive}: {error}: say op.{kind.directive}{Signature(plain)}") from None
 
 
+@Operations.implementation_for(Operation)
 def _carry_out(operations: Operations, operation: Operation) -> None:
     from pgopt.plan.run import carry_out
 

@@ -125,7 +125,7 @@ class CreateForeignKeyOnline(ForeignKeyOperation):
         return [
             (
                 f"no index of {table} begins with {', '.join(self.columns)}, so each DELETE on {self.referent} scans the whole table:"
-                f" op.create_index_concurrently(None, {self.table!r}, {list(self.columns)!r})"
+                f" op.create_index_concurrently(None, {self.table!r}, {list(self.columns)!r}{self.schema_too})"
             )
         ]
 

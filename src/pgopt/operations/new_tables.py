@@ -157,7 +157,7 @@ class DropPartitionedTable(NewTableOperation):
     def _refuse_rows(self, db: Catalog, table: Relation) -> None:
         if db.session.value(sql("select exists (select from {})", table.ident)):
             raise InvalidOperation(
-                f"{table} has rows, which would be lost: delete them, or say op.drop_table({self.name!r})"
+                f"{table} has rows, which would be lost: delete them, or say op.drop_table({self.name!r}{self.schema_too})"
             )
 
 

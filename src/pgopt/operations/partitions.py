@@ -148,7 +148,7 @@ class PartitionTable(PartitionOperation):
         if self.method == "copy":
             said.append(
                 f"the old table is kept as {beside(self.table, PLAIN)}, and changes are noted for it, until"
-                f" op.finalize_partitioning({self.table!r})"
+                f" op.finalize_partitioning({self.table!r}{self.schema_too})"
             )
         return said
 

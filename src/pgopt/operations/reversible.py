@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from alembic import op
 
 from pgopt.errors import InvalidOperation
-from pgopt.operations.base import Operation, StateOperation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from pgopt.operations.base import Operation
 
 
 def reversible(*operations: Operation) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -22,6 +23,8 @@ def reversible(*operations: Operation) -> tuple[Callable[[], None], Callable[[],
             o.CreateIndexConcurrently("ix_tickets_status", "tickets", ["status"]),
         )
     """
+    from pgopt.operations.base import Operation, StateOperation
+
     for operation in operations:
         if not isinstance(operation, Operation):
             raise InvalidOperation(f"reversible() takes operations of pgopt.operations, not {operation!r}")

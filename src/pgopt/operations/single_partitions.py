@@ -305,5 +305,5 @@ class DetachPartition(SinglePartition):
         watched = "select exists (select from pg_trigger where tgrelid = {} and tgname = 'pgopt_insert')"
         if db.session.value(sql(watched, literal(places.table.oid))):
             raise InvalidOperation(
-                f"changes of {places.table} are noted for its copy or for its way back: op.finalize_partitioning({self.table!r}) first"
+                f"changes of {places.table} are noted for its copy or for its way back: op.finalize_partitioning({self.table!r}{self.schema_too}) first"
             )
