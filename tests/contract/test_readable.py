@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 import pgopt
 from pgopt import operations
-from pgopt.operations import CreateIndexConcurrently, Operation, StateOperation
+from pgopt.operations import CreateForeignKeyOnline, CreateIndexConcurrently, Operation, StateOperation
+from pgopt.plan.journal import UP
+from pgopt.plan.preview import OperationView, Preview
 from pgopt.server.catalog import Catalog
 from pgopt.server.quoting import NAME_BYTES, ident, render, sql
 from pgopt.server.session import Session
@@ -42,6 +44,20 @@ def plan_of(database: Database, operation: Operation) -> Plan:
         session = Session(connection)
         with session.autocommit():
             return operation.make_plan(Catalog(session))
+
+
+def view_of(database: Database, operation: Operation) -> OperationView:
+    """What `pgopt plan` shows of it."""
+    preview = Preview()
+    with (
+        database.engine(isolation_level="AUTOCOMMIT").connect() as connection,
+        preview.looking(connection),
+        preview.revision("first", UP, None),
+    ):
+        preview.show(operation, "chain")
+    (view,) = preview.revisions[0].parts
+    assert isinstance(view, OperationView)
+    return view
 
 
 @pytest.mark.parametrize("each", EXAMPLES, ids=str)
@@ -83,6 +99,14 @@ def test_plan_tells_the_steps_and_changes_nothing(prepared: Database, example: E
     assert labels
     assert all(label.strip() and "\n" not in label for label in labels)
     assert len(set(labels)) == len(labels), "two steps read the same"
+    view = view_of(prepared, example.operation)
+    assert (view.refused, [step.label for step in view.steps]) == (None, labels)
+
+
+def test_advice_can_be_pasted_where_the_table_is_in_another_schema(database: Database) -> None:
+    database.run('create schema "S x"; create table "S x".a (id int primary key); create table "S x".b (a int)')
+    key = CreateForeignKeyOnline("b_a", "b", "a", ["a"], ["id"], schema="S x", referent_schema="S x")
+    assert "op.create_index_concurrently(None, 'b', ['a'], schema='S x')" in plan_of(database, key).notes[0]
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -146,6 +146,17 @@ def test_duplicates_of_partitioned_tables_are_told_once(watched: Database) -> No
     assert of(watched, "duplicate_indexes", "index_name") == ["two"]
 
 
+def test_rows_of_an_analyzed_partitioned_table_are_counted_once(watched: Database) -> None:
+    watched.run(
+        "create table shops (id int primary key);"
+        "create table sold (id int, shop int references shops) partition by range (id);"
+        "create table sold_0 partition of sold for values from (0) to (1000);"
+        "insert into sold select g, null from generate_series(1, 900) g; analyze sold"
+    )
+    rows = {row["table_name"]: row["table_rows"] for row in seen(watched, "missing_fk_indexes")}
+    assert rows["sold"] == 900
+
+
 def test_foreign_keys_without_an_index(watched: Database) -> None:
     watched.run("""
         create table people (id int primary key, x int, y int, unique (x, y));

@@ -386,9 +386,9 @@ def test_the_command_prints_plain_lines_where_there_is_no_terminal(run_project: 
     assert version(tickets) == "c"
 
 
-def test_the_command_prints_json(run_project: Project) -> None:
-    chain(run_project)
-    done = run_project.call("plan", "b", "--json", program="pgopt")
+def test_the_command_prints_json(project: Project) -> None:
+    chain(project)
+    done = project.call("plan", "b", "--json", program="pgopt")
     found = json.loads(done.stdout)
     assert [each["id"] for each in found["revisions"]] == ["a", "b"]
     assert found["revisions"][0]["parts"][0]["sql"].startswith("CREATE TABLE people")

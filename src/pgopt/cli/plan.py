@@ -70,7 +70,8 @@ def run(config: Config, revisions: str, url: str | None = None) -> Preview:
         look = partial(_look_at_one, preview, directory, revisions)
     else:
         config.attributes[env.PREVIEW] = preview
-        options |= {"as_sql": True}
+        # what begins and ends a script is nobody's
+        options |= {"as_sql": True, "output_buffer": preview.output}
         look = partial(_look, preview, directory, revisions)
     with EnvironmentContext(config, directory, fn=look, **options):
         directory.run_env()

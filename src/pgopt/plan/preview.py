@@ -236,7 +236,8 @@ def _done(step: Step, db: Catalog, *, sure: bool) -> bool | None:
     """Whether a step is done already; what looks done may only look so before the steps that come first."""
     try:
         done = step.done is not None and step.done(db)
-    except PgoptError:
+    except (PgoptError, DBAPIError):
+        # it may ask about what the steps before it make
         if sure:
             raise
         return None
@@ -246,7 +247,7 @@ def _done(step: Step, db: Catalog, *, sure: bool) -> bool | None:
 def _clears(step: Step, db: Catalog, *, sure: bool) -> list[str]:
     try:
         return [clearing.label for clearing in step.clear(db)] if step.clear else []
-    except PgoptError:
+    except (PgoptError, DBAPIError):
         if sure:
             raise
         return []

@@ -15,7 +15,8 @@ left join pg_stat_all_tables u on u.relid = r.oid
 cross join lateral (
     select sum(greatest(l.reltuples, pg_stat_get_live_tuples(l.oid)))::bigint as rows, sum(pg_table_size(l.oid))::bigint as bytes
     from pg_class l
-    where l.oid = t.oid or l.oid in (select relid from pg_partition_tree(t.oid) where isleaf)
+    -- what an analyzed partitioned table says of its rows, its partitions say once more
+    where l.oid = t.oid and t.relkind <> 'p' or l.oid in (select relid from pg_partition_tree(t.oid) where isleaf)
 ) size
 where o.contype = 'f' and o.conparentid = 0
   and not exists (
