@@ -390,15 +390,21 @@ def test_the_time_holds_for_all_locks_of_a_step_together(tables: Database, engin
         run.carry_out(step)
     at_work = tables.rows("select whole, each from given order by each desc")
     assert [whole.total_seconds() for whole, _ in at_work] == [0, 0], "work is not cut"
-    # the last attempt waits for each alone first
-    assert len(left) == 4
-    left = left[2:] + [each.total_seconds() for _, each in at_work]
+    assert len(left) == 2
+    left += [each.total_seconds() for _, each in at_work]
     assert left[0] <= 1, "who holds one lock waits for others no longer than deadlock_timeout"
     assert all(later < before - 0.04 for before, later in pairwise(left)), left
 
 
-def test_somebody_who_cancels_a_step_is_obeyed(tables: Database, engine: Engine) -> None:
-    with in_the_way(tables), run_on(engine, lock_timeout=60, lock_attempts=1) as run, ThreadPoolExecutor() as threads:
+@pytest.mark.parametrize("held", ["access share", "share update exclusive"])
+def test_somebody_who_cancels_a_step_is_obeyed(tables: Database, engine: Engine, held: str) -> None:
+    with (
+        tables.connect() as other,
+        run_on(engine, lock_timeout=60, lock_attempts=1) as run,
+        ThreadPoolExecutor() as threads,
+    ):
+        # the latter as VACUUM does, for which is waited before
+        other.execute(f"begin; lock table t in {held} mode")
         pid = run.session.pid
         running = threads.submit(run.carry_out, BOTH)
         wait_until(
@@ -475,8 +481,7 @@ def test_an_autovacuum_gives_way(tables: Database, engine: Engine) -> None:
         wait_until("autovacuum works on the table", lambda: tables.value(at_work), seconds=60)
         with run_on(engine) as run:
             run.carry_out(ADD)
-            told = [found for retry in run.retries() for found in retry.blockers]
-        assert "autovacuum: VACUUM" in str(told[0])
+            assert not run.retries(), "readers and writers have waited behind a lock that could not be had"
         assert "note" in _columns(tables)
     finally:
         tables.run("alter system reset autovacuum_naptime")

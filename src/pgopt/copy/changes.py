@@ -100,7 +100,12 @@ class Changes:
 
     def exists(self, db: Catalog) -> bool:
         """Whether the log is there."""
-        return db.relation(self._name("log"), "pgopt") is not None
+        return bool(self.kept_in(db))
+
+    def kept_in(self, db: Catalog) -> list[Relation]:
+        """Give the log, where it is there."""
+        found = db.relation(self._name("log"), "pgopt")
+        return [] if found is None else [found]
 
     def watched(self, db: Catalog) -> list[Relation]:
         """Give the tables that have triggers of it."""

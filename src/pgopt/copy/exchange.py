@@ -10,7 +10,7 @@ from pgopt.copy.changes import Changes
 from pgopt.copy.filling import Filling
 from pgopt.copy.followers import Followers
 from pgopt.copy.incoming import add_foreign_key
-from pgopt.copy.move import Move, locks_on_parts, rename_index, watch_instead
+from pgopt.copy.move import Move, have_planned, locks_on_parts, rename_index, watch_instead
 from pgopt.copy.shape import (
     GONE,
     QUALIFIED,
@@ -122,6 +122,7 @@ class Exchange:
             statements,
             locks=[Lock(Mode.ACCESS_SHARE, self.table.name, self.table.schema)],
             done=back.exists,
+            beside=self.filling.parts,
         )
 
     def _is_swapped(self, db: Catalog) -> bool:
@@ -145,7 +146,8 @@ class Exchange:
             partial(self._swap, followers=followers, then=then),
             locks=self.swap_locks(db, followers),
             done=self._is_swapped,
-            before=[*self.follow(db), *before],
+            before=[*self.follow(db), *before, have_planned()],
+            beside=lambda db: [*self.filling.beside(db), *followers.built(db)],
         )
 
     def swap_locks(self, db: Catalog, followers: Followers) -> list[Lock]:

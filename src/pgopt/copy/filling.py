@@ -102,6 +102,14 @@ class Filling:
         """Look the other one up."""
         return db.table(self.target, self.target_schema or self.table.schema)
 
+    def parts(self, db: Catalog) -> Sequence[Relation]:
+        """Give the other one and its partitions."""
+        return tree(db, self.filled(db))
+
+    def beside(self, db: Catalog) -> Sequence[Relation]:
+        """Give what there is to lock for a swap that nobody uses: that, and the log, in which writers go on to note."""
+        return [*self.parts(db), *self.changes.kept_in(db)]
+
     def _on_target(self, db: Catalog, mode: Mode) -> list[Lock]:
         """Give the lock on the other one, where that was there before."""
         there = db.relation(self.target, self.target_schema or self.table.schema)
@@ -165,6 +173,7 @@ class Filling:
             f"build {label} of the copy of {self.table}",
             index.create(name, self.there),
             done=lambda db: self._is_built(db, name),
+            beside=self.parts,
         )
 
     def _is_built(self, db: Catalog, name: str) -> bool:
@@ -185,6 +194,7 @@ class Filling:
             sql("analyze {}", self.there),
             locks=self._on_target(db, Mode.SHARE_UPDATE_EXCLUSIVE),
             done=lambda db: bool(db.session.value(sql(query, literal(render(self.there))))),
+            beside=self.parts,
         )
 
     def _verify(self, db: Catalog, leaf: Relation) -> BatchStep:

@@ -12,6 +12,7 @@ from pgopt.copy.views_beside import (
     SHADOW,
     Exchanged,
     StandIn,
+    built_beside,
     check_reads,
     create,
     definition,
@@ -74,6 +75,10 @@ class Followers:
             *(StandIn.of(each) for each in self.views if each.oid in read),
         ]
 
+    def built(self, db: Catalog) -> list[Relation]:
+        """Give those that are built by now."""
+        return built_beside(db, self.views)
+
     def _define(self, db: Catalog, view: Relation) -> Step:
         below = self._below(db, view)
         # read beforehand, since that locks what the old one reads
@@ -99,6 +104,7 @@ class Followers:
                 ),
             ],
             done=lambda db: self.over(db) or StandIn.of(view).find(db) is not None,
+            beside=lambda db: [found for each in below if (found := each.find(db)) is not None],
         )
 
     def fill(self, db: Catalog) -> Iterator[Step]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pgopt.copy.by import Hash, ListOf, Partitioning, list_of, range_of, remainder_of
@@ -44,6 +44,8 @@ class Layout:
     premake: int
     start: str | None
     default: bool
+    _names: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    """What the server has called its partitions: that is asked under the lock of a swap, too."""
 
     @property
     def parent(self) -> str:
@@ -202,9 +204,10 @@ class Layout:
 
     def name(self, db: Catalog, suffix: str) -> str:
         """Name a partition."""
-        return str(
-            db.session.value(sql("select pgopt.partition_name({}, {})", literal(self.table.name), literal(suffix)))
-        )
+        if suffix not in self._names:
+            named = sql("select pgopt.partition_name({}, {})", literal(self.table.name), literal(suffix))
+            self._names[suffix] = str(db.session.value(named))
+        return self._names[suffix]
 
     def add(self, db: Catalog, name: str, bound: Composable) -> Iterator[Composable]:
         """Make a partition, with the owner and the storage parameters of the table."""

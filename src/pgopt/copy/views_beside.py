@@ -246,6 +246,11 @@ def exchange_locks(db: Catalog, views: Sequence[Relation], *tables: Relation, dr
     ]
 
 
+def built_beside(db: Catalog, views: Iterable[Relation]) -> list[Relation]:
+    """Give what is built beside views by now."""
+    return [found for each in views if (found := StandIn.of(each).find(db)) is not None]
+
+
 def refuse_others(db: Catalog, views: Sequence[Relation]) -> None:
     """Refuse to leave with the old views what came to depend on them after the plan was made: asked under their locks."""
     known = {each.oid for each in views}
@@ -306,4 +311,4 @@ def drop_left(label: str, views: Sequence[Relation]) -> Step:
             yield sql("select pgopt.forget({}::oid)", literal(each.oid))
         yield sql("drop materialized view {}", joined(each.ident for each in left))
 
-    return Step(label, statements, done=lambda db: not left_beside(db, views))
+    return Step(label, statements, done=lambda db: not left_beside(db, views), beside=lambda db: left_beside(db, views))

@@ -14,6 +14,7 @@ from pgopt.copy.incoming import drop
 from pgopt.copy.memory import Memory
 from pgopt.copy.move import (
     Move,
+    have_planned,
     is_watched,
     locks_on_parts,
     locks_on_watched,
@@ -147,6 +148,8 @@ class Attachment:
             partial(self._attach, followers=followers),
             locks=self._locks(db, followers),
             done=self._is_attached,
+            before=[have_planned()],
+            beside=followers.built,
         )
         yield from _build_views(db, followers, table)
 
@@ -373,6 +376,8 @@ class Detachment:
             partial(self._detach, followers=followers),
             locks=self._locks(db, followers),
             done=self._is_back,
+            before=[have_planned()],
+            beside=followers.built,
         )
 
     def _is_back(self, db: Catalog) -> bool:

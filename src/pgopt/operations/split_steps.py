@@ -165,6 +165,7 @@ class Splitting(Place):
             f"give the indexes of the pieces what those of {self.part} have",
             self._dress,
             done=lambda db: not self._undressed(db),
+            beside=filling.parts,
         )
         yield Step(
             f"swap {self.part} for its pieces",
@@ -172,6 +173,7 @@ class Splitting(Place):
             locks=self.locks(db, [self.part]),
             done=self.is_split,
             before=list(filling.follow(db)),
+            beside=filling.beside,
         )
 
     def _filling(self, db: Catalog) -> Filling:
@@ -309,6 +311,7 @@ class Merging(Place):
             locks=self.locks(db, self.parts, [self.whole]),
             done=lambda db: not self.is_split(db),
             before=list(filling.follow(db)),
+            beside=filling.beside,
         )
 
     def _is_begun(self, db: Catalog) -> bool:

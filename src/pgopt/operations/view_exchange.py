@@ -48,6 +48,7 @@ class Exchange:
                 partial(self._build_on_top, number=number, text=text),
                 locks=self._locks_of(db, view),
                 done=self._is_swapped,
+                beside=partial(beside.built_beside, views=self.views[:number]),
             )
         yield Step(
             f"swap {', '.join(map(str, self.views))} for the new",
@@ -55,6 +56,7 @@ class Exchange:
             locks=beside.exchange_locks(db, self.views, dropped=False),
             done=self._is_swapped,
             before=[have_planned()],
+            beside=partial(beside.built_beside, views=self.views),
         )
         # when nobody waits any more for its files to go
         yield beside.drop_left(f"drop what {', '.join(map(str, self.views))} was", self.views)
@@ -89,8 +91,7 @@ class Exchange:
     # -- the swap --------------------------------------------------------------------------------------------------------
 
     def _swap(self, db: Catalog) -> Iterator[Composable]:
-        # readers need not wait for the disk, or for a standby: the next step does, and is written after this one
-        yield verbatim(f"{QUALIFIED}, set_config('synchronous_commit', 'off', true)")
+        yield verbatim(QUALIFIED)
         # a view without an index has the one lock of this step, which is not taken before
         yield from lock_tables(
             [Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in self.views]

@@ -19,8 +19,10 @@ from pgopt.server import locks
 from pgopt.server.catalog import Catalog
 from pgopt.server.session import (
     DEADLOCK_DETECTED,
+    INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,
     QUERY_CANCELED,
+    UNDEFINED_TABLE,
     is_integrity_violation,
     server_error,
 )
@@ -34,12 +36,14 @@ if TYPE_CHECKING:
     from pgopt.plan.journal import Journal
     from pgopt.plan.settings import Settings
     from pgopt.plan.step import AnyStep, Plan
+    from pgopt.server.objects import Relation
     from pgopt.server.session import Session
     from pgopt.server.watch import Sight
 
     Tracing = Callable[[Session, AnyStep], AbstractContextManager[object]]
 
 CONCURRENT_ATTEMPTS = 3
+_NOT_TO_BE_LOCKED = (UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE)
 
 
 class OnlineRunner:
@@ -133,18 +137,20 @@ class OnlineRunner:
         attempts = len(self._ladder)
         pauses = locks.waits(attempts, first=0.2, longest=self.settings.lock_wait)
         for attempt, timeout in enumerate(self._ladder, 1):
-            if attempt == attempts:
-                self._clear_the_way(step)
-            for each in step.before:
-                self._step(each)
+            tried = False
             try:
+                self._make_ready(step, last=attempt == attempts)
+                tried = True
                 self._attempt(step, timeout)
             except (DBAPIError, _OutOfTime) as error:
                 if not self.session.alive or not _lost_to_others(error):
                     raise
-                blockers = locks.blockers_of(self.session, step.locks)
+                # others are in nobody's way as long as only who cleans up was waited for
+                beside = locks.cleaned(self.session, () if tried else step.locks, step.beside(self.db))
+                wanted = [*(step.locks if tried else ()), *map(locks.of_vacuum, beside)]
+                blockers = locks.blockers_of(self.session, wanted)
                 if (pause := next(pauses, None)) is None:
-                    raise LockNotAcquired(_in_the_way(step, attempts, blockers)) from error
+                    raise LockNotAcquired(_in_the_way(step, beside, attempts, blockers)) from error
                 self.report(events.Retrying(step.label, attempt, attempts, pause, blockers))
                 time.sleep(pause)
             else:
@@ -152,6 +158,9 @@ class OnlineRunner:
 
     def _attempt(self, step: Step, timeout: float) -> None:
         limits = {"lock_timeout": _ms(timeout), "statement_timeout": "0", **_no_transaction_timeout(self.session)}
+        if any(each.mode.blocks_writes for each in step.locks):
+            # who is kept out need not wait for the disk, or for a standby, too: whatever comes next is written after this
+            limits["synchronous_commit"] = "off"
         with self.session.transaction(limits), self.tracing(self.session, step):
             if len(step.locks) <= 1:
                 for statement in step.compose(self.db):
@@ -165,19 +174,32 @@ class OnlineRunner:
                 for statement in step.compose(self.db):
                     self.session.run(statement)
 
-    def _clear_the_way(self, step: Step) -> None:
-        """Wait for each lock alone, holding nothing, for so long that an autovacuum gives way."""
-        if len(step.locks) <= 1:
-            return
-        for each in step.locks:
-            if each.is_index or each.is_view:
-                continue
+    def _make_ready(self, step: Step, *, last: bool) -> None:
+        """Do what is done before an attempt, once more where others had to be waited for then."""
+        for each in step.before:
+            self._step(each)
+        if self._have_vacuum_give_way(step, last=last):
+            for each in step.before:
+                self._step(each)
+
+    def _have_vacuum_give_way(self, step: Step, *, last: bool) -> bool:
+        """Wait where a table is being vacuumed, for so long that an autovacuum gives way, by a lock that keeps no application out.
+
+        Each is waited for alone, holding nothing. Who is still at work then would mostly be in the way of the step's own locks, too:
+        only the last attempt is made all the same.
+        """
+        found = locks.cleaned(self.session, step.locks, step.beside(self.db))
+        for each in found:
             try:
-                with self.session.transaction({"lock_timeout": _ms(self._ladder[-1]), "statement_timeout": "0"}):
-                    self.session.run(*locks.lock_tables([each]))
+                with self.session.rolled_back():
+                    self.session.set({"lock_timeout": _ms(self._ladder[-1]), "statement_timeout": "0"}, local=True)
+                    self.session.run(locks.lock_as_vacuum(each))
             except DBAPIError as error:
-                if not self.session.alive or not _lost_to_others(error):
+                # others may have dropped it, and the step may do without it
+                given_up = last and _lost_to_others(error)
+                if not self.session.alive or not (given_up or server_error(error).code in _NOT_TO_BE_LOCKED):
                     raise
+        return bool(found)
 
     def _lock_all(self, wanted: Sequence[locks.Lock], until: float) -> None:
         """Take all locks in the time that is left: lock_timeout counts for each anew, statement_timeout for all."""
@@ -280,10 +302,10 @@ def _lost_to_others(error: DBAPIError | _OutOfTime) -> bool:
     return isinstance(error, _OutOfTime) or server_error(error).code in (LOCK_NOT_AVAILABLE, DEADLOCK_DETECTED)
 
 
-def _in_the_way(step: Step, attempts: int, blockers: list[locks.Blocker]) -> str:
-    wanted = ", ".join(str(lock) for lock in step.locks)
+def _in_the_way(step: Step, beside: Sequence[Relation], attempts: int, blockers: list[locks.Blocker]) -> str:
+    said = " or ".join(filter(None, (", ".join(map(str, step.locks)), "what came with it" if beside else "")))
     who = locks.one_a_line(blockers)
-    return f"could not {step.label}: {wanted} was held by others in {attempts} attempts; nothing was changed by this step:{who}"
+    return f"could not {step.label}: {said} was held by others in {attempts} attempts; nothing was changed by this step:{who}"
 
 
 def _ms(seconds: float) -> str:

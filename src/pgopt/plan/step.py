@@ -44,6 +44,8 @@ class Step:
     """What takes earlier steps of the plan back when this one fails for such a reason."""
     before: Sequence[AnyStep] = ()
     """What is done anew before each attempt, so that little is left to do under the locks."""
+    beside: Callable[[Catalog], Iterable[Relation]] = field(default=lambda _: ())
+    """What else it locks, which came with the operation: nobody but an autovacuum can be at work there."""
 
     def __post_init__(self) -> None:
         # a name may have several lines, what is told of it has one

@@ -8,6 +8,8 @@ from enum import IntEnum
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from pgopt.server.objects import Relation
+from pgopt.server.queries import query
 from pgopt.server.quoting import dollars, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
@@ -71,6 +73,9 @@ _CONFLICTS = {
     Mode.EXCLUSIVE: frozenset(mode for mode in Mode if mode >= Mode.ROW_SHARE),
     Mode.ACCESS_EXCLUSIVE: frozenset(Mode),
 }
+
+
+_VACUUM = Mode.SHARE_UPDATE_EXCLUSIVE
 
 
 @dataclass(frozen=True)
@@ -183,6 +188,36 @@ def lock_tables(locks: Sequence[Lock]) -> Iterator[Composable]:
             continue
         names = joined(sql("only {}", lock.ident) for lock in group)
         yield sql("lock table {} in {} mode", names, verbatim(mode.words.lower()))
+
+
+def cleaned(session: Session, locks: Iterable[Lock], beside: Iterable[Relation] = ()) -> list[Relation]:
+    """Give those tables and materialized views of which somebody holds the lock that an autovacuum takes, so that these would wait.
+
+    It holds another on their indexes. What one has no right to lock is left out.
+    """
+    wanted = [
+        render(lock.ident)
+        for lock in locks
+        if (Mode.ROW_EXCLUSIVE if lock.is_index else _VACUUM) in lock.mode.conflicts()
+    ]
+    oids = [each.oid for each in beside]
+    if not wanted and not oids:
+        return []
+    said = query("cleaned", mode=literal(_VACUUM.server_name), oids=literal(oids), names=literal(wanted))
+    return [Relation(*row) for row in session.rows(said)]
+
+
+def of_vacuum(relation: Relation) -> Lock:
+    """Give the lock that VACUUM takes, to say who has it."""
+    return Lock(_VACUUM, relation.name, relation.schema)
+
+
+def lock_as_vacuum(relation: Relation) -> Composable:
+    """Take the lock that an autovacuum takes, for which neither readers nor writers wait; in a transaction that is rolled back."""
+    if relation.kind == "m":
+        # LOCK TABLE refuses it
+        return sql("comment on materialized view {} is null", relation.ident)
+    return sql("lock table only {} in {} mode", relation.ident, verbatim(_VACUUM.words.lower()))
 
 
 def _lock_views(locks: Iterable[Lock]) -> Composable:
