@@ -58,14 +58,15 @@ create table saas.transactions (
 );
 
 create materialized view saas.dashboard_summary_mv as
-    select u.id as user_id, u.plan,
-           (select count(*) from saas.projects p where p.user_id = u.id) as projects,
+    select u.id as user_id, u.plan, coalesce(p.projects, 0) as projects,
            count(t.id) as tasks,
            count(t.id) filter (where t.status = 'done') as done,
            count(t.id) filter (where t.status = 'open' and t.due_at < current_date) as overdue,
            max(t.created_at) as last_task_at
-    from saas.users u left join saas.tasks t on t.user_id = u.id
-    group by u.id;
+    from saas.users u
+    left join (select user_id, count(*) as projects from saas.projects group by user_id) p on p.user_id = u.id
+    left join saas.tasks t on t.user_id = u.id
+    group by u.id, p.projects;
 """
 
 
