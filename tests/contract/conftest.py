@@ -42,7 +42,8 @@ def wanted(item: pytest.Item) -> bool:
     example = item.callspec.params.get("example") if hasattr(item, "callspec") else None
     if not isinstance(example, Example):
         return True
-    drawn = item.get_closest_marker("drawn") or random.Random(f"{SEED} {item.name}").randrange(ONE_OF) == 0
+    interrupts = item.get_closest_marker("drawn") or item.get_closest_marker("named")
+    drawn = interrupts or random.Random(f"{SEED} {item.name}").randrange(ONE_OF) == 0
     return example.since <= MAJOR and bool(drawn)
 
 

@@ -18,9 +18,9 @@ SEED = os.environ.setdefault("PGOPT_KILL_SEED", str(random.randrange(100_000)))
 """Draws the statements at which all examples are interrupted; printed at the end of the run, to be set again."""
 
 IN_TURN = bool(os.environ.get("PGOPT_KILLS_IN_TURN"))
-"""Whether every eighth statement of the named examples sees one failure and one of its endings, as in `.ci/run`, instead of all."""
+"""Whether every sixteenth statement of the named examples sees one failure and one of its endings, as in `.ci/run`, instead of all."""
 
-LEAST = 22_000 // (128 if IN_TURN else 1)
+LEAST = 22_000 // (256 if IN_TURN else 1)
 """What the named examples had when this was last looked at; it may grow, and not fall. In turn the seed says how many have one: half."""
 
 

@@ -39,8 +39,8 @@ NAMED = [example for example in EXAMPLES if example.named]
 # the same statements each time, however slow the machine is
 STEADY = {"batch_seconds": 1000.0, "replication_lag": 0.0}
 
-# a turn of each failure, and seven times as many in which there is none
-TURNS = 8 * len(MOST)
+# a turn of each failure, and fifteen times as many in which there is none
+TURNS = 16 * len(MOST)
 
 # where each has few statements to fail at, all share a database
 TOGETHER = [MOST] if IN_TURN else [[failure] for failure in MOST]
