@@ -22,7 +22,8 @@ union all
 -- by its place, since numbers of columns that were dropped are not given again
 select 'column', a.attrelid::regclass || '.' || rank() over (partition by a.attrelid order by a.attnum),
        jsonb_build_array(a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, a.attgenerated,
-                         pg_get_expr(d.adbin, d.adrelid), a.attstorage, a.attcompression, a.attstattarget, a.attoptions,
+                         pg_get_expr(d.adbin, d.adrelid), a.attstorage, a.attcompression, a.attstattarget,
+                         (select array_agg(o) from unnest(a.attoptions) o where o !~ '^pg_attver='),
                          a.attacl::text, a.attcollation::regcollation, col_description(a.attrelid, a.attnum))::text
 from pg_attribute a join mine c on c.oid = a.attrelid
 left join pg_attrdef d on (d.adrelid, d.adnum) = (a.attrelid, a.attnum)

@@ -20,6 +20,7 @@ from pgopt.operations import (
     SplitPartition,
     VerifyDenormalized,
 )
+from pgopt.plan.events import Note
 from tests.integration.test_denormalized import drift, views
 from tests.integration.test_denormalized_beside_others import transaction, waiting
 
@@ -225,7 +226,10 @@ def test_a_partition_is_split_detached_and_attached_with_its_columns(database: D
     assert database.rows("select id, n from t where n > 0 order by id") == [(7, 2), (77, 1)]
     database.perform(detached)
     database.run("insert into s values (8)")
-    database.perform(AttachPartition("t", "t_a", lower="0", upper="50"))
+    attached = AttachPartition("t", "t_a", lower="0", upper="50")
+    (said,) = (event.text for event in database.perform(attached, attached) if isinstance(event, Note))
+    assert "n of public.t are kept by triggers, and rows of public.t_a come with what they have" in said
+    assert "op.verify_denormalized('t', repair=True, schema='public')" in said
     with pytest.raises(StatementFailed, match=r"1 row of public.t have not in n .*: id 8 has n 0, and should have n 1"):
         database.perform(VerifyDenormalized("t"))
     database.perform(VerifyDenormalized("t", repair=True), split.reverse(), VerifyDenormalized("t"))

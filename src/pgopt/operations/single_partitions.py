@@ -27,6 +27,12 @@ if TYPE_CHECKING:
 LARGE = 64 * 1024 * 1024
 """A default partition of more bytes is not read while others wait."""
 
+_KEPT = """
+    select n.nspname, c.relname, d.columns from pgopt.denormalized d
+    join pg_class c on c.oid = d.target join pg_namespace n on n.oid = c.relnamespace
+    where d.target in (select relid from pg_partition_ancestors({}::oid)) order by d.id
+"""
+
 
 @dataclass(frozen=True, repr=False)
 class SinglePartition(StateOperation):
@@ -181,6 +187,16 @@ class AttachPartition(SinglePartition):
 
     def reverse(self) -> DetachPartition:
         return other(DetachPartition, self)
+
+    def notes(self, db: Catalog) -> Sequence[str]:
+        places = self.look(db)
+        if not db.installed() or places.is_attached(db):
+            return ()
+        return [
+            f"{', '.join(names)} of {schema}.{table} are kept by triggers, and rows of {places.part} come with what they have:"
+            f" op.verify_denormalized({table!r}, repair=True, schema={schema!r}) sets them right afterwards"
+            for schema, table, names in db.session.rows(sql(_KEPT, literal(places.table.oid)))
+        ]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         places = self.look(db)

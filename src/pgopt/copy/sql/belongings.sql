@@ -86,9 +86,10 @@ select take, give from (
     select 40, a.attname, a.attnum, null, format('alter table %s alter column %I set statistics %s', called, a.attname, a.attstattarget)
     from it join pg_attribute a on a.attrelid = it.oid and a.attnum > 0 and not a.attisdropped and a.attstattarget >= 0
     union all
-    select 41, a.attname, a.attnum, null,
-           format('alter table %s alter column %I set (%s)', called, a.attname, array_to_string(a.attoptions, ', '))
-    from it join pg_attribute a on a.attrelid = it.oid and a.attnum > 0 and not a.attisdropped and a.attoptions is not null
+    -- not what 15.20 and its like note there of a column, for themselves
+    select 41, a.attname, a.attnum, null, format('alter table %s alter column %I set (%s)', called, a.attname, string_agg(o, ', '))
+    from it join pg_attribute a on a.attrelid = it.oid and a.attnum > 0 and not a.attisdropped, unnest(a.attoptions) o
+    where o !~ '^pg_attver=' group by called, a.attname, a.attnum
     union all
     select 42, s.stxname, 0, format('drop statistics %I.%I', n.nspname, s.stxname), pg_get_statisticsobjdef(s.oid)
     from it join pg_statistic_ext s on s.stxrelid = it.oid join pg_namespace n on n.oid = s.stxnamespace

@@ -10,7 +10,7 @@ union
 select a.attname, false, said.what
 from pg_attribute a,
      lateral (values (col_description(a.attrelid, a.attnum) is not null, 'its comment'), (a.attstattarget >= 0, 'its statistics target'),
-                     (a.attoptions is not null, 'its options'), (a.attacl is not null, 'its grants'),
+                     (exists (select from unnest(a.attoptions) o where o !~ '^pg_attver='), 'its options'), (a.attacl is not null, 'its grants'),
                      (a.attcompression in ('p', 'l'), 'its compression')) said (is_so, what)
 where a.attrelid = {view} and a.attnum > 0 and said.is_so
 order by 1, 3

@@ -281,8 +281,9 @@ select format('comment on column %s.%I is %L', made, attname, comment) from colu
 union all
 select format('alter table %s alter column %I set statistics %s', made, attname, attstattarget) from columns where attstattarget >= 0
 union all
-select format('alter table %s alter column %I set (%s)', made, attname, array_to_string(attoptions, ', ')) from columns
-where attoptions is not null
+-- not what 15.20 and its like note there of a column, for themselves
+select format('alter table %s alter column %I set (%s)', made, attname, string_agg(o, ', ')) from columns, unnest(attoptions) o
+where o !~ '^pg_attver=' group by attname
 union all
 -- what default privileges have given and the sibling has not
 select distinct format('revoke all on %s from %s', made, case x.grantee when 0 then 'public' else x.grantee::regrole::text end)

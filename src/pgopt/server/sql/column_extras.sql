@@ -9,7 +9,9 @@ cross join lateral (
     union all
     select case when a.attstattarget >= 0 then 'a statistics target' end, 'ALTER COLUMN ... SET STATISTICS -1'
     union all
-    select 'options (' || array_to_string(a.attoptions, ', ') || ')', 'ALTER COLUMN ... RESET (...)'
+    -- not what 15.20 and its like note there of a column, for themselves
+    select 'options (' || string_agg(o, ', ') || ')', 'ALTER COLUMN ... RESET (...)'
+    from unnest(a.attoptions) o where o !~ '^pg_attver='
     union all
     select case when a.attstorage <> t.typstorage then 'a storage mode of its own' end, 'ALTER COLUMN ... SET STORAGE ...'
     union all
