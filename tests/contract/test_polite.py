@@ -479,6 +479,9 @@ def test_an_autovacuum_gives_way(tables: Database, engine: Engine) -> None:
             "select count(*) from pg_stat_progress_vacuum where relid = 't'::regclass and datname = current_database()"
         )
         wait_until("autovacuum works on the table", lambda: tables.value(at_work), seconds=60)
+        # or another comes as soon as this one has given way
+        tables.run("alter system reset autovacuum_naptime")
+        tables.run("select pg_reload_conf()")
         with run_on(engine) as run:
             run.carry_out(ADD)
             assert not run.retries(), "readers and writers have waited behind a lock that could not be had"

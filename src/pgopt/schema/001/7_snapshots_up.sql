@@ -286,7 +286,7 @@ begin
     perform pg_advisory_xact_lock(hashtextextended('pgopt.snapshot', 0));
     select * into before from pgopt.last_snapshot;
     select true, at, concat_ws(' ', (select c.system_identifier from pg_control_system() c), d.datid, left(pg_walfile_name(pg_current_wal_lsn()), 8)),
-           pg_current_wal_lsn() - '0/0', d.stats_reset, pgopt.statements_reset(),
+           pg_current_wal_insert_lsn() - '0/0', d.stats_reset, pgopt.statements_reset(),
            array[d.xact_commit, d.xact_rollback, d.blks_hit, d.blks_read, d.tup_inserted + d.tup_updated + d.tup_deleted, d.temp_bytes, d.deadlocks]
     into now from pg_stat_database d where d.datname = current_database();
     -- counters are of one server and one database: one that was promoted, restored or copied has others
