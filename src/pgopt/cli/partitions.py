@@ -165,15 +165,15 @@ def text(found: Sequence[Parted]) -> Iterator[str]:
 
 def _line(part: Part) -> Iterator[str]:
     bounds = f"{_short(part.lower)} to {_short(part.upper)}" if part.lower else "default"
-    rows = "not analyzed" if part.rows is None else f"{part.rows:,} rows"
-    rest = f"{rows:>18} {size(part.bytes):>10}"
-    line = f"  {part.name:34} {bounds:30} {rest}"
+    rows = "not analyzed" if part.rows is None else f"about {part.rows:,} rows"
+    rest = f"{rows:>22} {size(part.bytes):>10}"
+    line = f"  {part.name:31} {bounds:30} {rest}"
     if len(line) <= WIDTH:
         yield line
     else:
         yield f"  {part.name}"
         yield f"    {bounds}"
-        yield f"{rest:>97}"
+        yield f"{rest:>98}"
 
 
 def _short(bound: str | None) -> str:
