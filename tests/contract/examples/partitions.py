@@ -161,7 +161,7 @@ insert into sales (buyer, zone, at) select 1 + g % 20, (1 + g % 20) % 3, timesta
 """
 REFERRING_WRITES = """
 insert into sales (buyer, zone, at) values (1 + {n} % 20, (1 + {n} % 20) % 3, '2026-05-05');
-update sales set at = at + interval '1 month' where id = {n} % 90
+update sales set at = at + interval '1 month' where id = {n} % 90 and at < '2027-01-01'
 """
 
 SEEN_BY_ALL = """
@@ -451,7 +451,7 @@ EXAMPLES = [
     Example(
         "attach by numbers, with a default",
         ORDERS,
-        PartitionTable("orders", IntRange("id", step=5000), method="attach", default=True),
+        PartitionTable("orders", IntRange("id", step=500_000), method="attach", default=True),
         before=INSTALLED,
         writes=ORDER_WRITES,
         scriptable=False,
@@ -515,7 +515,7 @@ EXAMPLES = [
     Example(
         "attach a table that refers to itself",
         FAMILY,
-        PartitionTable("family", IntRange("id", step=1000), method="attach", incoming="drop", default=True),
+        PartitionTable("family", IntRange("id", step=100_000), method="attach", incoming="drop", default=True),
         before=INSTALLED,
         writes=FAMILY_WRITES,
         scriptable=False,
@@ -599,7 +599,7 @@ EXAMPLES = [
         TEAMS,
         PartitionTable(
             "teams",
-            IntRange("id", step=1000),
+            IntRange("id", step=100_000),
             method="attach",
             incoming="widen",
             default=True,
@@ -742,8 +742,8 @@ EXAMPLES = [
     Example(
         "unpartition what was attached under materialized views",
         TINY,
-        UnpartitionTable("tiny", IntRange("id", step=1000), method="attach", default=True),
-        before=(*INSTALLED, PartitionTable("tiny", IntRange("id", step=1000), method="attach", default=True)),
+        UnpartitionTable("tiny", IntRange("id", step=100_000), method="attach", default=True),
+        before=(*INSTALLED, PartitionTable("tiny", IntRange("id", step=100_000), method="attach", default=True)),
         writes=TINY_WRITES,
         scriptable=False,
     ),
