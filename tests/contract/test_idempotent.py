@@ -48,7 +48,7 @@ def changing(statements: Sequence[str]) -> list[str]:
     opened: list[str] | None = None
     for statement in statements:
         match statement.strip().lower():
-            case "begin" | "begin read write":
+            case "begin isolation level read committed" | "begin read write":
                 opened = []
             case "rollback" if opened is not None:
                 # what was sent in here is gone, yet nothing but the probe has a reason to be
@@ -102,7 +102,7 @@ def reads(statement: str) -> bool:
 )
 def test_classifier_knows_what_changes(statement: str) -> None:
     assert changing([statement]) == [statement]
-    assert changing(["begin", statement, "rollback"]) == [statement]
+    assert changing(["begin read write", statement, "rollback"]) == [statement]
 
 
 def test_classifier_knows_what_reads() -> None:
@@ -116,8 +116,8 @@ def test_classifier_knows_what_reads() -> None:
 
 def test_classifier_knows_a_transaction_that_is_kept() -> None:
     probe = 'create temp table "t" (like "public"."t")'
-    assert changing(["begin", probe, "rollback"]) == []
-    assert changing(["begin", probe, "commit"]) == [probe, "commit"]
+    assert changing(["begin read write", probe, "rollback"]) == []
+    assert changing(["begin read write", probe, "commit"]) == [probe, "commit"]
 
 
 @over(lambda example: example.reversible)

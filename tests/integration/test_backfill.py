@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgopt.errors import InvalidOperation
-from pgopt.operations import Backfill, InstallPgopt
-from pgopt.plan.events import Event, StepProgress, Throttled
+from pgopt.operations import AddColumnOnline, Backfill, InstallPgopt, Operation
+from pgopt.plan.events import Event, Note, StepProgress, Throttled
 from pgopt.server.keys import KeyRange, columns_of
 from pgopt.server.objects import Relation
 from pgopt.server.quoting import render
@@ -92,6 +93,13 @@ def test_batches_wait_for_a_standby_whose_replay_stands_still(server: Server) ->
             told.append(event)
 
         wait_until("the standby has the table", lambda: there.value("select to_regclass('pgopt.progress')"))
+        here.run("create role blind login; grant all on t to blind; grant all on all tables in schema pgopt to blind")
+        here.run("grant usage on schema pgopt to blind; grant temporary on database postgres to blind")
+        blind = Database(replace(primary, user="blind"), "postgres")
+        said = [event.text for event in blind.perform(Backfill("t", {"n": "0"})) if isinstance(event, Note)]
+        assert said == [
+            "backfill n of public.t waits for no standby: this role cannot see how late they are, grant it pg_monitor"
+        ]
         there.run("select pg_wal_replay_pause()")
         settings = {"replication_lag": 2.0, "batch_rows": 200, "batch_most": 200, "batch_pause": 0.5}
         here.perform(Backfill("t", {"n": "1"}), settings=settings, pgopt_report=report)
@@ -241,7 +249,76 @@ def test_a_key_may_be_of_any_type_that_has_an_order(way: str, kind: str, databas
 
 
 def test_a_key_without_an_order_is_refused(database: Database) -> None:
-    database.run("create table t (id json, n int); insert into t values ('1', 0)")
+    database.run("create table t (id json not null, n int); insert into t values ('1', 0)")
     database.perform(InstallPgopt(1))
     with pytest.raises(InvalidOperation, match=r"column 'id' of public\.t is json, which has no order: say key="):
         database.perform(Backfill("t", {"n": "1"}, key=["id"]))
+
+
+@pytest.mark.parametrize("way", ["online", "script"])
+def test_a_comment_at_the_end_of_an_expression_takes_nothing_with_it(database: Database, way: str) -> None:
+    database.run("create table t (id int primary key, n int)")
+    database.run("insert into t select g, case when g > 5 then g end from generate_series(1, 10) g")
+    filled = Backfill("t", {"n": "0 -- for those without"}, where="n is null -- alone", key=["id"])
+    database.perform(InstallPgopt(1))
+    if way == "online":
+        database.perform(filled)
+    else:
+        database.psql(database.script(filled))
+    database.perform(
+        AddColumnOnline("t", "m", "int -- whole", default="5 -- five", nullable=False),
+        AddColumnOnline("t", "v", "int", default="(random() * 0 + 6)::int -- six", nullable=False),
+    )
+    assert database.rows("select n, m, v from t order by id") == [(0, 5, 6)] * 5 + [(n, 5, 6) for n in range(6, 11)]
+    assert (
+        database.value(
+            "select count(*) from pg_attribute where attrelid = 't'::regclass and attname in ('m', 'v') and attnotnull"
+        )
+        == 2
+    )
+
+
+@pytest.mark.parametrize("way", ["online", "script"])
+def test_a_key_that_may_be_null_is_refused(database: Database, way: str) -> None:
+    database.run("create table t (id int primary key, n int); insert into t values (1, 1), (2, null)")
+    database.perform(InstallPgopt(1))
+    operation = Backfill("t", {"id": "id"}, key=["n"], schema="public")
+    carry_out = database.perform if way == "online" else lambda each: database.psql(database.script(each))
+    with pytest.raises(
+        (InvalidOperation, AssertionError), match=r"column '?n'? of public\.t may be NULL, and rows with"
+    ):
+        carry_out(operation)
+
+
+def test_a_not_null_that_was_not_validated_makes_no_key(database: Database, major: int) -> None:
+    if major < 18:
+        return
+    database.run(
+        "create table t (id int unique, n int); insert into t values (1), (null);"
+        " alter table t add constraint filled not null id not valid"
+    )
+    database.perform(InstallPgopt(1))
+    with pytest.raises(InvalidOperation, match="no primary key and no unique index without NULLs"):
+        database.perform(Backfill("t", {"n": "1"}))
+
+
+def test_bytes_are_bytes_and_what_is_written_in_other_ways_is_refused(database: Database) -> None:
+    database.run("create table t (id int primary key, b bytea, a int[]); insert into t values (1)")
+    database.perform(InstallPgopt(1), Backfill("t", {"b": b"abc"}), AddColumnOnline("t", "c", "bytea", default=b"\0"))
+    assert database.rows("select b, c from t") == [(b"abc", b"\0")]
+    with pytest.raises(InvalidOperation, match="the value of column 'a' of t is a tuple: write it in SQL, as a text"):
+        Backfill("t", {"a": [1, 2]})
+    with pytest.raises(InvalidOperation, match="the value of column 'j' of t is a dict"):
+        AddColumnOnline("t", "j", "jsonb", default={"a": 1})
+
+
+@pytest.mark.parametrize(
+    "operation", [Backfill("p", {"x": "'done'"}), AddColumnOnline("p", "y", "int", default="(random() * 0)::int")]
+)
+def test_the_rows_of_inheritance_children_are_set_too(database: Database, operation: Operation) -> None:
+    database.run(
+        "create table p (id int primary key, x text); create table c (primary key (id)) inherits (p);"
+        " create table d (primary key (id)) inherits (c); insert into p values (1); insert into c values (2); insert into d values (3)"
+    )
+    database.perform(InstallPgopt(1), operation)
+    assert database.value(f"select count({'x' if isinstance(operation, Backfill) else 'y'}) from p") == 3

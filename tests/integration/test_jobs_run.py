@@ -10,14 +10,17 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.exc import DBAPIError
 
 from pgopt import NotInstalled
+from pgopt.cli.worker import runner_on
 from pgopt.jobs.runner import LOST, Ran, Runner
+from pgopt.jobs.worker import Worker
 from pgopt.operations import InstallPgopt, ScheduleJob
 from tests.databases import Database, wait_until
 
@@ -126,33 +129,53 @@ def test_the_same_command_may_run_often_on_one_connection(jobs: Database) -> Non
     assert jobs.value("select count(*) from log") == 16
 
 
+OPEN = "the command has left a transaction open, which was rolled back"
 RUDE = [
-    "begin; insert into log (said) values ('open')",
-    "set role pg_read_all_data",
-    "set session authorization pg_read_all_data",
-    "set search_path = nowhere",
-    "set statement_timeout = 1",
-    "set default_transaction_read_only = on",
-    "create temp table job (a int)",
-    "prepare p as select 1",
-    "begin; select 1 / 0",
+    ("begin; insert into log (said) values ('open')", OPEN),
+    ("set role pg_read_all_data", None),
+    ("set session authorization pg_read_all_data", None),
+    ("set search_path = nowhere", None),
+    ("set statement_timeout = 1", None),
+    ("set default_transaction_read_only = on", None),
+    ("create temp table job (a int)", None),
+    ("prepare p as select 1", None),
+    ("begin; select 1 / 0", "division by zero"),
+    ("savepoint s", "SAVEPOINT can only be used in transaction blocks"),
 ]
 
 
 def test_what_a_command_does_to_the_session_is_gone_after_it(jobs: Database) -> None:
-    for number, command in enumerate(RUDE):
+    for number, (command, _) in enumerate(RUDE):
         schedule(jobs, f"job {number}", command, retries=0)
     with runner(jobs) as found:
         before = found.session.rows("select name, setting from pg_settings where source = 'session'")
         for number in range(len(RUDE)):
             ran = found.next()
             assert ran is not None
-            assert (ran.job, ran.error) == (f"job {number}", "division by zero" if "/ 0" in RUDE[number] else None)
+            assert (ran.job, ran.error) == (f"job {number}", RUDE[number][1])
             assert found.session.rows("select name, setting from pg_settings where source = 'session'") == before
             assert found.session.value("select current_user = session_user and session_user = 'postgres'") is True
             assert found.session.value("select to_regclass('pg_temp.job') is null") is True
-    assert jobs.value("select count(*) from pgopt.job_run where outcome = 'succeeded'") == len(RUDE) - 1
+    assert jobs.value("select count(*) from pgopt.job_run where outcome = 'succeeded'") == len(RUDE) - 3
     assert jobs.value("select count(*) from log") == 0
+
+
+@pytest.mark.parametrize("command", ["copy log to stdout", "copy log from stdin"])
+def test_a_command_after_which_nothing_can_be_sent_ends_its_connection_alone(jobs: Database, command: str) -> None:
+    schedule(jobs, "copies", command, retries=0)
+    schedule(jobs, "other", say("here"))
+    make_due(jobs, "copies", "1 minute")
+    stopped = threading.Event()
+
+    def tell(_: str) -> None:
+        if jobs.value("select count(*) from log"):
+            stopped.set()
+            worker.stop()
+
+    worker = Worker(partial(runner_on, make_url(jobs.server.url(jobs.name))), tell)
+    worker.run()
+    assert stopped.is_set(), "the worker has ended unasked"
+    assert runs(jobs, "other") == [(1, "succeeded", None)]
 
 
 WAIT = """

@@ -296,6 +296,23 @@ def test_a_row_that_is_there_already_stays_archived(database: Database) -> None:
     assert count(database, "ledger_archive where id = 500") == 1
 
 
+def test_rows_that_others_hold_are_told(database: Database) -> None:
+    archived(database)
+    apply(database)
+    with database.connect() as other:
+        other.execute("begin; select from ledger_archive where id = 500 for update")
+        found, note = bring_back(database, "amount between 495 and 505")
+    assert (found, note) == (10, "1 rows are still in public.ledger_archive, since others held them: run again")
+    assert bring_back(database, "amount between 495 and 505")[0] == 1
+
+
+def test_what_has_no_policy_cannot_be_held(database: Database) -> None:
+    database.run(LEDGER)
+    database.perform(InstallPgopt(1), ARCHIVE)
+    with pytest.raises(PgoptError, match=r"public\.ledger has no retention policy that could be held: leave --hold out"):
+        bring_back(database, "true", archive="ledger_archive", hold="why")
+
+
 def test_two_that_bring_the_same_rows_back_do_so_once(database: Database) -> None:
     archived(database)
     before = database.rows(DIGEST)

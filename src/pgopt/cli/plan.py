@@ -73,8 +73,11 @@ def run(config: Config, revisions: str, url: str | None = None) -> Preview:
         # what begins and ends a script is nobody's
         options |= {"as_sql": True, "output_buffer": preview.output}
         look = partial(_look, preview, directory, revisions)
-    with EnvironmentContext(config, directory, fn=look, **options):
-        directory.run_env()
+    try:
+        with EnvironmentContext(config, directory, fn=look, **options):
+            directory.run_env()
+    finally:
+        config.attributes.pop(env.PREVIEW, None)
     return preview
 
 

@@ -64,12 +64,12 @@ def run(
             raise PgoptError("; ".join(differ))
         try:
             if dry_run:
-                count = sql("select count(*) from {} where ({}\n)", source.ident, verbatim(where))
-                return int(db.session.value(count)), _note(db, table)
+                return _count(db, source, where), _note(db, table)
             if hold is not None:
                 _hold(db, table, hold)
             turns = Turns(db.session, settings or Settings.of(), reporter(), f"bring rows back to {table}", table)
-            return _bring_back(turns, source, where), _note(db, table)
+            done = _bring_back(turns, source, where)
+            return done, _left(db, source, where) or _note(db, table)
         except DBAPIError as error:
             raise StatementFailed(server_error(error).sentence) from error
 
@@ -115,7 +115,18 @@ def _turn(turns: Turns, which: list[Any]) -> tuple[bool, int]:
 
 def _hold(db: Catalog, table: Relation, reason: str) -> None:
     held = "update pgopt.retention_policy p set hold = {}, hold_until = null where pgopt.retained(p) = {}::oid"
-    db.session.run(sql(held, literal(reason), literal(table.oid)))
+    if db.session.count(sql(held, literal(reason), literal(table.oid))) == 0:
+        raise PgoptError(f"{table} has no retention policy that could be held: leave --hold out")
+
+
+def _count(db: Catalog, source: Relation, where: str) -> int:
+    return int(db.session.value(sql("select count(*) from {} where ({})", source.ident, verbatim(where))))
+
+
+def _left(db: Catalog, source: Relation, where: str) -> str | None:
+    """Say that some were held by others, which were passed by."""
+    left = _count(db, source, where)
+    return f"{left:,} rows are still in {source}, since others held them: run again" if left else None
 
 
 def _note(db: Catalog, table: Relation) -> str | None:

@@ -95,6 +95,8 @@ class Runner:
         try:
             with self._own_settings({"application_name": f"pgopt job {job}", "statement_timeout": timeout}):
                 self.session.run(command)
+                if not self.session.idle:
+                    return "the command has left a transaction open, which was rolled back"
         except DBAPIError as error:
             return server_error(error).sentence if self.session.alive else LOST
         return None
@@ -109,5 +111,13 @@ class Runner:
         finally:
             if self.session.alive:
                 if not self.session.idle:
-                    self.session.run("rollback")
+                    self._roll_back()
                 self.session.run("set session authorization default", "reset all", READ_COMMITTED)
+
+    def _roll_back(self) -> None:
+        try:
+            self.session.run("rollback")
+        except DBAPIError:
+            # in the middle of a COPY the driver sends nothing any more
+            self.session.connection.invalidate()
+            raise

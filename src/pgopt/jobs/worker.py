@@ -51,6 +51,8 @@ class Worker:
                     self._run(runner)
             except PgoptError as error:
                 self._wait_for_server(str(error))
+            except Exception as error:  # noqa: BLE001  -- whatever a command has done, the other jobs are to be run
+                self._wait_for_server(f"{type(error).__name__}: {error}")
 
     def _run(self, runner: Runner) -> None:
         while not self.stopping.is_set() and runner.session.alive:

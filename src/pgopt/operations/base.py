@@ -141,7 +141,7 @@ def _position(of: Operation, name: str) -> int:
 
 def _plain(value: Any) -> Any:
     """Turn SQLAlchemy expressions to text and lists to tuples, so that equal operations compare equal."""
-    if isinstance(value, str):
+    if isinstance(value, str | bytes):
         return value
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

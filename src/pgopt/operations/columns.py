@@ -15,6 +15,7 @@ from pgopt.operations.not_null import SetNotNullOnline, proof_name
 from pgopt.plan.batches import ALL_ROWS
 from pgopt.plan.step import BatchStep, Step
 from pgopt.server.catalog import Catalog
+from pgopt.server.keys import NULLABLE, nullable_in
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.objects import Column, above
 from pgopt.server.quoting import check_name, ident, joined, literal, render, sql, verbatim
@@ -38,7 +39,7 @@ class Backfill(Action):
 
         op.backfill("tickets", set={"priority": "coalesce(priority, 'LOW')"}, where="priority is null")
 
-    Values are SQL expressions of the row. ``key`` says by which columns to go, instead of the primary key.
+    Values are SQL expressions of the row. Partitions and inheritance children are set, too. ``key`` says by which columns to go, instead of the primary key.
     """
 
     table: str
@@ -51,12 +52,14 @@ class Backfill(Action):
     def check(self) -> None:
         if not self.set:
             raise InvalidOperation(f"backfill of {self.table} sets nothing: set={{'column': 'expression'}}")
+        for name, value in self.set.items():
+            _refuse_compound(value, f"column {name!r} of {self.table}")
 
     def plan(self, db: Catalog) -> Iterator[BatchStep]:
         root = db.table(self.table, self.schema)
         self._check_columns(db, root)
-        parts = db.partitions(root)
-        for table in [root] if not root.partitioned else [part for part in parts if part.kind == "r"]:
+        below = db.descendants(root)
+        for table in (each for each in [root, *below] if each.kind == "r"):
             _refuse_unwritable(db, table)
             yield BatchStep(
                 _label(self.set, table),
@@ -66,7 +69,11 @@ class Backfill(Action):
                 locks=[
                     Lock(Mode.ROW_EXCLUSIVE, table.name, table.schema),
                     # to see that the rows still belong there
-                    *(Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in above(table, [root, *parts])),
+                    *(
+                        Lock(Mode.ACCESS_SHARE, each.name, each.schema)
+                        for each in above(table, [root, *below])
+                        if root.partitioned
+                    ),
                 ],
             )
 
@@ -75,8 +82,16 @@ class Backfill(Action):
         where = sql(" and ({})", verbatim(self.where)) if self.where is not None else verbatim("")
         return sql("update only {} set {} where {}{}", table.ident, values, rows, where)
 
+    def notes(self, db: Catalog) -> Sequence[str]:
+        below = db.descendants(db.table(self.table, self.schema)) if db.online else ()
+        return [f"{each} is a foreign table, whose rows are left as they are" for each in below if each.kind == "f"]
+
     def _key(self, db: Catalog, table: Relation) -> Sequence[str]:
-        if self.key or not db.online:
+        if not db.online:
+            return self.key
+        if self.key:
+            if name := db.session.value(nullable_in(literal(table.oid), self.key)):
+                raise InvalidOperation(f"column {name!r} of {table} {NULLABLE}")
             return self.key
         key = db.key_of(table)
         if key is None:
@@ -101,6 +116,12 @@ class Backfill(Action):
 
     def _key_columns(self, db: Catalog, table: Relation) -> Sequence[str]:
         return self.key or db.key_of(table) or ()
+
+
+def _refuse_compound(value: Any, whose: str) -> None:
+    """Refuse what Python and PostgreSQL write in different ways."""
+    if isinstance(value, Sequence | Mapping) and not isinstance(value, str | bytes):
+        raise InvalidOperation(f"the value of {whose} is a {type(value).__name__}: write it in SQL, as a text")
 
 
 def _expression(value: Any) -> Composable:
@@ -131,6 +152,7 @@ class ColumnOperation(StateOperation):
     def check(self) -> None:
         """Refuse what no table with rows in it would take."""
         check_name(self.name, f"a column of {self.table}")
+        _refuse_compound(self.default, f"column {self.name!r} of {self.table}")
         if word := _CONSTRAINT.search(_QUOTED.sub("", self.type)):
             raise InvalidOperation(
                 f"column {self.name!r} of {self.table} says {word[0].upper()} in its type: add the constraint by its own operation"
@@ -223,11 +245,11 @@ class AddColumnOnline(ColumnOperation):
     def _fill(self, db: Catalog, tree: Sequence[Relation], there: ColumnShape | None) -> Iterator[BatchStep]:
         """Give the rows that were there the default, in each table that has some without."""
         where = render(sql("{} is null", ident(self.name)))
-        for table in tree[:1] if tree[0].partitioned else tree:
-            backfill = Backfill(table.name, {self.name: self.default}, where=where, key=self.key, schema=table.schema)
-            for step in backfill.plan(_Foreseeing(db, self.name)):
-                if there is None or (not there.not_null and _any(db, step.table, where)):
-                    yield step
+        table = tree[0]
+        backfill = Backfill(table.name, {self.name: self.default}, where=where, key=self.key, schema=table.schema)
+        for step in backfill.plan(_Foreseeing(db, self.name)):
+            if there is None or (not there.not_null and _any(db, step.table, where)):
+                yield step
 
     def _refuse(self, table: Relation, wanted: ColumnShape) -> None:
         """Refuse what would make all rows anew in any case, and what has operations of its own."""

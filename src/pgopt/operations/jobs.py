@@ -88,7 +88,7 @@ class ScheduleJob(JobOperation):
     ``timezone``: a time that is there twice when the clock is set back counts once, one that is leapt over counts when the
     clock has leapt. ``every`` is an interval of a second or more. What was missed is made up for by one run, or each by its own with
     ``catch_up="all"``; a run that is later than ``start_within`` is left out. One that fails is tried again ``retries`` times,
-    after 10 seconds, 40, and so on. It may take as long as it likes, or as ``time_limit`` says. Needs `install_pgopt`::
+    after 10 seconds, 40, and so on. Each of its statements may take as long as it likes, or as ``time_limit`` says. Needs `install_pgopt`::
 
         op.schedule_job("statistics", "analyze tickets", cron="30 3 * * *", timezone="Europe/Berlin")
         op.schedule_job("board", "refresh materialized view concurrently board", every="5 minutes", time_limit="1 minute")

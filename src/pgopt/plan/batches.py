@@ -60,6 +60,12 @@ class Turns:
         self.size = settings.batch_rows
         self.started = 0.0
         self.throttle = Throttle(session, settings.replication_lag, settings.wal_rate)
+        if self.throttle.blind:
+            report(
+                events.Note(
+                    f"{label} waits for no standby: this role cannot see how late they are, grant it pg_monitor"
+                )
+            )
         # a transaction that is shorter than deadlock_timeout never makes somebody else the victim of a deadlock
         deadlock = session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)")
         self.longest = float(deadlock) * 0.8
@@ -95,7 +101,6 @@ class Turns:
         limits = {
             "statement_timeout": "0" if self.size == 1 else f"{round(self.longest * 1000)}ms",
             "lock_timeout": f"{round(self.settings.lock_timeout * 1000)}ms",
-            "datestyle": "ISO, MDY",
             **ALL_ROWS,
         }
         with self.session.transaction(limits):

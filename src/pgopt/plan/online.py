@@ -286,6 +286,8 @@ def long_limits(session: Session, settings: Settings) -> dict[str, str]:
     return {
         "lock_timeout": _ms(settings.concurrent_timeout),
         "statement_timeout": "0",
+        # of the pauses between attempts
+        "idle_session_timeout": "0",
         **_no_transaction_timeout(session),
     }
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pgopt.errors import NeedsDatabase, PgoptError
 from pgopt.plan.journal import current_revision, memory_of
 from pgopt.plan.step import BatchStep, DrainStep, Step
-from pgopt.server.keys import unseen_order
+from pgopt.server.keys import said_of_nullable, unseen_order
 from pgopt.server.locks import lock_tables
 from pgopt.server.quoting import dollars, ident, joined, literal, render, sql, verbatim
 from pgopt.server.unseen import UNSEEN, Unseen
@@ -98,7 +98,7 @@ def _refuse_partitioned(table: Relation) -> Composable:
     return dollars(lambda tag: sql(_REFUSAL, tag=tag, table=literal(name), message=literal(message)))
 
 
-_REFUSAL_OF_ORDER = """do {tag}
+_REFUSAL_OF_KEY = """do {tag}
 declare
     said text := ({said});
 begin
@@ -110,11 +110,11 @@ end
 
 
 def _refuse_unseen(steps: Sequence[AnyStep]) -> Iterator[Composable]:
-    """Stop the script at a key in batches whose bare operators would be those of another type, so that rows were left out."""
+    """Stop the script at a key in batches that would leave rows out: by NULLs, or since its bare operators are those of another type."""
     for step in steps:
         if isinstance(step, BatchStep) and step.key:
-            said = unseen_order(step.table, step.key)
-            yield dollars(lambda tag, said=said: sql(_REFUSAL_OF_ORDER, tag=tag, said=said))  # type: ignore[misc]
+            for said in (unseen_order(step.table, step.key), said_of_nullable(step.table, step.key)):
+                yield dollars(lambda tag, said=said: sql(_REFUSAL_OF_KEY, tag=tag, said=said))  # type: ignore[misc]
 
 
 _LOOP = """do {tag}

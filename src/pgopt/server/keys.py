@@ -45,6 +45,10 @@ class KeyColumn:
         return sql("{} {} {}", ident(self.name), verbatim(meant), self.value(text))
 
 
+NULLABLE = "may be NULL, and rows with NULL would be left out: say key=[...] with columns that are never NULL"
+READABLE = {"datestyle": "ISO", "intervalstyle": "iso_8601", "extra_float_digits": "1"}
+"""Settings under which a value is written so that it is read back as the same, whatever the settings are then."""
+
 _OPERATORS = ["<", "<=", "=", ">=", ">"]
 
 
@@ -80,6 +84,20 @@ def unseen_order(table: Relation, key: Sequence[str]) -> Composable:
             " that, or run this revision online"
         ),
         order_of(sql("to_regclass({})", _called(table)), key),
+    )
+
+
+def nullable_in(table: Composable, key: Sequence[str]) -> Composable:
+    """Ask which column of a key may be NULL: a NULL is neither before nor after another value."""
+    return query("nullable_key", table=table, key=literal(list(key)))
+
+
+def said_of_nullable(table: Relation, key: Sequence[str]) -> Composable:
+    """Ask for a sentence where a column of a key may be NULL."""
+    return sql(
+        "select format({}, n.name) from ({}) n (name) where n.name is not null",
+        literal(f"column %I of {str(table).replace('%', '%%')} {NULLABLE}"),
+        nullable_in(sql("to_regclass({})", _called(table)), key),
     )
 
 
@@ -136,7 +154,7 @@ class KeyRange:
 
 def end_of(session: Session, table: Relation, key: Sequence[KeyColumn]) -> Sequence[str] | None:
     """Give the last key of a table, or nothing where it is empty."""
-    with session.transaction({"datestyle": "ISO, MDY"}):
+    with session.transaction(READABLE):
         row = session.row(
             sql("select {} from only {} as r order by {} limit 1", _texts(key), table.ident, _order(key, " desc"))
         )
@@ -145,7 +163,7 @@ def end_of(session: Session, table: Relation, key: Sequence[KeyColumn]) -> Seque
 
 def edge_of(session: Session, table: Relation, keys: KeyRange, size: int) -> Sequence[str] | None:
     """Give the key at which a batch of this size ends, or nothing for the last batch."""
-    with session.transaction({"datestyle": "ISO, MDY"}):
+    with session.transaction(READABLE):
         row = session.row(
             sql(
                 "select {} from only {} as r where {} order by {} offset {} limit 1",

@@ -42,10 +42,10 @@ def literal(value: Any) -> Composable:
 
 
 def verbatim(text: str) -> Composable:
-    """SQL that the migration's author wrote: a predicate, an expression."""
+    """SQL that the migration's author wrote: a predicate, an expression. A comment at its end ends with it."""
     from psycopg.sql import SQL
 
-    return SQL(text)
+    return SQL(f"{text}\n" if "--" in text else text)
 
 
 def joined(parts: Iterable[Composable], separator: LiteralString = ", ") -> Composed:

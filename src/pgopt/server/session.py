@@ -29,6 +29,8 @@ DATATYPE_MISMATCH = "42804"
 _PID = "pgopt pid"
 _LONGEST = 300
 """Characters of a statement in an error."""
+_BEGIN = "begin isolation level read committed"
+"""Whatever the role or the database has: what is seen after a lock was waited for is to be what was committed meanwhile."""
 _IDLE = 0  # of libpq's PQtransactionStatus, in psycopg and psycopg2 alike
 
 
@@ -121,7 +123,7 @@ class Session:
                     self.connection.rollback()
 
     @contextmanager
-    def transaction(self, settings: Mapping[str, str] | None = None, *, begin: str = "begin") -> Iterator[None]:
+    def transaction(self, settings: Mapping[str, str] | None = None, *, begin: str = _BEGIN) -> Iterator[None]:
         """Run a block in one transaction of its own, inside `autocommit`."""
         self.run(begin)
         try:

@@ -25,6 +25,12 @@ class Throttle:
         # when the server had written how much
         self.marks = [(self.looked, self.position)]
 
+    @property
+    def blind(self) -> bool:
+        """Whether there are standbys, and this role cannot see how they are."""
+        hidden = "select exists (select from pg_stat_replication where state is null)"
+        return bool(self.lag and self.session.value(hidden))
+
     def reasons(self) -> Iterator[tuple[str, float]]:
         """Give each reason to wait with the seconds, until there is none."""
         if time.monotonic() - self.looked < LOOK_EVERY:

@@ -1,0 +1,62 @@
+"""What a role or a database has set changes nothing of what operations do."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pgopt import Monthly
+from pgopt.operations import Backfill, InstallPgopt, PartitionTable
+from tests.contract.ledger import Writer, at_work
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from tests.databases import Database
+
+PATIENT = {"lock_attempts": 100, "lock_timeout": 2.0, "lock_wait": 1.0}
+
+
+@pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])
+def test_no_row_is_lost_at_another_isolation_level(database: Database, isolation: str) -> None:
+    database.run(
+        "create table t (id bigint generated always as identity, at timestamptz not null, x text, primary key (id, at));"
+        " insert into t (at, x) select now() - g * interval '1 minute', 'a' from generate_series(1, 3000) g"
+    )
+    database.perform(InstallPgopt(1))
+    database.run(f"alter database \"{database.name}\" set default_transaction_isolation = '{isolation}'")
+    numbers = itertools.count()
+    written: list[str] = []
+
+    def write(connection: psycopg.Connection[Any], _: int) -> None:
+        # commits while the swap waits for it
+        connection.execute("begin isolation level read committed")
+        name = f"w{next(numbers)}"
+        connection.execute("insert into t (at, x) values (now(), %s)", [name])
+        connection.execute("select pg_sleep(0.03)")
+        connection.execute("commit")
+        written.append(name)
+
+    operation = PartitionTable("t", Monthly("at"))
+    with at_work([Writer(database, write) for _ in range(4)]) as more:
+        for each in (operation, operation.reverse()):
+            database.perform(each, settings=PATIENT)
+            more()
+    assert {x for (x,) in database.rows("select x from t where x <> 'a'")} == set(written)
+    assert database.value("select count(*) from t where x = 'a'") == 3000
+
+
+def test_dates_and_numbers_are_read_as_the_application_reads_them(database: Database) -> None:
+    database.run(
+        "create table t (id int primary key, born text, day date, said text); insert into t values (1, '03/04/2020');"
+        " create table f (f float8 primary key, n int); insert into f select g / 3.0 from generate_series(1, 1000) g"
+    )
+    database.run(f"alter database \"{database.name}\" set datestyle = 'SQL, DMY'")
+    database.run(f'alter database "{database.name}" set extra_float_digits = 0')
+    database.perform(
+        InstallPgopt(1), Backfill("t", {"day": "born::date", "said": "born::date::text"}), Backfill("f", {"n": "1"})
+    )
+    assert database.rows("select to_char(day, 'YYYY-MM-DD'), said from t") == [("2020-04-03", "03/04/2020")]
+    assert database.value("select count(*) from f where n is null") == 0
