@@ -309,7 +309,9 @@ def test_rows_that_others_hold_are_told(database: Database) -> None:
 def test_what_has_no_policy_cannot_be_held(database: Database) -> None:
     database.run(LEDGER)
     database.perform(InstallPgopt(1), ARCHIVE)
-    with pytest.raises(PgoptError, match=r"public\.ledger has no retention policy that could be held: leave --hold out"):
+    with pytest.raises(
+        PgoptError, match=r"public\.ledger has no retention policy that could be held: leave --hold out"
+    ):
         bring_back(database, "true", archive="ledger_archive", hold="why")
 
 

@@ -1,4 +1,4 @@
-"""What a role or a database has set changes nothing of what operations do."""
+"""What a role or a database has set changes nothing of what operations do; nor does whose a thing is, without a word."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgopt import Monthly
-from pgopt.operations import Backfill, InstallPgopt, PartitionTable
+from pgopt import InvalidOperation, Monthly
+from pgopt.operations import (
+    Backfill,
+    CreateMaterializedView,
+    CreateStatistics,
+    InstallPgopt,
+    PartitionTable,
+)
 from tests.contract.ledger import Writer, at_work
 
 if TYPE_CHECKING:
@@ -60,3 +66,27 @@ def test_dates_and_numbers_are_read_as_the_application_reads_them(database: Data
     )
     assert database.rows("select to_char(day, 'YYYY-MM-DD'), said from t") == [("2020-04-03", "03/04/2020")]
     assert database.value("select count(*) from f where n is null") == 0
+
+
+def test_what_would_come_back_as_somebody_else_s_is_not_dropped(database: Database) -> None:
+    database.run('create table t (a int, b int); create role "Own er"; create role reader')
+    statistics = CreateStatistics("st", "t", ["a", "b"])
+    view = CreateMaterializedView("v", "select a from t")
+    database.perform(InstallPgopt(1), statistics, view)
+    try:
+        database.run('alter statistics st owner to "Own er"; alter materialized view v owner to "Own er"')
+        with pytest.raises(InvalidOperation, match=r"st of public\.t belong to Own er, and would come back as yours"):
+            database.perform(statistics.reverse())
+        with pytest.raises(InvalidOperation, match=r"public\.v has the owner 'Own er', which would not come back"):
+            database.perform(view.reverse())
+        database.run(
+            "alter statistics st owner to postgres; alter materialized view v owner to postgres; grant select on v to reader"
+        )
+        with pytest.raises(
+            InvalidOperation, match=r"public\.v has the grants '.*reader=r/postgres.*', which would not come back"
+        ):
+            database.perform(view.reverse())
+        database.run("revoke select on v from reader")
+        database.perform(statistics.reverse(), view.reverse())
+    finally:
+        database.run('drop owned by "Own er", reader cascade; drop role "Own er", reader')

@@ -208,6 +208,17 @@ class CreateMaterializedView(ViewOperation):
             yield self.in_pgopt(sql("pgopt.made({}::regclass, 'created', now())", literal(render(self.ident))))
 
 
+# grants may come back where the role has default privileges
+_LOST = """
+    select obj_description(c.oid, 'pg_class'), c.reloptions::text,
+           case when pg_get_userbyid(c.relowner) <> current_user then pg_get_userbyid(c.relowner) end,
+           case when not exists (select from pg_default_acl d where d.defaclobjtype = 'r' and d.defaclrole = c.relowner)
+                     and exists (select x::text from aclexplode(c.relacl) x except select x::text from aclexplode(acldefault('r', c.relowner)) x)
+               then c.relacl::text end
+    from pg_class c where c.oid = {}
+"""
+
+
 @operation("drop_materialized_view")
 class DropMaterializedView(ViewOperation):
     """Drop a materialized view; ACCESS EXCLUSIVE on it for an instant, and on tables whose changes were noted for it.
@@ -263,13 +274,9 @@ class DropMaterializedView(ViewOperation):
         self.same_or_refuse(db, view, views.understood(db, self.query))
         ours = {each.name for each in self.all_indexes}
         more = [each.name for each in db.indexes_on(view) if each.name not in ours]
-        comment, options = db.session.row(
-            sql(
-                "select obj_description(oid, 'pg_class'), reloptions::text from pg_class where oid = {}",
-                literal(view.oid),
-            )
-        )
-        for what, value in (("the index", more and more[0]), ("the comment", comment), ("the parameters", options)):
+        found = db.session.row(sql(_LOST, literal(view.oid)))
+        whats = ("the index", "the comment", "the parameters", "the owner", "the grants")
+        for what, value in zip(whats, [more and more[0], *found], strict=True):
             if value:
                 raise InvalidOperation(
                     f"{view} has {what} {value!r}, which would not come back: take it off first, or drop the view without its query"

@@ -136,6 +136,11 @@ class DropStatistics(StatisticsOperation):
                 raise InvalidOperation(
                     f"statistics {self.name} of {table} have a {what}, {value!r}, which would not come back: take it off first"
                 )
+        if there.others is not None:
+            raise InvalidOperation(
+                f"statistics {self.name} of {table} belong to {there.others}, and would come back as yours: run this as that role,"
+                " or leave the columns out to drop them for good"
+            )
 
 
 def _definition(of: StatisticsOperation) -> dict[str, Any]:

@@ -174,6 +174,8 @@ class Statistics:
     definition: str
     comment: str | None
     target: int | None
+    others: str | None = None
+    """Who owns them, where it is not the role that asks."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ select s.stxrelid::int8,
        )::text,
        pg_get_statisticsobjdef(s.oid),
        obj_description(s.oid, 'pg_statistic_ext'),
-       nullif(s.stxstattarget, -1)
+       nullif(s.stxstattarget, -1),
+       case when pg_get_userbyid(s.stxowner) <> current_user then pg_get_userbyid(s.stxowner) end
 from pg_statistic_ext s
 join pg_namespace n on n.oid = s.stxnamespace
 where {which}
