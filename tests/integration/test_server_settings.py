@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import itertools
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pgopt import InvalidOperation, Monthly
+from pgopt import InvalidOperation, Monthly, StatementFailed
 from pgopt.operations import (
     Backfill,
+    CreateIndexConcurrently,
     CreateMaterializedView,
     CreateStatistics,
     InstallPgopt,
     PartitionTable,
 )
 from tests.contract.ledger import Writer, at_work
+from tests.databases import Database
 
 if TYPE_CHECKING:
     import psycopg
-
-    from tests.databases import Database
 
 PATIENT = {"lock_attempts": 100, "lock_timeout": 2.0, "lock_wait": 1.0}
 
@@ -90,3 +92,24 @@ def test_what_would_come_back_as_somebody_else_s_is_not_dropped(database: Databa
         database.perform(statistics.reverse(), view.reverse())
     finally:
         database.run('drop owned by "Own er", reader cascade; drop role "Own er", reader')
+
+
+def test_who_may_not_use_a_type_is_told_what_to_grant(database: Database) -> None:
+    database.run(
+        'create role "Mig rator" login; grant create, temporary on database "' + database.name + '" to "Mig rator"'
+    )
+    try:
+        database.run(
+            """create schema "T y"; create type "T y".mood as enum ('a'); create table t (a int, m "T y".mood);"""
+            """ alter table t owner to "Mig rator"; grant create on schema public to "Mig rator";"""
+            """ grant usage on schema "T y" to "Mig rator"; revoke usage on type "T y".mood from public"""
+        )
+        theirs = Database(replace(database.server, user="Mig rator"), database.name)
+        index = CreateIndexConcurrently("ix", "t", ["m", "(a + 1)"])
+        told = re.escape("""let its owner say `grant usage on type "T y".mood to "Mig rator"`""")
+        with pytest.raises(StatementFailed, match=told):
+            theirs.perform(index, index.reverse())
+        database.run('grant usage on type "T y".mood to "Mig rator"')
+        theirs.perform(index, index.reverse())
+    finally:
+        database.run('drop owned by "Mig rator" cascade; drop role "Mig rator"')

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.errors import NotInstalled
 from pgopt.server.queries import query
-from pgopt.server.quoting import literal
+from pgopt.server.quoting import literal, sql
 from pgopt.server.session import INSUFFICIENT_PRIVILEGE, server_error
 
 if TYPE_CHECKING:
@@ -19,6 +19,11 @@ _GRANTS = """select format('let the owner of the schema say `%s` or use the owne
     format('grant usage, create on schema pgopt to %1$I', current_user),
     format('grant all on all tables in schema pgopt to %1$I', current_user),
     format('grant all on all routines in schema pgopt to %1$I', current_user)))"""
+
+
+# the server names the type, in the words of whichever language
+_TYPES = """select format('let its owner say `%s`', string_agg(format('grant usage on type %s to %I', t.oid::regtype, current_user), '; '))
+    from pg_type t where not has_type_privilege(t.oid, 'USAGE') and strpos({message}, t.typname) > 0"""
 
 
 def journal() -> Composable:
@@ -37,9 +42,12 @@ def usable(session: Session, there: bool | None) -> bool:  # noqa: FBT001
 
 
 def way_out(session: Session, error: DBAPIError) -> str | None:
-    """Tell what to grant, where the server has refused something in the pgopt schema."""
+    """Tell what to grant, where the server has refused something in the pgopt schema, or a type that a copy of columns needs."""
     said = server_error(error)
     if said.code != INSUFFICIENT_PRIVILEGE or not session.alive:
         return None
     denied = session.value(query("denied", message=literal(said.message)))
-    return str(session.value(_GRANTS)) if denied else None
+    if denied:
+        return str(session.value(_GRANTS))
+    said_of_type: str | None = session.value(sql(_TYPES, message=literal(said.message)))
+    return said_of_type
