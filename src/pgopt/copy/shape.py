@@ -161,6 +161,18 @@ def bound_to(*tables: Relation) -> Composable:
     return query("bound_to", PACKAGE, tables=literal([table.oid for table in tables]))
 
 
+def rights_to(
+    db: Catalog, tables: Sequence[Relation], *, moved: Sequence[Relation], anew: Sequence[Relation]
+) -> list[str]:
+    """Give what we have no right to make anew of some tables and materialized views, each with what to grant.
+
+    Some give all that belongs to them to others, and of some others are made, with their columns and expressions.
+    """
+    oids = {"tables": tables, "moved": moved, "anew": anew}
+    found = query("rights", PACKAGE, **{name: literal([each.oid for each in of]) for name, of in oids.items()})
+    return [said for (said,) in db.session.rows(found)]
+
+
 def functions_on_conflict(db: Catalog, table: Relation) -> list[str]:
     """Give the functions whose text says ON CONFLICT and the name of a table."""
     rows = db.session.rows(

@@ -24,6 +24,7 @@ from pgopt.copy.shape import (
     foreign_keys_to,
     functions_on_conflict,
     indexes_of,
+    rights_to,
     views_on_keys,
 )
 from pgopt.errors import INSTALL, InvalidOperation, NotInstalled, NotReversible
@@ -189,7 +190,9 @@ class PartitionTable(PartitionOperation):
         obstacles += partitions.published(
             db, table, self.by.column, publish=self.publish is not None, copied=self.method == "copy"
         )
-        obstacles += followers.obstacles(db, table, followers.readers(db, table))
+        reading = followers.readers(db, table)
+        obstacles += followers.obstacles(db, table, reading)
+        obstacles += rights_to(db, [table, *reading], moved=[table, *reading], anew=[table, *reading])
         widening = self._widening(db, table)
         obstacles += widening.obstacles(db)
         if not obstacles:
@@ -309,11 +312,14 @@ class UnpartitionTable(PartitionOperation):
 
     def _check(self, db: Catalog, table: Relation, memory: Memory, *, copied: bool) -> None:
         reading = followers.readers(db, table, *attach.read_instead(db, memory))
+        # what is kept beside it, or attached to it, is there with its columns and indexes
+        made = [table] if copied and not partitions.is_kept_up(db, table) else []
         obstacles = [
             *partitions.published(db, table, memory.by["column"], publish=True, copied=copied),
             *followers.obstacles(db, table, reading),
             *partitions.kept(db, table),
             *(partitions.reading_partitions(db, table, reading) if copied else ()),
+            *rights_to(db, [table, *reading], moved=[table, *reading], anew=[*made, *reading]),
         ]
         if obstacles:
             lines = "".join(f"\n  {obstacle}" for obstacle in obstacles)

@@ -6,6 +6,7 @@ from dataclasses import KW_ONLY
 from typing import TYPE_CHECKING, Any
 
 from pgopt.copy import followers, views_beside
+from pgopt.copy.shape import rights_to
 from pgopt.errors import InvalidOperation, NeedsDatabase, NotReversible
 from pgopt.operations import queries_of_views as views
 from pgopt.operations.base import StateOperation, operation
@@ -94,6 +95,8 @@ def _check(db: Catalog, found: Sequence[Relation], wanted: Wanted) -> None:
     left = views_beside.left_beside(db, found)
     reasons = [reason for each in found for reason in followers.obstacles_of(db, each, left)]
     reasons += [reason for each in found for reason in views_beside.taken_by_others(db, each, views_beside.NEW, left)]
+    # the query of the first, and its columns, are others
+    reasons += rights_to(db, found, moved=found, anew=found[1:])
     reasons += _lost_columns(db, found[0], wanted)
     if len(found) > 1:
         reasons += followers.against_shadow(db, found[0], found[1:])

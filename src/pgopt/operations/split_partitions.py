@@ -145,7 +145,7 @@ class SplitPartition(PiecesOperation):
         part = self._part(db, place)
         with db.session.rolled_back():
             db.session.run(QUALIFIED)
-            place.refuse(db, [part], place.changes)
+            place.refuse(db, [part], place.changes, anew=True)
         with read_alike(db):
             bounds = next(each.bounds for each in siblings(db, place.table) if each.oid == part.oid)
             within = db.session.value(sql("select pg_get_partition_constraintdef({}::oid)", literal(part.oid)))
@@ -247,6 +247,6 @@ class MergePartitions(PiecesOperation):
             )
         with db.session.rolled_back():
             db.session.run(QUALIFIED)
-            place.refuse(db, parts, place.changes_back)
+            place.refuse(db, parts, place.changes_back, anew=False)
             place.refuse_misfit(db, whole, watched=begun)
         return Merging(place.table, place.name, place.schema, place.column, whole, known, parts)

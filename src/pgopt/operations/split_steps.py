@@ -13,7 +13,19 @@ from pgopt.copy.filling import Filling
 from pgopt.copy.incoming import ForeignKeys
 from pgopt.copy.move import watch_instead
 from pgopt.copy.pieces import Piece, Split
-from pgopt.copy.shape import PACKAGE, PIECES, QUALIFIED, REST, WHOLE, beside, in_order, indexes_of, like, proof_of
+from pgopt.copy.shape import (
+    PACKAGE,
+    PIECES,
+    QUALIFIED,
+    REST,
+    WHOLE,
+    beside,
+    in_order,
+    indexes_of,
+    like,
+    proof_of,
+    rights_to,
+)
 from pgopt.errors import InvalidOperation
 from pgopt.operations import constraint_steps
 from pgopt.plan.step import Step
@@ -83,8 +95,8 @@ class Place:
         key = self.key(db)
         return key if self.column.name in key else [*key, self.column.name]
 
-    def refuse(self, db: Catalog, parts: Sequence[Relation], note: Changes) -> None:
-        """Refuse what stands against an exchange of partitions."""
+    def refuse(self, db: Catalog, parts: Sequence[Relation], note: Changes, *, anew: bool) -> None:
+        """Refuse what stands against an exchange of partitions, for others that are made anew or are there."""
         found = []
         for part in parts:
             asked = query(
@@ -95,7 +107,8 @@ class Place:
                 note=literal(note.note_name),
             )
             found += [f"{part}: {said}" for (said,) in db.session.rows(asked)]
-        self._refuse(found)
+        tables = [self.table, *parts]
+        self._refuse([*found, *rights_to(db, tables, moved=[], anew=tables if anew else [])])
 
     def refuse_misfit(self, db: Catalog, part: Relation, *, watched: bool = False) -> None:
         """Refuse a table that is not like the partitioned one, so that attaching it would take long."""
