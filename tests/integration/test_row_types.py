@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from pgopt import IntRange
 from pgopt.operations import InstallPgopt, PartitionTable, ReplaceMaterializedView, SplitPartition
+from pgopt.operations.base import StateOperation
 from pgopt.plan import events
 from tests.contract.examples.single_partitions import FULL
 from tests.databases import wait_until
@@ -73,6 +75,32 @@ def test_sessions_that_have_called_a_function_go_on(database: Database, swap: st
 def value(session: psycopg.Connection[Any], query: str) -> Any:
     row = session.execute(query).fetchone()
     return row and row[0]
+
+
+@pytest.mark.parametrize("swap", ["copy", "attach", "view"])
+def test_calls_that_wait_for_the_swap_go_on(database: Database, swap: str) -> None:
+    text, _, operation, table, _, values = SWAPS[swap]
+    database.run(text + function(table))
+    database.perform(InstallPgopt(1))
+    assert isinstance(operation, StateOperation)
+    over = threading.Event()
+    seen: list[str] = []
+
+    def call() -> None:
+        with database.connect() as session:
+            while not over.is_set():
+                seen.append(value(session, "select f(7)"))
+
+    with ThreadPoolExecutor() as threads:
+        calling = [threads.submit(call) for _ in range(4)]
+        try:
+            for _ in range(2):
+                database.perform(operation, operation.reverse(), settings={"lock_attempts": 30})
+        finally:
+            over.set()
+        for each in calling:
+            each.result(30)
+    assert set(seen) == set(values)
 
 
 ODD = """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pgopt.copy.shape import PACKAGE
 from pgopt.plan.step import Step
 from pgopt.server.queries import query
-from pgopt.server.quoting import dollars, literal, sql
+from pgopt.server.quoting import dollars, ident, literal, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,24 +20,38 @@ if TYPE_CHECKING:
 class Compiled:
     """The functions whose source says the names of relations that others take: to be compiled anew once they have them."""
 
-    def __init__(self, *names: str) -> None:
+    def __init__(self, schema: str | None, *names: str) -> None:
+        self.schema = schema
         self.names = names
+        self._there = False
         self._ours: list[int] = []
 
     def look(self) -> Step:
         """Look them up before an attempt: under the lock the sources of all functions would take too long to read."""
         return Step(f"see which functions name {self.names[0]}", [], done=lambda db: not self._find(db))
 
-    def _find(self, db: Catalog) -> list[int]:
-        self._ours = [oid for oid, is_ours, *_ in _functions(db, self.names) if is_ours]
-        return self._ours
+    def _find(self, db: Catalog) -> bool:
+        found = _functions(db, self.names)
+        self._there = bool(found)
+        self._ours = [oid for oid, is_ours, *_ in found if is_ours]
+        return self._there
 
     def renew(self) -> Iterator[Composable]:
         """Have all sessions compile them anew; the last thing in the transaction of the swap.
 
         PL/pgSQL does so when the function's row in the catalog is another one. RESET of what a function does not set writes it and changes
         nothing, whatever somebody else has changed of it meanwhile.
+
+        That is at the next call. One that waits for the table goes on with what it has, so its plans must be made again: those of `s := r`
+        know the type, but depend on no table. PostgreSQL makes all plans again after a change of any operator, so there is one for an instant.
+        It is made in the schema in which relations are renamed, which takes the same right.
         """
+        if self._there:
+            yield sql(
+                "create operator {}.@#@#@#@ (function = pg_catalog.int4eq, leftarg = int4, rightarg = int4)",
+                ident(self.schema),
+            )
+            yield sql("drop operator {}.@#@#@#@ (int4, int4)", ident(self.schema))
         if self._ours:
             yield dollars(lambda tag: sql(_RENEW, tag=tag, functions=literal(self._ours)))
 

@@ -142,7 +142,7 @@ class Exchange:
         """Let the other one take the table's place, with all that belongs to it and the views that are built over it."""
         followers = Followers.of(db, self.target, self._is_swapped, self.table, *self.instead)
         yield from followers.steps(db)
-        compiled = Compiled(self.table.name, *followers.names)
+        compiled = Compiled(self.table.schema, self.table.name, *followers.names)
         yield Step(
             f"swap {self.table} for its copy",
             partial(self._swap, followers=followers, then=then, compiled=compiled),

@@ -144,7 +144,7 @@ class Attachment:
         yield from statistics.give(db, table, self.layout.parent)
         yield from before
         followers = _followers(db, table, table)
-        compiled = Compiled(table.name)
+        compiled = Compiled(table.schema, table.name)
         yield Step(
             f"attach {table} to the partitioned one",
             partial(self._attach, followers=followers, compiled=compiled),
@@ -317,7 +317,7 @@ def _build_views(db: Catalog, followers: Followers, partition: Relation) -> Iter
         return
     table, schema = followers.target, partition.schema
     yield from followers.fill(db)
-    compiled = Compiled(*followers.names)
+    compiled = Compiled(followers.views[0].schema, *followers.names)
 
     def statements(db: Catalog) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
@@ -377,7 +377,7 @@ class Detachment:
                 yield index_steps.build_by(old.create_concurrently(name, self.partition.ident), name, self.partition)
         followers = Followers.of(db, self.partition.name, self._is_back, self.table)
         yield from followers.steps(db)
-        compiled = Compiled(self.table.name, *followers.names)
+        compiled = Compiled(self.table.schema, self.table.name, *followers.names)
         yield Step(
             f"take {self.partition} out of {self.table}, in its place",
             partial(self._detach, followers=followers, compiled=compiled),

@@ -168,7 +168,7 @@ class Splitting(Place):
             done=lambda db: not self._undressed(db),
             beside=filling.parts,
         )
-        compiled = Compiled(self.name)
+        compiled = Compiled(self.schema, self.name)
         yield Step(
             f"swap {self.part} for its pieces",
             partial(self._swap, compiled=compiled),
@@ -308,7 +308,7 @@ class Merging(Place):
             target_schema=self.whole.schema,
         )
         yield from filling.copy(db, [])
-        compiled = Compiled(self.name)
+        compiled = Compiled(self.schema, self.name)
         yield Step(
             f"swap the pieces of {self.name} for one",
             partial(self._swap, compiled=compiled),

@@ -51,7 +51,7 @@ class Exchange:
                 done=self._is_swapped,
                 beside=partial(beside.built_beside, views=self.views[:number]),
             )
-        compiled = Compiled(*(each.name for each in self.views))
+        compiled = Compiled(first.schema, *(each.name for each in self.views))
         yield Step(
             f"swap {', '.join(map(str, self.views))} for the new",
             partial(self._swap, compiled=compiled),
