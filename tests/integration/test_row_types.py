@@ -201,6 +201,7 @@ def test_who_changes_a_function_at_that_moment_is_waited_for(database: Database,
                 lambda: database.value(
                     f"select exists (select from pg_stat_activity where {other.info.backend_pid} = any(pg_blocking_pids(pid)))"
                 ),
+                seconds=60,
             )
             # as long as that lasts, it gives way to others
             assert value(session, "select count(*) from t") == 20
@@ -225,6 +226,7 @@ def test_who_has_changed_a_function_and_waits_for_the_table_is_no_deadlock(datab
             lambda: database.value(
                 f"select exists (select from pg_stat_activity where {other.info.backend_pid} = any(pg_blocking_pids(pid)))"
             ),
+            seconds=60,
         )
         other.execute("insert into t values (100, 'k100')")
         other.execute("commit")
