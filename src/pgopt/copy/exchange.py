@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pgopt.copy.changes import Changes
+from pgopt.copy.compiled import Compiled
 from pgopt.copy.filling import Filling
 from pgopt.copy.followers import Followers
 from pgopt.copy.incoming import add_foreign_key
@@ -141,12 +142,13 @@ class Exchange:
         """Let the other one take the table's place, with all that belongs to it and the views that are built over it."""
         followers = Followers.of(db, self.target, self._is_swapped, self.table, *self.instead)
         yield from followers.steps(db)
+        compiled = Compiled(self.table.schema, self.table.name, *followers.names)
         yield Step(
             f"swap {self.table} for its copy",
-            partial(self._swap, followers=followers, then=then),
+            partial(self._swap, followers=followers, then=then, compiled=compiled),
             locks=self.swap_locks(db, followers),
             done=self._is_swapped,
-            before=[*self.follow(db), *before, have_planned()],
+            before=[*self.follow(db), *before, have_planned(), compiled.look()],
             beside=lambda db: [*self.filling.beside(db), *followers.built(db)],
         )
 
@@ -165,7 +167,11 @@ class Exchange:
         ]
 
     def _swap(
-        self, db: Catalog, followers: Followers, then: Callable[[Catalog], Iterable[Composable]]
+        self,
+        db: Catalog,
+        followers: Followers,
+        then: Callable[[Catalog], Iterable[Composable]],
+        compiled: Compiled,
     ) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
         yield self.changes.replay(None)
@@ -180,6 +186,7 @@ class Exchange:
             yield from self.changes_back.begin(db, new, old, self.match)
             yield self.changes_back.remember(new, old, self.key, ready=True)
         yield from self.finish(db)
+        yield from compiled.renew()
 
     def _take_place(self, db: Catalog, target: Relation, followers: Followers) -> Iterator[Composable]:
         views = followers.exchanged(db)

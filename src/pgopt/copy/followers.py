@@ -61,6 +61,11 @@ class Followers:
         """Look up those that read a table, or one of those."""
         return cls(target, sources, readers(db, *sources), over)
 
+    @property
+    def names(self) -> list[str]:
+        """Their names, which others are to have."""
+        return [view.name for view in self.views]
+
     def steps(self, db: Catalog) -> Iterator[Step]:
         """Give the steps that build them over the other table: defined in an instant, and filled when nobody waits for it."""
         for view in self.views:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.copy import statistics
 from pgopt.copy.by import ListOf, list_of, range_of
+from pgopt.copy.compiled import Compiled
 from pgopt.copy.followers import Followers, clear_left, first_of_each
 from pgopt.copy.incoming import drop
 from pgopt.copy.memory import Memory
@@ -143,12 +144,13 @@ class Attachment:
         yield from statistics.give(db, table, self.layout.parent)
         yield from before
         followers = _followers(db, table, table)
+        compiled = Compiled(table.schema, table.name)
         yield Step(
             f"attach {table} to the partitioned one",
-            partial(self._attach, followers=followers),
+            partial(self._attach, followers=followers, compiled=compiled),
             locks=self._locks(db, followers),
             done=self._is_attached,
-            before=[have_planned()],
+            before=[have_planned(), compiled.look()],
             beside=followers.built,
         )
         yield from _build_views(db, followers, table)
@@ -209,7 +211,7 @@ class Attachment:
         there = db.relation(self.table.name, self.table.schema)
         return there is None or there.oid != self.table.oid
 
-    def _attach(self, db: Catalog, followers: Followers) -> Iterator[Composable]:
+    def _attach(self, db: Catalog, followers: Followers, compiled: Compiled) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
         followers.refuse_others(db)
         table, column = self.table, self.layout.by.column
@@ -249,6 +251,7 @@ class Attachment:
         views = {"views": [view.oid for view in followers.views]} if followers.views else {}
         memory = replace(self.memory, was={**self.memory.was, **views})
         yield memory.write(parent, plain=table.oid, attached=True)
+        yield from compiled.renew()
 
 
 def _drop_index(index: Index, table: Composable, of: Relation, name: str | None = None) -> Composable:
@@ -314,6 +317,7 @@ def _build_views(db: Catalog, followers: Followers, partition: Relation) -> Iter
         return
     table, schema = followers.target, partition.schema
     yield from followers.fill(db)
+    compiled = Compiled(followers.views[0].schema, *followers.names)
 
     def statements(db: Catalog) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
@@ -323,6 +327,7 @@ def _build_views(db: Catalog, followers: Followers, partition: Relation) -> Iter
         parent = db.table(table, schema)
         yield from watch_instead(db, partition, parent)
         yield sql("update pgopt.partitioned set was = was - 'views' where relation = {}::oid", literal(parent.oid))
+        yield from compiled.renew()
 
     watched = locks_on_watched(db, partition, table)
     yield Step(
@@ -330,6 +335,7 @@ def _build_views(db: Catalog, followers: Followers, partition: Relation) -> Iter
         statements,
         locks=[*first_of_each(exchange_locks(db, followers.views), watched), *watched],
         done=followers.over,
+        before=[compiled.look()],
     )
 
 
@@ -371,12 +377,13 @@ class Detachment:
                 yield index_steps.build_by(old.create_concurrently(name, self.partition.ident), name, self.partition)
         followers = Followers.of(db, self.partition.name, self._is_back, self.table)
         yield from followers.steps(db)
+        compiled = Compiled(self.table.schema, self.table.name, *followers.names)
         yield Step(
             f"take {self.partition} out of {self.table}, in its place",
-            partial(self._detach, followers=followers),
+            partial(self._detach, followers=followers, compiled=compiled),
             locks=self._locks(db, followers),
             done=self._is_back,
-            before=[have_planned()],
+            before=[have_planned(), compiled.look()],
             beside=followers.built,
         )
 
@@ -409,7 +416,7 @@ class Detachment:
             ),
         ]
 
-    def _detach(self, db: Catalog, followers: Followers) -> Iterator[Composable]:
+    def _detach(self, db: Catalog, followers: Followers, compiled: Compiled) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
         others = [Lock(Mode.SHARE, each.name, each.schema) for each in self._others(db)]
         yield from lock_tables(others)
@@ -439,6 +446,7 @@ class Detachment:
         yield from views.give()
         yield from watch_instead(db, self.table, self.partition)
         yield from self.memory.give_back(db, table=self.table)
+        yield from compiled.renew()
 
     def _part_of(self, db: Catalog, index: Index) -> str:
         found = db.part(self.partition, self.table.schema, index.name)

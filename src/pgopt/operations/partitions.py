@@ -8,7 +8,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
-from pgopt.copy import followers, partitions, statistics
+from pgopt.copy import compiled, followers, partitions, statistics
 from pgopt.copy.by import Hash, ListOf, Partitioning
 from pgopt.copy.exchange import Exchange
 from pgopt.copy.incoming import drop
@@ -141,6 +141,7 @@ class PartitionTable(PartitionOperation):
             said.append(f"until the swap, rows with {self.by.column} from {bound} on are refused")
         if views := followers.readers(db, table):
             said.append(f"built anew, and so refreshed: {', '.join(map(str, views))}")
+        said += compiled.notes(db, *(each.name for each in (table, *views)))
         if self.publish and (names := partitions.publications(db, table)):
             said.append(
                 f"takes the place of the table in {', '.join(names)}: its subscribers see the same table, by keys that contain"
@@ -265,6 +266,12 @@ class UnpartitionTable(PartitionOperation):
         if self.by is None:
             raise NotReversible(f"{self.title}: say by=, so that it can be partitioned again")
         return self.other(PartitionTable)  # type: ignore[no-any-return]
+
+    def notes(self, db: Catalog) -> Sequence[str]:
+        table = db.table(self.table, self.schema)
+        if not table.partitioned:
+            return ()
+        return compiled.notes(db, *(each.name for each in (table, *followers.readers(db, table))))
 
     def plan(self, db: Catalog) -> Iterator[AnyStep]:
         table = db.table(self.table, self.schema)

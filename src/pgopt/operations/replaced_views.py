@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import KW_ONLY
 from typing import TYPE_CHECKING, Any
 
-from pgopt.copy import followers, views_beside
+from pgopt.copy import compiled, followers, views_beside
 from pgopt.copy.shape import rights_to
 from pgopt.errors import InvalidOperation, NeedsDatabase, NotReversible
 from pgopt.operations import queries_of_views as views
@@ -57,6 +57,12 @@ class ReplaceMaterializedView(StateOperation):
 
     def subject(self, db: Catalog) -> str:
         return str(views.get(db, self.name, self.schema))
+
+    def notes(self, db: Catalog) -> Sequence[str]:
+        view = views.get(db, self.name, self.schema)
+        if views_beside.definition(db, view) == views.understood(db, self.query).definition:
+            return ()
+        return compiled.notes(db, *(each.name for each in views_beside.on_top(db, view)))
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         if not db.online:

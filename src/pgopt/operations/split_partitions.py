@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
 
+from pgopt.copy import compiled
 from pgopt.copy.bounds import read_alike, refuse_disorder, refuse_vague, siblings
 from pgopt.copy.by import Partitioning
 from pgopt.copy.memory import Memory
@@ -120,6 +121,7 @@ class SplitPartition(PiecesOperation):
         return [
             *said,
             *(f"foreign key {name} is NOT VALID: it is checked first, and valid from then on" for name in invalid),
+            *compiled.notes(db, self.partition),
         ]
 
     def plan(self, db: Catalog) -> Iterator[AnyStep]:
@@ -223,6 +225,9 @@ class MergePartitions(PiecesOperation):
 
     def reverse(self) -> SplitPartition:
         return other(SplitPartition, self)
+
+    def notes(self, db: Catalog) -> Sequence[str]:
+        return compiled.notes(db, self.partition) if self.place(db).is_split(db) else ()
 
     def plan(self, db: Catalog) -> Iterator[AnyStep]:
         place = self.place(db)

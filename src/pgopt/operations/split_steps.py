@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from pgopt.copy.bounds import beside_all, default_of, read_alike, siblings
 from pgopt.copy.changes import Changes
+from pgopt.copy.compiled import Compiled
 from pgopt.copy.filling import Filling
 from pgopt.copy.incoming import ForeignKeys
 from pgopt.copy.move import watch_instead
@@ -180,12 +181,13 @@ class Splitting(Place):
             done=lambda db: not self._undressed(db),
             beside=filling.parts,
         )
+        compiled = Compiled(self.schema, self.name)
         yield Step(
             f"swap {self.part} for its pieces",
-            self._swap,
+            partial(self._swap, compiled=compiled),
             locks=self.locks(db, [self.part]),
             done=self.is_split,
-            before=list(filling.follow(db)),
+            before=[*filling.follow(db), compiled.look()],
             beside=filling.beside,
         )
 
@@ -234,7 +236,7 @@ class Splitting(Place):
     def _dress(self, db: Catalog) -> Iterator[Composable]:
         yield from map(verbatim, self._undressed(db))
 
-    def _swap(self, db: Catalog) -> Iterator[Composable]:
+    def _swap(self, db: Catalog, compiled: Compiled) -> Iterator[Composable]:
         yield verbatim(ALIKE)
         yield self.changes.replay(None)
         staging = db.table(self.staging, self.table.schema)
@@ -274,6 +276,7 @@ class Splitting(Place):
                 ),
             ),
         )
+        yield from compiled.renew()
 
     def _forget_proof(self, db: Catalog) -> Iterator[Composable]:
         default = default_of(db, self.table)
@@ -318,12 +321,13 @@ class Merging(Place):
             target_schema=self.whole.schema,
         )
         yield from filling.copy(db, [])
+        compiled = Compiled(self.schema, self.name)
         yield Step(
             f"swap the pieces of {self.name} for one",
-            self._swap,
+            partial(self._swap, compiled=compiled),
             locks=self.locks(db, self.parts, [self.whole]),
             done=lambda db: not self.is_split(db),
-            before=list(filling.follow(db)),
+            before=[*filling.follow(db), compiled.look()],
             beside=filling.beside,
         )
 
@@ -351,7 +355,7 @@ class Merging(Place):
             there = siblings(db, self.table)
         return beside_all([each.bounds for each in there if each.bounds and each.oid not in self._oids], column)
 
-    def _swap(self, db: Catalog) -> Iterator[Composable]:
+    def _swap(self, db: Catalog, compiled: Compiled) -> Iterator[Composable]:
         yield verbatim(ALIKE)
         yield self.changes_back.replay(None)
         default = default_of(db, self.table)
@@ -372,3 +376,4 @@ class Merging(Place):
         if default is not None and default.oid not in self._oids:
             yield sql("alter table {} drop constraint if exists {}", default.ident, ident(self.proof))
         yield sql("delete from pgopt.split where whole = {}::oid", literal(self.whole.oid))
+        yield from compiled.renew()

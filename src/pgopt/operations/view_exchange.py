@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pgopt.copy import views_beside as beside
+from pgopt.copy.compiled import Compiled
 from pgopt.copy.move import have_planned
 from pgopt.copy.shape import QUALIFIED
 from pgopt.plan.step import Step
@@ -50,12 +51,13 @@ class Exchange:
                 done=self._is_swapped,
                 beside=partial(beside.built_beside, views=self.views[:number]),
             )
+        compiled = Compiled(first.schema, *(each.name for each in self.views))
         yield Step(
             f"swap {', '.join(map(str, self.views))} for the new",
-            self._swap,
+            partial(self._swap, compiled=compiled),
             locks=beside.exchange_locks(db, self.views, dropped=False),
             done=self._is_swapped,
-            before=[have_planned()],
+            before=[have_planned(), compiled.look()],
             beside=partial(beside.built_beside, views=self.views),
         )
         # when nobody waits any more for its files to go
@@ -90,7 +92,7 @@ class Exchange:
 
     # -- the swap --------------------------------------------------------------------------------------------------------
 
-    def _swap(self, db: Catalog) -> Iterator[Composable]:
+    def _swap(self, db: Catalog, compiled: Compiled) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
         # a view without an index has the one lock of this step, which is not taken before
         yield from lock_tables(
@@ -100,4 +102,5 @@ class Exchange:
         beside.refuse_others(db, self.views)
         # nor for the way there and back of each
         known = (sql("perform {}", call) for call in exchanged.remember())
-        yield block([*exchanged.take_places(), *exchanged.give_belongings(), *exchanged.mark(), *known])
+        given = (*exchanged.give_belongings(), *exchanged.mark(), *known, *compiled.renew())
+        yield block([*exchanged.take_places(), *given])
