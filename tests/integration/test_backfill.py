@@ -322,3 +322,6 @@ def test_the_rows_of_inheritance_children_are_set_too(database: Database, operat
     )
     database.perform(InstallPgopt(1), operation)
     assert database.value(f"select count({'x' if isinstance(operation, Backfill) else 'y'}) from p") == 3
+    with pytest.raises(AssertionError, match="p has children, which the plan has not seen: run this revision online"):
+        database.psql(database.script(Backfill("p", {"x": "'again'"}, key=["id"])))
+    assert database.value("select count(*) from p where x = 'again'") == 0

@@ -58,7 +58,7 @@ class Backfill(Action):
     def plan(self, db: Catalog) -> Iterator[BatchStep]:
         root = db.table(self.table, self.schema)
         self._check_columns(db, root)
-        below = db.descendants(root)
+        below, partitioned = db.descendants(root), root.partitioned
         for table in (each for each in [root, *below] if each.kind == "r"):
             _refuse_unwritable(db, table)
             yield BatchStep(
@@ -72,7 +72,7 @@ class Backfill(Action):
                     *(
                         Lock(Mode.ACCESS_SHARE, each.name, each.schema)
                         for each in above(table, [root, *below])
-                        if root.partitioned
+                        if partitioned
                     ),
                 ],
             )

@@ -98,7 +98,7 @@ def _refuse_partitioned(table: Relation) -> Composable:
     return dollars(lambda tag: sql(_REFUSAL, tag=tag, table=literal(name), message=literal(message)))
 
 
-_REFUSAL_OF_KEY = """do {tag}
+_REFUSAL_OF_ROWS = """do {tag}
 declare
     said text := ({said});
 begin
@@ -110,11 +110,27 @@ end
 
 
 def _refuse_unseen(steps: Sequence[AnyStep]) -> Iterator[Composable]:
-    """Stop the script at a key in batches that would leave rows out: by NULLs, or since its bare operators are those of another type."""
+    """Stop the script at batches that would leave rows out.
+
+    Those with NULL in the key, those that its bare operators put in another order, since they are of another type, and those of children.
+    """
     for step in steps:
         if isinstance(step, BatchStep) and step.key:
-            for said in (unseen_order(step.table, step.key), said_of_nullable(step.table, step.key)):
-                yield dollars(lambda tag, said=said: sql(_REFUSAL_OF_KEY, tag=tag, said=said))  # type: ignore[misc]
+            ways = (
+                unseen_order(step.table, step.key),
+                said_of_nullable(step.table, step.key),
+                _said_of_children(step.table),
+            )
+            for said in ways:
+                yield dollars(lambda tag, said=said: sql(_REFUSAL_OF_ROWS, tag=tag, said=said))  # type: ignore[misc]
+
+
+def _said_of_children(table: Relation) -> Composable:
+    return sql(
+        "select {} where exists (select from pg_inherits where inhparent = to_regclass({}))",
+        literal(f"{table} has children, which the plan has not seen: run this revision online"),
+        literal(render(table.ident)),
+    )
 
 
 _LOOP = """do {tag}
