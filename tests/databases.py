@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # what a test need not wait for
 IMPATIENT = {"lock_attempts": 3, "lock_timeout": 0.2, "lock_wait": 0.1, "runner_timeout": 0.5}
+# as in production: writers that are slow must not make an operation fail
+PATIENT = {"lock_attempts": 100, "lock_timeout": 2.0, "lock_wait": 1.0}
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from pgopt.operations import (
 from pgopt.plan.events import Retrying
 from tests.contract.conftest import over
 from tests.contract.ledger import Climber, Writer, at_work, expected, owners
-from tests.databases import wait_until
+from tests.databases import PATIENT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,10 +33,6 @@ if TYPE_CHECKING:
     from pgopt.operations import Operation
     from tests.contract.examples import Example
     from tests.databases import Database
-
-# as patient as in production: writers that are slow must not make an operation fail
-PATIENT = {"lock_attempts": 100, "lock_timeout": 2.0, "lock_wait": 1.0}
-
 
 # not a write: it wants the materialized view for itself, and PostgreSQL finds a deadlock between it and any CREATE INDEX
 # CONCURRENTLY on that view which waits for its snapshot

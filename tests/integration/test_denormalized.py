@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from tests.databases import Database
 
-PATIENT = {"lock_attempts": 30, "lock_timeout": 2.0, "lock_wait": 1.0}
 
 TABLES = """
 create table tickets (id int primary key, code text not null unique, author int);

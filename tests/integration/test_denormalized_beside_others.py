@@ -13,8 +13,8 @@ from sqlalchemy import event
 
 from pgopt.operations import DenormalizeAggregate, DenormalizeColumns, InstallPgopt
 from tests.contract.ledger import Writer, at_work
-from tests.databases import wait_until
-from tests.integration.test_denormalized import ALL, PATIENT, REFERENCE, TABLES, drift, views
+from tests.databases import PATIENT, wait_until
+from tests.integration.test_denormalized import ALL, REFERENCE, TABLES, drift, views
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

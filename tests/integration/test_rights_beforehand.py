@@ -134,11 +134,10 @@ def migrator(database: Database) -> Iterator[Database]:
     database.run("".join(f"drop owned by {role} cascade; drop role {role};" for role in ROLES))
 
 
-def skip_older(case: Case, database: Database) -> None:
-    """Leave out what only newer minors ask for."""
+def is_asked_for(case: Case, database: Database) -> bool:
+    """Whether the server wants the right: older minors want none on types in expressions."""
     version = int(database.value("show server_version_num"))
-    if case.in_expression and version % 10000 < {15: 19, 16: 15, 17: 11, 18: 5}.get(version // 10000, 0):
-        pytest.skip("this minor asks for no rights on types in expressions")
+    return not case.in_expression or version % 10000 >= {15: 19, 16: 15, 17: 11, 18: 5}.get(version // 10000, 0)
 
 
 def refused(database: Database, migrator: Database, operation: MigrateOperation, said: str) -> None:
@@ -163,20 +162,20 @@ def up_and_down(database: Database, migrator: Database, operation: StateOperatio
 @OF_TABLES
 @pytest.mark.parametrize("operation", [COPY, ATTACH], ids=["copy", "attach"])
 def test_on_the_way_up(database: Database, migrator: Database, case: Case, operation: PartitionTable) -> None:
-    skip_older(case, database)
     migrator.run(case.setup)
     database.run(case.taken)
-    refused(database, migrator, operation, case.said)
+    if is_asked_for(case, database):
+        refused(database, migrator, operation, case.said)
     up_and_down(database, migrator, operation)
 
 
 @OF_TABLES
 def test_on_the_way_back(database: Database, migrator: Database, case: Case) -> None:
-    skip_older(case, database)
     migrator.run(case.setup)
     migrator.perform(COPY, FinalizePartitioning("t"))
     database.run(case.taken)
-    refused(database, migrator, COPY.reverse(), case.said)
+    if is_asked_for(case, database):
+        refused(database, migrator, COPY.reverse(), case.said)
     migrator.perform(COPY.reverse())
 
 
@@ -202,11 +201,11 @@ OF_PIECES = [
 
 @pytest.mark.parametrize("case", OF_PIECES, ids=str)
 def test_of_pieces(database: Database, migrator: Database, case: Case) -> None:
-    skip_older(case, database)
     migrator.run(case.setup)
     migrator.perform(ATTACH)
     database.run(case.taken)
-    refused(database, migrator, SplitPartition("t", "t_phistory"), case.said)
+    if is_asked_for(case, database):
+        refused(database, migrator, SplitPartition("t", "t_phistory"), case.said)
     up_and_down(database, migrator, SplitPartition("t", "t_phistory"))
 
 
@@ -217,7 +216,8 @@ def test_of_pieces_on_the_way_back(database: Database, migrator: Database, case:
     migrator.run(case.setup)
     migrator.perform(ATTACH, SplitPartition("t", "t_phistory"))
     database.run(case.taken)
-    refused(database, migrator, MergePartitions("t", "t_phistory"), case.said)
+    if is_asked_for(case, database):
+        refused(database, migrator, MergePartitions("t", "t_phistory"), case.said)
     migrator.perform(MergePartitions("t", "t_phistory"))
 
 
@@ -267,11 +267,11 @@ def test_of_pieces_on_the_way_back(database: Database, migrator: Database, case:
     ids=str,
 )
 def test_of_a_materialized_view(database: Database, migrator: Database, case: Case) -> None:
-    skip_older(case, database)
     migrator.run(f"{MATERIALIZED};{case.setup}")
     database.run(case.taken)
     operation = ReplaceMaterializedView("mv", "select id, v, k from t", old="select id, v from t")
-    refused(database, migrator, operation, case.said)
+    if is_asked_for(case, database):
+        refused(database, migrator, operation, case.said)
     up_and_down(database, migrator, operation)
 
 

@@ -19,12 +19,10 @@ from pgopt.operations import (
     PartitionTable,
 )
 from tests.contract.ledger import Writer, at_work
-from tests.databases import Database
+from tests.databases import PATIENT, Database
 
 if TYPE_CHECKING:
     import psycopg
-
-PATIENT = {"lock_attempts": 100, "lock_timeout": 2.0, "lock_wait": 1.0}
 
 
 @pytest.mark.parametrize("isolation", ["repeatable read", "serializable"])

@@ -20,8 +20,8 @@ from pgopt.operations import (
 )
 from tests.contract.examples.single_partitions import FULL, THREE, TINY
 from tests.contract.ledger import Writer, at_work, expected, owners
-from tests.contract.test_lossless import PATIENT, in_table
-from tests.databases import wait_until
+from tests.contract.test_lossless import in_table
+from tests.databases import PATIENT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

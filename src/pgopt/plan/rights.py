@@ -23,7 +23,7 @@ _GRANTS = """select format('let the owner of the schema say `%s` or use the owne
 
 # the server names the type, in the words of whichever language
 _TYPES = """select 'let its owner say `' || string_agg(format('grant usage on type %s to %I', t.oid::regtype, current_user), '; ') || '`'
-    from pg_type t where not has_type_privilege(t.oid, 'USAGE') and strpos({message}, t.typname) > 0"""
+    from pg_type t where not has_type_privilege(t.oid, 'USAGE') and strpos({message} || ' ', ' ' || t.oid::regtype || ' ') > 0"""
 
 
 def journal() -> Composable:
