@@ -1,4 +1,4 @@
-"""A table that becomes the first partition of a new one, and again itself: nothing is copied."""
+"""A table that becomes the first partition of a new one: nothing is copied."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from typing import TYPE_CHECKING
 from pgopt.copy import statistics
 from pgopt.copy.by import ListOf, list_of, range_of
 from pgopt.copy.compiled import Compiled
-from pgopt.copy.followers import Followers, clear_left, first_of_each
 from pgopt.copy.incoming import drop
-from pgopt.copy.memory import Memory
 from pgopt.copy.move import (
     Move,
     have_planned,
-    is_watched,
     locks_on_parts,
-    locks_on_watched,
     rename_index,
     watch_instead,
 )
 from pgopt.copy.shape import (
-    GONE,
     PACKAGE,
     PART,
     PARTED,
@@ -36,13 +31,11 @@ from pgopt.copy.shape import (
     indexes_of,
     like,
     proof_of,
-    tree,
 )
-from pgopt.copy.views_beside import exchange_locks
-from pgopt.errors import InvalidOperation
 from pgopt.operations import index_steps
+from pgopt.operations.attached_views import build_views, followers_of
 from pgopt.plan.step import Step
-from pgopt.server.locks import Lock, Mode, lock_tables
+from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 
@@ -51,7 +44,9 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
+    from pgopt.copy.followers import Followers
     from pgopt.copy.layout import Layout
+    from pgopt.copy.memory import Memory
     from pgopt.plan.step import AnyStep
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import Relation
@@ -143,7 +138,7 @@ class Attachment:
         )
         yield from statistics.give(db, table, self.layout.parent)
         yield from before
-        followers = _followers(db, table, table)
+        followers = followers_of(db, table, table)
         compiled = Compiled(table.schema, table.name)
         yield Step(
             f"attach {table} to the partitioned one",
@@ -153,7 +148,7 @@ class Attachment:
             before=[have_planned(), compiled.look()],
             beside=followers.built,
         )
-        yield from _build_views(db, followers, table)
+        yield from build_views(db, followers, table)
 
     def _first(self) -> str:
         if isinstance(self.layout.by, ListOf):
@@ -228,7 +223,7 @@ class Attachment:
             if new == index:
                 yield rename_index(table, index.name, beside(index.name, PART))
                 continue
-            yield _drop_index(index, move.aside, table)
+            yield drop_index(index, move.aside, table)
             if new.constraint is not None:
                 yield new.use(beside(index.name, PART), beside(index.name, PART), replace(table, name=partition))
         for index in indexes:
@@ -254,7 +249,7 @@ class Attachment:
         yield from compiled.renew()
 
 
-def _drop_index(index: Index, table: Composable, of: Relation, name: str | None = None) -> Composable:
+def drop_index(index: Index, table: Composable, of: Relation, name: str | None = None) -> Composable:
     """Drop an index with the constraint that it serves."""
     if index.constraint is not None:
         return sql("alter table {} drop constraint {}", table, ident(name or index.name))
@@ -280,178 +275,3 @@ def drop_spare_indexes(db: Catalog, table: Relation, names: list[str], form: str
         there = db.index(beside(name, form), table.schema)
         if there is not None and there.table == table.oid and there.constraint is None and there.parent is None:
             yield index_steps.drop(there.name, table)
-
-
-# -- materialized views, which still read the partition after the swap: only then are its rows in the partitioned table ----
-
-
-def read_instead(db: Catalog, memory: Memory) -> list[Relation]:
-    """Give the partition that materialized views still read in the table's stead, because a run was interrupted."""
-    if not memory.was.get("views") or memory.plain is None or not db.is_there(memory.plain):
-        return []
-    return [db.by_oid(memory.plain)]
-
-
-def settle_views(db: Catalog, table: Relation, partition: Relation) -> Iterator[Step]:
-    """Give the steps that an interrupted run has left to do."""
-    memory = Memory.of(db, table)
-    if memory is None or not read_instead(db, memory):
-        yield clear_left(table.name, table.schema)
-        return
-    yield from _build_views(db, _followers(db, table, partition, memory.was["views"]), partition)
-
-
-def _followers(db: Catalog, table: Relation, source: Relation, among: list[int] | None = None) -> Followers:
-    def over(db: Catalog) -> bool:
-        there = db.relation(table.name, table.schema)
-        memory = Memory.of(db, there) if there is not None and there.oid != source.oid else None
-        return memory is not None and not memory.was.get("views")
-
-    found = Followers.of(db, table.name, over, source)
-    return found if among is None else replace(found, views=[each for each in found.views if each.oid in among])
-
-
-def _build_views(db: Catalog, followers: Followers, partition: Relation) -> Iterator[Step]:
-    """Fill the views that are defined over the table, and let them take the places of the old ones."""
-    if not followers.views:
-        return
-    table, schema = followers.target, partition.schema
-    yield from followers.fill(db)
-    compiled = Compiled(followers.views[0].schema, *followers.names)
-
-    def statements(db: Catalog) -> Iterator[Composable]:
-        yield verbatim(QUALIFIED)
-        exchanged = followers.exchanged(db)
-        yield from exchanged.take_places()
-        yield from exchanged.give()
-        parent = db.table(table, schema)
-        yield from watch_instead(db, partition, parent)
-        yield sql("update pgopt.partitioned set was = was - 'views' where relation = {}::oid", literal(parent.oid))
-        yield from compiled.renew()
-
-    watched = locks_on_watched(db, partition, table)
-    yield Step(
-        f"swap {', '.join(map(str, followers.views))} for those that read the partitioned {table}",
-        statements,
-        locks=[*first_of_each(exchange_locks(db, followers.views), watched), *watched],
-        done=followers.over,
-        before=[compiled.look()],
-    )
-
-
-# -- the way back --------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Detachment:
-    """The way back of an attached table, as long as no other partition has rows."""
-
-    table: Relation
-    """The partitioned one."""
-    partition: Relation
-    """What is to have its name again."""
-    memory: Memory
-
-    @classmethod
-    def of(cls, db: Catalog, table: Relation, memory: Memory) -> Detachment | None:
-        """Tell whether it is possible: the partition is there, and has all the rows."""
-        parts = [each for each in db.descendants(table) if each.kind == "r"]
-        partition = next((each for each in parts if each.oid == memory.plain), None)
-        if not memory.attached or partition is None:
-            return None
-        found = cls(table, partition, memory)
-        return None if found.others_have_rows(db) else found
-
-    def others_have_rows(self, db: Catalog) -> bool:
-        """Whether there are rows in other partitions."""
-        return any(db.session.value(sql("select exists (select from {})", each.ident)) for each in self._others(db))
-
-    def _others(self, db: Catalog) -> list[Relation]:
-        return [each for each in db.descendants(self.table) if each.kind == "r" and each.oid != self.partition.oid]
-
-    def steps(self, db: Catalog) -> Iterator[Step]:
-        """Give the steps that make the partition the table again."""
-        for index in indexes_of(db, self.table):
-            if (old := self.memory.narrowed(index)) != index:
-                name = beside(index.name, PARTED)
-                yield index_steps.build_by(old.create_concurrently(name, self.partition.ident), name, self.partition)
-        followers = Followers.of(db, self.partition.name, self._is_back, self.table)
-        yield from followers.steps(db)
-        compiled = Compiled(self.table.schema, self.table.name, *followers.names)
-        yield Step(
-            f"take {self.partition} out of {self.table}, in its place",
-            partial(self._detach, followers=followers, compiled=compiled),
-            locks=self._locks(db, followers),
-            done=self._is_back,
-            before=[have_planned(), compiled.look()],
-            beside=followers.built,
-        )
-
-    def _is_back(self, db: Catalog) -> bool:
-        there = db.relation(self.table.name, self.table.schema)
-        return there is None or there.oid == self.partition.oid
-
-    def _locks(self, db: Catalog, followers: Followers) -> list[Lock]:
-        referents = [db.by_oid(key.referent) for key in foreign_keys_of(db, self.table)]
-        referencing = [db.by_oid(key.owner) for key in foreign_keys_to(db, self.table)]
-        # those who write to a partition itself wait, too: it has no rows, and must not get any; with a foreign key of the
-        # table, or one to it, goes that of each partition, and so does what notes changes for materialized views
-        all_change = referents or referencing or is_watched(db, self.table)
-        mode = Mode.ACCESS_EXCLUSIVE if all_change else Mode.SHARE
-        locks = dict.fromkeys((each.oid for each in self._others(db)), mode)
-        default = db.session.value(
-            sql("select partdefid::int8 from pg_partitioned_table where partrelid = {}", literal(self.table.oid))
-        )
-        alone = (self.table.oid, self.partition.oid, default, *(each.oid for each in (*referents, *referencing)))
-        locks |= dict.fromkeys(alone, Mode.ACCESS_EXCLUSIVE)
-        parts = {self._part_of(db, index) for index in indexes_of(db, self.table)}
-        tables = in_order(referencing, tree(db, self.table), referents)
-        return [
-            *followers.locks(db, *tables),
-            *(db.lock(locks[each.oid], each) for each in tables),
-            *self.memory.locks_on_incoming(db, self.table),
-            *(
-                replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in parts else lock
-                for lock in locks_on_parts(db, self.table, self.partition)
-            ),
-        ]
-
-    def _detach(self, db: Catalog, followers: Followers, compiled: Compiled) -> Iterator[Composable]:
-        yield verbatim(QUALIFIED)
-        others = [Lock(Mode.SHARE, each.name, each.schema) for each in self._others(db)]
-        yield from lock_tables(others)
-        if self.others_have_rows(db):
-            raise InvalidOperation(
-                f"rows came to other partitions of {self.table} than {self.partition}: run again, they are copied then"
-            )
-        yield from self.memory.drop_widened(db)
-        move = Move(db, self.table, self.partition, beside(self.table.name, GONE))
-        parts = {index.name: self._part_of(db, index) for index in move.indexes}
-        views = followers.exchanged(db)
-        yield from views.take_places()
-        yield from move.take()
-        yield sql("alter table {} detach partition {}", move.aside, self.partition.ident)
-        for key in move.foreign_keys:
-            yield sql("alter table {} drop constraint {}", move.aside, ident(key.name))
-        yield sql("alter table {} drop constraint if exists {}", self.partition.ident, ident(proof_of(self.table)))
-        for index in move.indexes:
-            yield rename_index(self.table, index.name, beside(index.name, GONE))
-            old, part = self.memory.narrowed(index), parts[index.name]
-            if old == index:
-                yield rename_index(self.partition, part, index.name)
-            else:
-                yield _drop_index(index, self.partition.ident, self.partition, part)
-                yield old.use(beside(index.name, PARTED), index.name, self.partition)
-        yield from move.give()
-        yield from views.give()
-        yield from watch_instead(db, self.table, self.partition)
-        yield from self.memory.give_back(db, table=self.table)
-        yield from compiled.renew()
-
-    def _part_of(self, db: Catalog, index: Index) -> str:
-        found = db.part(self.partition, self.table.schema, index.name)
-        if found is None:
-            raise InvalidOperation(
-                f"index {index.name} of {self.table} has no part on {self.partition}: reindex it first"
-            )
-        return found[1]

@@ -28,10 +28,11 @@ from pgopt.copy.shape import (
     views_on_keys,
 )
 from pgopt.errors import INSTALL, InvalidOperation, NotInstalled, NotReversible
-from pgopt.operations import attach
-from pgopt.operations.attach import Attachment, Detachment
+from pgopt.operations import attach, attached_views
+from pgopt.operations.attach import Attachment
 from pgopt.operations.base import Action, StateOperation, operation
 from pgopt.operations.constraint_steps import orphans, refers_to_nothing
+from pgopt.operations.detach import Detachment
 from pgopt.operations.widening import Widening
 from pgopt.server.quoting import literal, sql
 
@@ -172,7 +173,7 @@ class PartitionTable(PartitionOperation):
         memory = self._check_equal(db, table)
         if memory.attached and memory.plain is not None and db.is_there(memory.plain):
             partition, names = db.by_oid(memory.plain), [each.name for each in indexes_of(db, table)]
-            yield from attach.settle_views(db, table, partition)
+            yield from attached_views.settle_views(db, table, partition)
             yield statistics.analyze(table.name, table.schema)
             yield from attach.drop_spare_indexes(db, partition, names, PARTED)
         else:
@@ -307,7 +308,7 @@ class UnpartitionTable(PartitionOperation):
             finish=partial(memory.give_back, table=table),
             also=memory.locks_on_incoming(db, table),
             keep=False,
-            instead=attach.read_instead(db, memory),
+            instead=attached_views.read_instead(db, memory),
         )
         partitions.refuse_duplicates(db, table, memory)
         if not partitions.is_kept_up(db, table):
@@ -318,7 +319,7 @@ class UnpartitionTable(PartitionOperation):
         yield from exchange.swap(db, then=memory.drop_widened)
 
     def _check(self, db: Catalog, table: Relation, memory: Memory, *, copied: bool) -> None:
-        reading = followers.readers(db, table, *attach.read_instead(db, memory))
+        reading = followers.readers(db, table, *attached_views.read_instead(db, memory))
         # what is kept beside it, or attached to it, is there with its columns and indexes
         made = [table] if copied and not partitions.is_kept_up(db, table) else []
         obstacles = [
