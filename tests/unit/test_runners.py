@@ -172,8 +172,8 @@ def test_a_table_is_looked_up_with_the_lock(database: Database) -> None:
     with session_of(database) as first, session_of(database) as second:
         first.run('set search_path = "Other"')
         with alone(first, TableNamed("T %"), along=verbatim("1 + 1")) as claim:
-            assert (claim.what, claim.told, claim.waited) == ("Other.T %", 2, False)
-            with pytest.raises(RunnerBusy, match=r"at work on Other\.T %"):
+            assert (claim.what, claim.told, claim.waited) == ('"Other"."T %"', 2, False)
+            with pytest.raises(RunnerBusy, match=r'at work on "Other"\."T %"'):
                 take(second, TableNamed("T %", "Other"), waiting=lambda *_: None)
         take(second, TableNamed("T %", "Other"))
         before = settings(first)

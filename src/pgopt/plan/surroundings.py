@@ -7,13 +7,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import UnsafeTransaction
-from pgopt.plan.journal import Journal, is_first
+from pgopt.plan.journal import UNDOING, Journal, is_first
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 from pgopt.server.session import Session
 
 if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
     from psycopg.sql import Composable
+    from sqlalchemy.engine import Connection
 
     from pgopt.plan.settings import Settings
 
@@ -28,23 +29,25 @@ def prepare(context: MigrationContext, settings: Settings) -> Stamped:
         raise UnsafeTransaction(
             "an online operation commits, and a savepoint is open (begin_nested): call the operation outside of it"
         )
-    if not settings.mixed_revisions and connection.in_transaction() and _has_worked(context):
+    # what is taken back is not stamped, and may be taken back once more
+    mixed = settings.mixed_revisions or UNDOING in context.opts
+    if not mixed and connection.in_transaction() and _has_worked(context):
         raise UnsafeTransaction(
             "this revision did transactional work before an online operation, which would be committed while the revision"
             " is not stamped: move the online operation to a revision of its own (or allow it by the setting"
             " mixed_revisions)"
         )
-    return _stamp_at_once(context)
+    return _stamp_at_once(context, connection)
 
 
-def _stamp_at_once(context: MigrationContext) -> Stamped:
+def _stamp_at_once(context: MigrationContext, connection: Connection) -> Stamped:
     """See to it, once a run, that the stamp of each revision is committed with what the journal must forget."""
     for callback in context.on_version_apply_callbacks:
         if isinstance(callback, Stamped):
             return callback
     stamped = Stamped()
     context.on_version_apply_callbacks = (*context.on_version_apply_callbacks, stamped)
-    if context.connection.connection.dbapi_connection.autocommit:  # type: ignore[union-attr]
+    if is_autocommit(connection):
         log.warning(
             "the engine has isolation_level='AUTOCOMMIT', so an interrupted revision of plain operations is left half-done and"
             " not stamped: take that out of create_engine(), online operations do not need it"
@@ -78,6 +81,11 @@ class Stamped:
             Journal.of(ctx, None).forget(step.up_revision_id, down=not step.is_upgrade and not step.is_stamp)
         # the operations of this revision are committed, so its stamp must be
         commit_if_shared(ctx)
+
+
+def is_autocommit(connection: Connection) -> bool:
+    """Whether each statement stands for itself now: the engine is made so, or a migration has a block of it."""
+    return bool(connection.connection.dbapi_connection.autocommit)  # type: ignore[union-attr]
 
 
 def commit_if_shared(context: MigrationContext) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pgopt.errors import INSTALL, InvalidOperation, NotInstalled
@@ -21,7 +22,7 @@ from pgopt.server.objects import (
 )
 from pgopt.server.probe import copy_of, on_copy
 from pgopt.server.queries import query
-from pgopt.server.quoting import ident, literal, render, sql
+from pgopt.server.quoting import ident, literal, render, sql, verbatim
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
@@ -57,18 +58,19 @@ class Catalog:
 
     def relation(self, name: str, schema: str | None = None) -> Relation | None:
         """Look a relation up, through the search path where no schema is said."""
-        row = self._row(query("relation", relation=_oid(name, schema)))
+        row = self._row(_relation(name, schema))
         return row and Relation(*row)
 
     def ahead(self, table: TableNamed, along: Composable) -> Any:
         """Ask in one statement what a plan will ask about a table, and something else, of which the answer is given."""
-        relation = query("relation", relation=_oid(table.name, table.schema))
-        row = self.session.row(query("ahead", relation=relation, index=_index_of(table), along=along))
-        found = Relation(*row[:5]) if row[0] is not None else None
-        self._keep(relation, row[:5] if found else None)
+        relation = _relation(table.name, table.schema)
+        more = sql(", {}, {}", _index_of(table), along)
+        row = self.session.row(query("relation", relation=_oid(table.name, table.schema), more=more))
+        found = Relation(*row[:5]) if row else None
+        self._keep(relation, row and row[:5])
         if found and table.index:
-            self._keep(sql("select {}", _oid(table.index, found.schema)), row[5:6])
-        return row[6]
+            self._keep(_whether_there(table.index, found.schema), row[5:6])
+        return row[6] if row else self.session.value(sql("select {}", along))
 
     def table(self, name: str, schema: str | None = None) -> Relation:
         """Look up a table, partitioned table or materialized view that must be there."""
@@ -82,15 +84,14 @@ class Catalog:
 
     def index(self, name: str, schema: str | None = None) -> IndexInfo | None:
         """Look an index up."""
-        oid = _oid(name, schema)
         # the server plans the whole question for longer than it takes to find nothing
-        if self._row(sql("select {}", oid))[0] is None:
+        if self._row(_whether_there(name, schema))[0] is None:
             return None
-        return self._index(query("index", index=oid))
+        return self._index(query("index", index=_oid(name, schema)))
 
     def by_oid(self, oid: int) -> Relation:
         """Look up a relation that was there a moment ago."""
-        row = self._row(query("relation", relation=literal(oid)))
+        row = self._row(query("relation", relation=literal(oid), more=verbatim("")))
         if row is None:
             raise InvalidOperation("somebody has dropped a table while it was looked at: run again")
         return Relation(*row)
@@ -417,11 +418,25 @@ def _index_of(table: TableNamed) -> Composable:
     """Ask for an index in the schema in which the table was found."""
     if table.index is None:
         return sql("null")
-    return sql("to_regclass(quote_ident(r.nspname) || {})", literal("." + render(ident(table.index))))
+    return sql("to_regclass(c.relnamespace::regnamespace || {})", literal("." + render(ident(table.index))))
 
 
+# the same few for each operation: to compose them takes as long as to send them
+
+
+@lru_cache
 def _oid(name: str, schema: str | None) -> Composable:
-    return sql("to_regclass({})", _regclass(name, schema))
+    return verbatim(render(sql("to_regclass({})", _regclass(name, schema))))
+
+
+@lru_cache
+def _relation(name: str, schema: str | None) -> Composable:
+    return verbatim(render(query("relation", relation=_oid(name, schema), more=verbatim(""))))
+
+
+@lru_cache
+def _whether_there(name: str, schema: str | None) -> Composable:
+    return verbatim(render(sql("select {}", _oid(name, schema))))
 
 
 def _regclass(name: str, schema: str | None) -> Composable:

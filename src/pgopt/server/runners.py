@@ -68,7 +68,7 @@ def alone(
     """
     about = verbatim("null") if along is None else along
     with _given_back_on_error(session, subject):
-        what, told, taken, *before = session.row(_enter(subject, settings, about))
+        what, told, taken, before = session.row(_enter(subject, settings, about))
     held = bool(taken)
     try:
         with session.in_force(settings):
@@ -78,7 +78,10 @@ def alone(
             yield Claim(what, told, waited)
     finally:
         if session.alive:
-            session.rows(_leave(what if held else None, dict(zip(settings, before, strict=False))))
+            was = zip(settings, before, strict=True)
+            session.rows(
+                _leave(what if held else None, {name: value for name, value in was if value != settings[name]})
+            )
 
 
 def take(session: Session, subject: str | TableNamed, *, patience: float, waiting: Waiting) -> None:
@@ -180,8 +183,8 @@ def _enter(subject: str | TableNamed, settings: Mapping[str, str], along: Compos
 
 
 def _leave(what: str | None, settings: Mapping[str, str]) -> Composable:
-    unlock = sql("pg_advisory_unlock({})", key_of(literal(what))) if what is not None else sql("null")
-    return sql("select {}, {}", unlock, _set(tuple(settings.items())))
+    unlock = sql("pg_advisory_unlock({})", key_of(literal(what))) if what is not None else verbatim("null")
+    return sql("select {}", joined([unlock, _set(tuple(settings.items()))] if settings else [unlock]))
 
 
 # the same few for each operation: to compose them takes longer than to send them

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 EVERY = 1.0
+_TICK = 0.1
 
 
 class Sight(NamedTuple):
@@ -54,20 +56,55 @@ def watched(session: Session, after: float, tell: Callable[[Sight], None]) -> It
         yield
         return
     ended = threading.Event()
-    thread = threading.Thread(
-        target=_watch, args=(engine, session.pid, after, ended, tell), name="pgopt watcher", daemon=True
-    )
-    thread.start()
+    thread = threading.Thread(target=_watch, args=(engine, session.pid, ended, tell), name="pgopt watcher", daemon=True)
+    _LATER.begin(thread, after)
     try:
         yield
     finally:
         ended.set()
-        thread.join()
+        if not _LATER.forget(thread):
+            thread.join()
 
 
-def _watch(engine: Engine, pid: int, after: float, ended: threading.Event, tell: Callable[[Sight], None]) -> None:
-    if ended.wait(after):
-        return
+class _Later:
+    """Begins threads after a while, from one that looks now and then: to begin or wake one for each statement takes longer than most do."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._due: dict[threading.Thread, float] = {}
+        self._looking: threading.Thread | None = None
+
+    def begin(self, thread: threading.Thread, after: float) -> None:
+        """Begin a thread after so many seconds, unless it is forgotten before."""
+        with self._guard:
+            self._due[thread] = time.monotonic() + after
+            # after a fork it is there and does not live
+            if self._looking is None or not self._looking.is_alive():
+                self._looking = threading.Thread(target=self._look_on, name="pgopt lookout", daemon=True)
+                self._looking.start()
+
+    def forget(self, thread: threading.Thread) -> bool:
+        """Do not begin a thread, and tell whether it has not begun."""
+        with self._guard:
+            return self._due.pop(thread, None) is not None
+
+    def _look_on(self) -> None:
+        while True:
+            time.sleep(_TICK)
+            with self._guard:
+                now = time.monotonic()
+                for thread in [each for each, due in self._due.items() if due <= now]:
+                    thread.start()
+                    del self._due[thread]
+                if not self._due:
+                    self._looking = None
+                    return
+
+
+_LATER = _Later()
+
+
+def _watch(engine: Engine, pid: int, ended: threading.Event, tell: Callable[[Sight], None]) -> None:
     with suppress(SQLAlchemyError), beside(engine) as session:
         while session.alive and not ended.wait(EVERY):
             with suppress(DBAPIError):

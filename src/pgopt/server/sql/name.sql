@@ -1,1 +1,1 @@
-(select concat_ws('.', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = {relation})
+(pg_identify_object('pg_class'::regclass, {relation}, 0)).identity
