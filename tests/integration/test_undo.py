@@ -200,6 +200,57 @@ def test_plain_revisions_are_refused_too_before_anything_runs(run_project: Proje
     assert relations(tickets) == set()
 
 
+ADD = "op.add_column('tickets', sa.Column('more', sa.Text()))"
+DROP = "op.drop_column('tickets', 'more')"
+RENAME, RENAME_BACK = (
+    "op.execute('alter table tickets rename title to name')",
+    "op.execute('alter table tickets rename name to title')",
+)
+FAIL = "op.execute('select 1 / 0')"
+
+
+@pytest.mark.parametrize("first_down", [DROP, no_index("ix_one")])
+def test_plain_operations_that_were_rolled_back_are_passed_over(
+    project: Project, tickets: Database, first_down: str
+) -> None:
+    before = tickets.dump()
+    down = [no_index("ix_one"), DROP, RENAME_BACK, PLAIN_DOWN.format("people")]
+    down.sort(key=lambda line: line != first_down)
+    path = project.revision("b", "\n".join([index("ix_one"), ADD, RENAME, FAIL]), "\n".join(down), after="a")
+    assert "division by zero" in project.call("upgrade", "head").stderr
+    assert relations(tickets) == {"ix_one"}
+    said = project.call("undo", "b", program="pgopt")
+    assert said.returncode == 0, said.stderr
+    assert 'nothing to take back: column "more" of relation "tickets" does not exist' in said.stderr
+    assert tickets.dump() == before
+    assert remembered(tickets) == []
+    project.replace(path, FAIL, PLAIN.format("people"))
+    project.upgrade("head")
+    assert version(tickets) == "b"
+
+
+def test_plain_operations_that_were_committed_are_taken_back(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    before = tickets.dump()
+    mixed = index("ix_one").replace(")", ", settings={'mixed_revisions': True})")
+    alone = "with op.get_context().autocommit_block():\n    op.create_index('ix_two', 'tickets', ['title'])"
+    alone_down = "with op.get_context().autocommit_block():\n    op.drop_index('ix_two')"
+    down = [alone_down, DROP, no_index("ix_one")]
+    project.revision("b", f"{ADD}\n{mixed}\n{alone}\n{FAIL}", "\n".join(down), after="a")
+    assert "division by zero" in project.call("upgrade", "head").stderr
+    assert relations(tickets) == {"ix_one", "ix_two"}
+    project.undo("b")
+    assert tickets.dump() == before
+
+
+def test_what_else_fails_in_an_undo_is_an_error(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    project.revision("b", "\n".join([index("ix_one"), FAIL]), "\n".join([FAIL, no_index("ix_one")]), after="a")
+    project.call("upgrade", "head")
+    assert "division by zero" in project.call("undo", "b", program="pgopt").stderr
+    assert relations(tickets) == {"ix_one"}
+
+
 @pytest.mark.parametrize("project", ["run", "one transaction"], indirect=True)
 def test_a_killed_undo_is_run_again(project: Project, tickets: Database) -> None:
     before = tickets.dump()

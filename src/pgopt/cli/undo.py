@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import to_tuple
+from sqlalchemy.exc import DBAPIError
 
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
 from pgopt.errors import InvalidOperation
 from pgopt.plan.journal import DOWN, UNDOING, Journal, Revision, chain_of, handed_over, stamped_revisions
-from pgopt.plan.surroundings import commit_if_shared
+from pgopt.plan.surroundings import commit_if_shared, is_autocommit
+from pgopt.server.session import server_error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
     from alembic.script import Script
+    from sqlalchemy.engine import Connection
 
 log = logging.getLogger("alembic.pgopt")
 
@@ -75,12 +81,45 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
     context.opts[UNDOING] = (inverse.id, inverse.direction)
     Journal.of(context, inverse).check()
     log.info("Undoing the %s of %s", interrupted.direction, interrupted.id)
-    with context.begin_transaction(_per_migration=True):
+    with context.begin_transaction(_per_migration=True), _passing_over(context):
         getattr(script.module, inverse.direction)(**handed_over())
         Journal.of(context, inverse).forget(inverse.id, down=inverse.direction == DOWN)
         commit_if_shared(context)
     looked.undone.append(interrupted)
     return []
+
+
+@contextmanager
+def _passing_over(context: MigrationContext) -> Iterator[None]:
+    """Pass over a plain statement where there is nothing to take back: what plain ones had done was mostly rolled back.
+
+    An operation of ours looks for itself what there is. Alembic has no hook for this.
+    """
+    execute = context.impl._exec
+
+    def attempt(construct: Any, *args: Any, **kwargs: Any) -> Any:
+        connection = cast("Connection", context.connection)
+        try:
+            # in a block of autocommit each statement stands for itself
+            with connection.begin_nested() if not is_autocommit(connection) else nullcontext():
+                return execute(construct, *args, **kwargs)
+        except DBAPIError as error:
+            if server_error(error).code not in _ALREADY_SO:
+                raise
+            log.warning("passed over, there is nothing to take back: %s", server_error(error).sentence)
+            return None
+
+    context.impl._exec = attempt  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del context.impl._exec
+
+
+_ALREADY_SO = {
+    *("42P01", "42703", "42704", "42883", "3F000"),  # no such table, column, object, function, schema
+    *("42P07", "42701", "42710", "42723", "42P06"),  # and there is one
+}
 
 
 def _interrupted(script: Script, context: MigrationContext) -> Revision:
