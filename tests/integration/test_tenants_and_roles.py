@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import NullPool, create_engine, event
 
+from pgopt import Monthly
 from pgopt.errors import InvalidOperation, NotInstalled, PgoptError
 from pgopt.operations import (
     AddColumnOnline,
@@ -14,6 +16,7 @@ from pgopt.operations import (
     CreateForeignKeyOnline,
     CreateIndexConcurrently,
     InstallPgopt,
+    PartitionTable,
 )
 from tests.integration.alembic_project import Project
 
@@ -123,6 +126,38 @@ def owner(database: Database) -> Engine:
     return engine
 
 
+def test_a_session_that_works_as_another_role_goes_on_as_it(database: Database, owner: Engine) -> None:
+    database.run(
+        "drop role if exists pgopt_login, pgopt_giver, pgopt_reader;"
+        ' create role pgopt_login login noinherit in role "Owner of tables"; create role pgopt_giver role pgopt_login;'
+        ' create role pgopt_reader; grant pgopt_giver to "Owner of tables"; alter table t add at timestamptz not null default now();'
+        ' set role "Owner of tables"; alter table t drop constraint t_pkey, add primary key (id, at);'
+        " grant select on t to pgopt_giver with grant option; create view seen as select v from t;"
+        " set role pgopt_giver; grant select on t to pgopt_reader"
+    )
+    before = database.dump()
+    login = create_engine(database.engine().url.set(username="pgopt_login"), poolclass=NullPool)
+
+    @event.listens_for(login, "connect")
+    def work_as_owner(connection: Any, _: object) -> None:
+        connection.execute('set role "Owner of tables"')
+        connection.commit()
+
+    partitioned = PartitionTable("t", by=Monthly("at"))
+    try:
+        database.perform(partitioned, engine=login)
+        assert (
+            database.value("select relowner::regrole::text from pg_class where oid = 't'::regclass")
+            == '"Owner of tables"'
+        )
+        database.perform(partitioned.reverse(), engine=login)
+        assert database.dump() == before
+    finally:
+        database.run(
+            "drop owned by pgopt_giver, pgopt_reader cascade; drop role pgopt_login, pgopt_giver, pgopt_reader"
+        )
+
+
 HIDE = "alter table t enable row level security; alter table t force row level security; create policy p on t using (false)"
 
 
@@ -158,8 +193,6 @@ def test_a_foreign_key_may_refer_to_the_table_of_another_role(database: Database
 
 
 def test_a_table_that_is_dropped_meanwhile_is_said_to_be_gone(database: Database) -> None:
-    from sqlalchemy import event
-
     database.perform(InstallPgopt(1))
     database.run("create table t (id int primary key, v int); insert into t values (1, 1)")
     engine = database.engine()

@@ -175,7 +175,7 @@ select take, give from (
          lateral (values (0, case when grantor <> owner then format('set local role %I', pg_get_userbyid(grantor)) end),
                          (1, format('grant %s on %s to %s%s', what, called, who,
                                     case when is_grantable then ' with grant option' else '' end)),
-                         (2, case when grantor <> owner then 'reset role' end)) x (part, said)
+                         (2, case when grantor <> owner then format('set local role %I', current_user) end)) x (part, said)
     where x.said is not null
     union all
     select 85, p.pubname, 0, format('alter publication %I drop table %s', p.pubname, aside),
