@@ -36,6 +36,7 @@ insert into t (at, k, v) select timestamptz '2026-01-10' + g * interval '1 hour'
 BEFORE = """
 create schema ty; grant usage on schema ty to public; create type ty.mood as enum ('a');
 create function public.tf() returns trigger language plpgsql as 'begin return new; end';
+create table ty.orgs (id int, name text, primary key (id, name)); insert into ty.orgs values (1, 'a'); grant references on ty.orgs to "The migrator";
 create schema sx; grant usage, create on schema sx to "The migrator"; grant usage, create on schema public to "The migrator", "Another"
 """
 
@@ -62,6 +63,7 @@ TAKE_TYPE = "revoke usage on type ty.mood from public"
 STATISTICS = "create statistics st on k, v from t"
 VIEW = "create view vw as select id from t"
 MATERIALIZED = "create materialized view mv as select id, v from t; create index on mv (id)"
+KEY = "alter table t add org int default 1, add foreign key (org, k) references ty.orgs"
 CASES = [
     Case("statistics", STATISTICS, 'alter statistics st owner to "Another"', f"st {ANOTHER}"),
     Case(
@@ -104,6 +106,18 @@ CASES = [
         "create trigger tr before insert on t for each row execute function tf()",
         "revoke execute on function tf() from public",
         r'trigger tr calls (public\.)?tf\(\): GRANT EXECUTE ON FUNCTION (public\.)?tf\(\) TO "The migrator"',
+    ),
+    Case(
+        "foreign_key",
+        KEY,
+        'revoke references on ty.orgs from "The migrator"; grant references (id) on ty.orgs to "The migrator"',
+        r'foreign key t_org_k_fkey refers to ty\.orgs: GRANT REFERENCES ON TABLE ty\.orgs TO "The migrator"',
+    ),
+    Case(
+        "their_schema_of_foreign_key",
+        KEY,
+        "revoke usage on schema ty from public",
+        r'foreign key t_org_k_fkey refers to ty\.orgs: GRANT USAGE ON SCHEMA ty TO "The migrator"',
     ),
     Case(
         "grantor",

@@ -28,6 +28,9 @@ own_trigger as (
     where not t.tgisinternal and t.tgparentid = 0 and f.pronamespace is distinct from to_regnamespace('pgopt')
       and (it.moved or t.tgtype & 1 = 1)
 ),
+own_key as (
+    select c.* from pg_constraint c join it on c.conrelid = it.oid where c.contype = 'f' and c.conparentid = 0
+),
 made as (
     -- as its owner: whether that takes the rights of the owner; given: whether it is made as our own, and then given to the owner
     select pg_describe_object('pg_class'::regclass, oid, 0) as called, relowner as owner, case when moved or dressed then relnamespace end as place,
@@ -107,6 +110,13 @@ select said from (
     select distinct 36, format('trigger %I calls %s: GRANT USAGE ON SCHEMA %s TO %I', t.tgname, f.oid::regprocedure, f.pronamespace::regnamespace, me.name)
     from own_trigger t join it on it.oid = t.tgrelid and it.moved join pg_proc f on f.oid = t.tgfoid, me
     where not has_schema_privilege(f.pronamespace, 'USAGE')
+    union all
+    select 38, format('foreign key %I refers to %s: GRANT REFERENCES ON TABLE %2$s TO %I', c.conname, c.confrelid::regclass, me.name)
+    from own_key c, me
+    where exists (select from unnest(c.confkey) k where not has_column_privilege(c.confrelid, k, 'REFERENCES'))
+    union all
+    select distinct 39, format('foreign key %I refers to %s: GRANT USAGE ON SCHEMA %s TO %I', c.conname, c.confrelid::regclass, r.relnamespace::regnamespace, me.name)
+    from own_key c join pg_class r on r.oid = c.confrelid, me where not has_schema_privilege(r.relnamespace, 'USAGE')
     union all
     select 37, format('type %s is used by %s: GRANT USAGE ON TYPE %1$s TO %3$I', r.type::regtype, string_agg(distinct r.what, ', '), min(me.name))
     from refused r, me group by r.type
