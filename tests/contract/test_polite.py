@@ -618,6 +618,40 @@ def test_a_build_tells_whom_it_waits_for(tables: Database, engine: Engine) -> No
     assert progress.label == "build t_n on public.t"
 
 
+def test_only_a_long_build_begins_a_thread_of_its_own(
+    tables: Database, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+    begin = threading.Thread.start
+
+    def note_and_begin(thread: threading.Thread) -> None:
+        begun.append(thread.name)
+        begin(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", note_and_begin)
+    tables.perform(INDEX, INDEX.reverse(), engine=engine)
+    assert "pgopt watcher" not in begun
+    with (
+        in_the_way(tables, isolation="repeatable read") as blocker,
+        ThreadPoolExecutor() as threads,
+        tables.migration(engine, settings={"watch_after": 0.2}) as context,
+    ):
+        building = threads.submit(_invoke, context, INDEX)
+        try:
+            wait_until("somebody watches", lambda: building.done() or "pgopt watcher" in begun)
+            assert not building.done()
+        finally:
+            blocker.execute("rollback")
+        building.result(60)
+    assert not _at_work("pgopt watcher")
+    tables.perform(INDEX.reverse(), engine=engine)
+    wait_until("nobody looks out", lambda: not _at_work("pgopt lookout"))
+
+
+def _at_work(name: str) -> bool:
+    return any(thread.name == name for thread in threading.enumerate())
+
+
 def _invoke(context: Any, operation: Any) -> None:
     from alembic.operations import Operations
 
