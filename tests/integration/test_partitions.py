@@ -9,7 +9,7 @@ import pytest
 
 from pgopt import Daily, Hash, IntRange, InvalidOperation, ListOf, Monthly, NotInstalled, PgoptError
 from pgopt.operations import FinalizePartitioning, InstallPgopt, PartitionTable, SplitPartition, UnpartitionTable
-from pgopt.plan.events import StepFinished, StepStarted
+from pgopt.plan.events import Note, StepFinished, StepStarted
 from tests.databases import wait_until
 from tests.servers import major_version
 
@@ -355,6 +355,19 @@ def test_what_the_planner_knew_of_an_attached_table_it_knows_of_the_whole(
         "select count(*) from pg_attribute where attrelid = 'logs'::regclass and attnum > 0"
     )
     assert not given or whole == part
+
+
+def test_what_was_told_of_a_column_is_not_lost_silently(logs: Database) -> None:
+    logs.run(
+        'alter table logs add "n %" int; alter table logs alter "n %" set (n_distinct = -0.5), alter note set (n_distinct_inherited = 9)'
+    )
+    told = [event.text for event in logs.perform(BY_MONTH) if isinstance(event, Note)]
+    assert [text for text in told if "n_distinct" in text] == [
+        'n_distinct of "n %" is not read where a table is partitioned: say n_distinct_inherited of it, and n_distinct on its partitions'
+    ]
+    logs.perform(BY_MONTH.reverse())
+    logs.run('alter table logs alter "n %" set (n_distinct_inherited = -0.5)')
+    assert not [event for event in logs.perform(BY_MONTH) if isinstance(event, Note) and "n_distinct" in event.text]
 
 
 def test_no_search_path_deceives_it_in_what_the_planner_knows(logs: Database) -> None:

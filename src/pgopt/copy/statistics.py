@@ -22,6 +22,16 @@ SINCE = 180000
 """Since when statistics can be given, and a partitioned table be analyzed without its partitions."""
 
 
+def notes(db: Catalog, table: Relation) -> Iterator[str]:
+    """Say what was told of a table that the planner does not ask of a partitioned one, and that no partition gets unasked."""
+    rows = db.session.rows(query("told_of_whole", PACKAGE, table=literal(table.oid)))
+    for (column,) in rows:
+        yield (
+            f"n_distinct of {column} is not read where a table is partitioned: say n_distinct_inherited of it, and n_distinct on its"
+            " partitions"
+        )
+
+
 def analyze(name: str, schema: str | None) -> Step:
     """Gather statistics of a partitioned table as a whole, which autovacuum never does, unless it was given some."""
 

@@ -143,6 +143,7 @@ class PartitionTable(PartitionOperation):
         if views := followers.readers(db, table):
             said.append(f"built anew, and so refreshed: {', '.join(map(str, views))}")
         said += compiled.notes(db, *(each.name for each in (table, *views)))
+        said += statistics.notes(db, table)
         if self.publish and (names := partitions.publications(db, table)):
             said.append(
                 f"takes the place of the table in {', '.join(names)}: its subscribers see the same table, by keys that contain"
