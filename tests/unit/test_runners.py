@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic.migration import MigrationContext
@@ -22,14 +22,19 @@ from pgopt.operations import (
     CreateCheckConstraintOnline,
     CreateForeignKeyOnline,
     CreateIndexConcurrently,
+    CreateMaterializedView,
     CreateRetentionPolicy,
     CreateUniqueConstraintOnline,
     InstallPgopt,
     PartitionTable,
+    RefreshMaterializedView,
     ReindexConcurrently,
+    RenameIndex,
     SetNotNullOnline,
+    SetStorageParameters,
 )
 from pgopt.server import runners
+from pgopt.server.catalog import Catalog
 from pgopt.server.locks import SESSION, Blocker, Lock, Mode, blockers_of
 from pgopt.server.objects import TableNamed
 from pgopt.server.quoting import literal, verbatim
@@ -165,6 +170,37 @@ def test_the_lock_is_given_back_when_the_session_ends(database: Database) -> Non
         with session_of(database) as first:
             take(first, "t")
         take(second, "t", patience=20, waiting=lambda *_: None)
+
+
+NAMED_ALIKE = 'create table "User %" (id int); create index "ix %" on "User %" (id); create materialized view "View %" as select 1'
+
+
+@pytest.mark.parametrize(
+    ("operation", "known_by"),
+    [
+        (RenameIndex("ix %", "other"), TableNamed("User %")),
+        (ReindexConcurrently(name="ix %"), TableNamed("User %")),
+        (SetStorageParameters("ix %", {"fillfactor": 90}), TableNamed("User %")),
+        (SetStorageParameters("User %", {"fillfactor": 90}), TableNamed("User %")),
+        (RefreshMaterializedView("View %"), TableNamed("View %")),
+        (CreateMaterializedView("View %", "select 1"), TableNamed("View %")),
+    ],
+    ids=str,
+)
+def test_all_operations_lock_a_table_by_the_same_name(database: Database, operation: Any, known_by: TableNamed) -> None:
+    database.run(NAMED_ALIKE)
+    with session_of(database) as first, session_of(database) as second:
+        subject = operation.subject(Catalog(second))
+        with alone(first, known_by), pytest.raises(RunnerBusy, match="another pgopt run is at work"):
+            take(second, subject)
+
+
+def test_a_view_is_locked_by_the_name_that_it_will_have(database: Database) -> None:
+    create = CreateMaterializedView("View %", "select 1")
+    with session_of(database) as first, session_of(database) as second, alone(first, create.subject(Catalog(first))):
+        database.run('create materialized view "View %" as select 1')
+        with pytest.raises(RunnerBusy, match=r'at work on public\."View %"'):
+            take(second, create.subject(Catalog(second)))
 
 
 def test_a_table_is_looked_up_with_the_lock(database: Database) -> None:

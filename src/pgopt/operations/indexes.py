@@ -295,9 +295,9 @@ class RenameIndex(StateOperation):
             done=lambda db: db.index(self.name, schema) is None and db.index(self.new_name, schema) is not None,
         )
 
-    def subject(self, db: Catalog) -> str:
+    def subject(self, db: Catalog) -> str | TableNamed:
         index = db.index(self.name, self.schema) or db.index(self.new_name, self.schema)
-        return str(db.by_oid(index.table)) if index else "the database"
+        return db.by_oid(index.table).named if index else "the database"
 
 
 @operation("reindex_concurrently")
@@ -336,7 +336,7 @@ class ReindexConcurrently(Action):
     def subject(self, db: Catalog) -> str | TableNamed:
         if self.name is None:
             return super().subject(db)
-        return str(db.by_oid(self._index(db, self.name).table))
+        return db.by_oid(self._index(db, self.name).table).named
 
     def _index(self, db: Catalog, name: str) -> IndexInfo:
         index = db.index(name, self.schema)

@@ -16,6 +16,7 @@ from pgopt.operations.indexes import CreateIndexConcurrently
 from pgopt.operations.jobs import EVERY, ScheduleJob, UnscheduleJob
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import TableNamed
 from pgopt.server.quoting import (
     check_name,
     column_name,
@@ -74,8 +75,8 @@ class ViewOperation(StateOperation):
             )
         self.job(when).check()
 
-    def subject(self, db: Catalog) -> str:
-        return str(views.find(db, self.name, self.schema) or ".".join(filter(None, (self.schema, self.name))))
+    def subject(self, db: Catalog) -> TableNamed:  # noqa: ARG002
+        return TableNamed(self.name, self.schema, may_be_missing=True)
 
     @property
     def ident(self) -> Composable:

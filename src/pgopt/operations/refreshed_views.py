@@ -11,6 +11,7 @@ from pgopt.operations import queries_of_views as views
 from pgopt.operations.base import Action, operation
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import TableNamed
 from pgopt.server.quoting import check_name, dollars, literal, render, sql
 
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class RefreshMaterializedView(Action):
     def check(self) -> None:
         check_name(self.name, "a materialized view")
 
-    def subject(self, db: Catalog) -> str:
-        return str(views.get(db, self.name, self.schema))
+    def subject(self, db: Catalog) -> TableNamed:  # noqa: ARG002
+        return TableNamed(self.name, self.schema, may_be_missing=True)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         view = views.get(db, self.name, self.schema)

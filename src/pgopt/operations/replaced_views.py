@@ -13,6 +13,7 @@ from pgopt.operations.base import StateOperation, operation
 from pgopt.operations.view_exchange import Exchange
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
+from pgopt.server.objects import TableNamed
 from pgopt.server.queries import query
 from pgopt.server.quoting import check_name, literal, render, sql
 from pgopt.server.unseen import UNSEEN
@@ -55,8 +56,8 @@ class ReplaceMaterializedView(StateOperation):
             raise NotReversible(f"{self.title}: say old=, the query that it had, so that it can have it again")
         return ReplaceMaterializedView(self.name, self.old, old=self.query, schema=self.schema)
 
-    def subject(self, db: Catalog) -> str:
-        return str(views.get(db, self.name, self.schema))
+    def subject(self, db: Catalog) -> TableNamed:  # noqa: ARG002
+        return TableNamed(self.name, self.schema, may_be_missing=True)
 
     def notes(self, db: Catalog) -> Sequence[str]:
         view = views.get(db, self.name, self.schema)

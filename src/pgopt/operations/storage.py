@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.server.catalog import Catalog
-    from pgopt.server.objects import Relation, Storage
+    from pgopt.server.objects import Relation, Storage, TableNamed
     from pgopt.server.undo import KeptTree
 
 # PostgreSQL takes ACCESS EXCLUSIVE for all others
@@ -49,11 +49,11 @@ class StorageOperation(StateOperation):
         if isinstance(self.parameters, str) or not self.parameters:
             raise InvalidOperation(f"{self.title} says {self.parameters!r}: write parameters={{'fillfactor': 80}}")
 
-    def subject(self, db: Catalog) -> str:
+    def subject(self, db: Catalog) -> TableNamed:
         """Name the table, whose index this may be."""
         relation = self.relation(db)
         index = db.index(relation.name, relation.schema) if relation.kind in "iI" else None
-        return str(db.by_oid(index.table) if index else relation)
+        return (db.by_oid(index.table) if index else relation).named
 
     def relation(self, db: Catalog) -> Relation:
         """Look up what has the parameters."""

@@ -42,6 +42,11 @@ class Relation:
         return ident(self.schema, self.name)
 
     @property
+    def named(self) -> TableNamed:
+        """What it is called, to be looked up again."""
+        return TableNamed(self.name, self.schema)
+
+    @property
     def partitioned(self) -> bool:
         """Whether this is a partitioned table or index."""
         return self.kind in "pI"
@@ -66,6 +71,8 @@ class TableNamed:
     schema: str | None = None
     index: str | None = None
     """The name of an index that is asked for as soon as the table is known."""
+    may_be_missing: bool = False
+    """Whether it may come about only now."""
 
     @property
     def ident(self) -> Composable:

@@ -168,7 +168,15 @@ def _about(subject: str | TableNamed) -> Composable:
 def _name(subject: str | TableNamed) -> Composable:
     if isinstance(subject, str):
         return sql("{}::text", literal(subject))
-    return query("name", relation=sql("to_regclass({})", literal(render(subject.ident))))
+    found = query("name", relation=sql("to_regclass({})", literal(render(subject.ident))))
+    if not subject.may_be_missing:
+        return found
+    # as the server calls it once it is there
+    return sql("coalesce({}, format('%I.%I', {}, {}))", found, _schema_of_new(subject), literal(subject.name))
+
+
+def _schema_of_new(subject: TableNamed) -> Composable:
+    return literal(subject.schema) if subject.schema is not None else sql("current_schema()")
 
 
 def _enter(subject: str | TableNamed, settings: Mapping[str, str], along: Composable) -> Composable:
