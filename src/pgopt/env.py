@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from logging.config import fileConfig
 from typing import TYPE_CHECKING, Any
@@ -226,12 +226,23 @@ def _online(context: EnvironmentContext, options: dict[str, Any], connection: Co
     options["include_name"] = hidden_from_autogenerate(connection, options.get("include_name"))
     context.configure(connection=connection, **options)
     migrations = context.get_context()
+    reads = _only_reads(migrations)
     migrations._migrations_fn = partial(_look_first, migrations._migrations_fn)  # type: ignore[arg-type]
-    with _only_runner(Session(connection), f"the revisions of {chain_of(migrations)}", settings):
+    runner = _only_runner(Session(connection), f"the revisions of {chain_of(migrations)}", settings)
+    with nullcontext() if reads else runner:
         with context.begin_transaction():
             context.run_migrations()
         # what else Alembic may have written, such as an empty version table
         connection.commit()
+
+
+def _only_reads(context: MigrationContext) -> bool:
+    """Whether the command is `current`, `check` or `revision --autogenerate`, which wait for nobody."""
+    return UNDOING not in context.opts and getattr(context._migrations_fn, "__name__", "") in _READERS
+
+
+_READERS = ("display_version", "retrieve_migrations")
+"""What those commands call to read the version table."""
 
 
 @contextmanager

@@ -359,8 +359,12 @@ def test_a_runner_that_waits_in_vain_names_the_one_at_work(project: Project, tic
         first = project.start("upgrade", "head")
         (pid,) = wait_until("the first runner builds", lambda: building(tickets))
         project.environment["PGOPT_RUNNER_TIMEOUT"] = "0"
-        with pytest.raises(RunnerBusy, match=f"another pgopt run is at work on .*pid {pid} .*pgopt migration"):
-            project.upgrade()
+        for command in ("upgrade", "stamp"):
+            with pytest.raises(RunnerBusy, match=f"another pgopt run is at work on .*pid {pid} .*pgopt migration"):
+                project.run(command, "head")
+        # who only reads waits for nobody
+        project.run("current")
+        assert "Target database is not up to date" in project.refused("check")
     assert first.wait(60) == 0
     first.communicate()
     project.upgrade()
