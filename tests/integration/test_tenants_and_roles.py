@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,6 +19,7 @@ from pgopt.operations import (
     InstallPgopt,
     PartitionTable,
 )
+from tests.databases import wait_until
 from tests.integration.alembic_project import Project
 
 if TYPE_CHECKING:
@@ -259,6 +261,23 @@ def test_what_else_is_denied_is_not_said_to_be_pgopt_s(stranger: Project, databa
     database.run(f"grant all on schema pgopt to {STRANGER}; grant all on all tables in schema pgopt to {STRANGER}")
     with pytest.raises(PgoptError, match=r"must be owner of table t$"):
         stranger.upgrade()
+
+
+def test_an_index_that_another_role_is_building_is_left_alone(owner: Engine, database: Database) -> None:
+    index = CreateIndexConcurrently("ix", "t", ["v"])
+    building = "select pid from pg_stat_activity where query = 'create index concurrently ix on t (v)' and wait_event_type = 'Lock'"
+    with database.connect() as old, database.connect() as other, ThreadPoolExecutor() as threads:
+        old.execute("begin; insert into t values (11)")
+        built = threads.submit(other.execute, "create index concurrently ix on t (v)")
+        try:
+            wait_until("it is being built", lambda: built.done() or database.rows(building))
+            with pytest.raises(InvalidOperation, match=f"is being built by pid {other.info.backend_pid} now"):
+                database.perform(index, engine=owner)
+        finally:
+            old.execute("rollback")
+        built.result(60)
+    database.perform(index, engine=owner)
+    assert database.value("select indisvalid from pg_index where indexrelid = 'ix'::regclass") is True
 
 
 @pytest.mark.usefixtures("owner")

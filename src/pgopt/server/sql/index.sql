@@ -7,7 +7,13 @@ select c.oid::int8, n.nspname, c.relname, c.relkind::text,
        i.indisreplident,
        i.indisclustered,
        pg_get_indexdef(c.oid),
-       (select p.pid from pg_stat_progress_create_index p where p.index_relid = c.oid limit 1),
+       -- of another role's session the server shows the process alone, and which locks it has
+       (select p.pid from pg_stat_progress_create_index p
+        where p.index_relid = c.oid
+           or (p.relid is null and exists (select from pg_locks l where l.pid = p.pid and l.relation = i.indrelid and l.granted
+                                             and l.mode = 'ShareUpdateExclusiveLock'
+                                             and l.database = (select d.oid from pg_database d where d.datname = current_database())))
+        limit 1),
        (select min(o.conrelid::regclass::text) from pg_constraint o where o.conindid = c.oid and o.contype = 'f'),
        exists (select from pg_attribute a where a.attrelid = c.oid and a.attstattarget >= 0),
        i.indisunique,
