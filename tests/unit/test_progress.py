@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
-from pgopt.cli.bars import Bars
 from pgopt.plan import events as e
+from pgopt.plan.bars import Bars
 from pgopt.plan.progress import Lines, duration
 from pgopt.server.locks import Blocker
 

@@ -22,7 +22,7 @@ def reporter() -> Report:
     """Give the reporter for where the output goes."""
     if sys.stderr.isatty():
         try:
-            from pgopt.cli.bars import Bars
+            from pgopt.plan.bars import Bars
         except ImportError:  # rich comes with the extra `cli`
             pass
         else:
