@@ -409,7 +409,7 @@ def _batches(of: Definition) -> Composable:
     return sql("left(task, {}) in ({})", literal(len(label) + 2), ways)
 
 
-def _lock(mode: Mode, table: Any) -> Lock:
+def _lock(mode: Mode, table: Relation) -> Lock:
     return Lock(mode, table.name, table.schema)
 
 

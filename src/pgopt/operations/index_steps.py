@@ -62,7 +62,7 @@ def is_same(db: Catalog, of: IndexOperation, index: IndexInfo, table: Relation) 
     if of.tablespace is not None and db.tablespace_of(index) != of.tablespace:
         return False
     wanted = db.shape_of_new(table, partial(create_statement, of))
-    return bool(db.index_shape(index.oid) == wanted)
+    return db.index_shape(index.oid) == wanted
 
 
 def is_there(db: Catalog, of: IndexOperation, name: str, table: Relation) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
@@ -25,8 +26,17 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-UNKNOWN = object()
-"""What nobody has asked the server yet."""
+Begun = list[list[str]] | None
+"""The revisions that were begun, each with its direction and operation."""
+
+
+class Unknown(Enum):
+    """What nobody has asked the server yet."""
+
+    UNKNOWN = "not asked"
+
+
+UNKNOWN: Final = Unknown.UNKNOWN
 UP, DOWN = "upgrade", "downgrade"
 UNDOING = "pgopt_undoing"
 """The option by which `pgopt undo` says which revision's inverse it runs: its id and the inverse's direction."""
@@ -132,7 +142,7 @@ class Journal:
         stamped: Callable[[], set[str]] | None = None,
         missing: Callable[[str], bool] | None = None,
         tasks: Counter[str] | None = None,
-        there: Any = UNKNOWN,
+        there: bool | Unknown | None = UNKNOWN,
     ) -> None:
         self.session = session
         self.chain = chain
@@ -150,7 +160,7 @@ class Journal:
         revision: Revision | None,
         *,
         tasks: Counter[str] | None = None,
-        there: Any = UNKNOWN,
+        there: bool | Unknown | None = UNKNOWN,
     ) -> Journal:
         """Open the journal of the chain that Alembic is running; it counts on what the revision has done so far."""
         session = Session(context.connection)  # type: ignore[arg-type]
@@ -165,7 +175,7 @@ class Journal:
             there=there,
         )
 
-    def check(self, begun: Any = UNKNOWN) -> None:
+    def check(self, begun: Begun | Unknown = UNKNOWN) -> None:
         """Refuse to go on past a half-done revision, or back over it."""
         for revision, operation in self.half_done(begun, others=True):
             where = f"the {revision.direction} of revision {revision.id} was interrupted in {operation}"
@@ -194,7 +204,7 @@ class Journal:
             literal(self.chain),
         )
 
-    def half_done(self, begun: Any = UNKNOWN, *, others: bool = False) -> list[tuple[Revision, str]]:
+    def half_done(self, begun: Begun | Unknown = UNKNOWN, *, others: bool = False) -> list[tuple[Revision, str]]:
         """Give the revisions that were begun and not stamped, or the others than ours, with the operation at which each was.
 
         One that somebody has stamped by hand is half-done no longer.
@@ -218,7 +228,7 @@ class Journal:
         self.tasks[name] += 1
         return name if self.tasks[name] == 1 else f"{name} for the {self.tasks[name]}. time"
 
-    def begin(self, operation: str, begun: Any = UNKNOWN) -> None:
+    def begin(self, operation: str, begun: Begun | Unknown = UNKNOWN) -> None:
         """Write down that the revision has begun an operation."""
         if not self.installed or self.revision is None:
             return

@@ -334,11 +334,13 @@ class Catalog:
         of_database = "select spcname from pg_tablespace t join pg_database d on d.dattablespace = t.oid where datname = current_database()"
         return index.tablespace or str(self.session.value(of_database))
 
-    def index_shape(self, oid: int) -> Any:
+    def index_shape(self, oid: int) -> str:
         """Describe an index as the server understands it, without the names of table and index."""
-        return self.session.value(query("index_shape", index=literal(oid)))
+        return str(self.session.value(query("index_shape", index=literal(oid))))
 
-    def shape_of_new(self, table: Relation, create: Any, *, name: str | None = None) -> Any:
+    def shape_of_new(
+        self, table: Relation, create: Callable[[Composable, Composable], Composable], *, name: str | None = None
+    ) -> str:
         """Describe the index that a statement would make.
 
         The server reads the statement against an empty copy of the table, in a transaction that is rolled back. The copy has
