@@ -77,7 +77,7 @@ def analyze(
 
 def attach_partition(
     table: str,
-    name: str,
+    partition: str,
     *,
     lower: str | int | None = None,
     upper: str | int | None = None,
@@ -454,7 +454,7 @@ def denormalize_columns(
 
 def detach_partition(
     table: str,
-    name: str,
+    partition: str,
     *,
     lower: str | int | None = None,
     upper: str | int | None = None,

@@ -39,7 +39,7 @@ class SinglePartition(StateOperation):
     """A partition by its name, table and bounds."""
 
     table: str
-    name: str
+    partition: str
     _: KW_ONLY
     lower: str | int | None = None
     upper: str | int | None = None
@@ -47,11 +47,17 @@ class SinglePartition(StateOperation):
     schema: str | None = None
     partition_schema: str | None = None
 
+    @property
+    def title(self) -> str:
+        return f"{self.directive} {self.partition} of {self.table}"
+
     def check(self) -> None:
         if isinstance(self.values, str):
-            raise InvalidOperation(f"values={self.values!r} of {self.name} is one text: write a list")
+            raise InvalidOperation(f"values={self.values!r} of {self.partition} is one text: write a list")
         if self.values and self.is_range:
-            raise InvalidOperation(f"{self.name} has values= and lower= or upper=: a list has values, a range has ends")
+            raise InvalidOperation(
+                f"{self.partition} has values= and lower= or upper=: a list has values, a range has ends"
+            )
 
     @property
     def is_range(self) -> bool:
@@ -66,7 +72,7 @@ class SinglePartition(StateOperation):
 
     def look(self, db: Catalog) -> Places:
         """Look both up, and refuse what is no pair of table and partition."""
-        table, part = db.table(self.table, self.schema), db.table(self.name, self.partition_schema or self.schema)
+        table, part = db.table(self.table, self.schema), db.table(self.partition, self.partition_schema or self.schema)
         strategy = db.partition_strategy(table)
         if strategy is None:
             raise InvalidOperation(f"{table} is not partitioned: op.partition_table first")
@@ -78,7 +84,7 @@ class SinglePartition(StateOperation):
                 f"{table} is partitioned by {'lists: say values=' if strategy == 'l' else 'ranges: say lower= and upper='}"
             )
         column = db.column(table, key[0])
-        refuse_vague(db, self.name, column.type, [self.lower, self.upper, *self.values])
+        refuse_vague(db, self.partition, column.type, [self.lower, self.upper, *self.values])
         return Places(table, part, column.name, column.type)
 
 
