@@ -19,7 +19,7 @@ from tests.integration.test_retention_archives import DIGEST, LEDGER, NOW, POLIC
 if TYPE_CHECKING:
     from tests.databases import Database
 
-ARCHIVE = CreateArchiveTable("ledger", by=Quarterly("at"), premake=1, parameters={"fillfactor": 70}, widen_keys=True)
+ARCHIVE = CreateArchiveTable("ledger", by=Quarterly("at"), premake=1, storage={"fillfactor": 70}, widen_keys=True)
 OLDEST = "insert into ledger (id, at, amount) overriding system value values (5000, '1999-01-01', 1)"
 PLACES = "select tableoid::regclass::text, count(*)::int from ledger_archive group by 1 order by 1"
 PARTITIONS = "select inhrelid::regclass::text from pg_inherits where inhparent = 'ledger_archive'::regclass order by 1"

@@ -35,7 +35,7 @@ class ArchiveOperation(StateOperation):
     table: str
     name: str | None = None
     _: KW_ONLY
-    parameters: Mapping[str, Any] | None = None
+    storage: Mapping[str, Any] | None = None
     by: Partitioning | None = None
     premake: int = 3
     start: str | None = None
@@ -92,13 +92,13 @@ class CreateArchiveTable(ArchiveOperation):
     """Create a table with the columns and the key of another, to which a policy archives rows.
 
     It has no defaults, no foreign keys and no other indexes; generated columns are plain ones there, so that they keep what
-    they were. ``parameters`` are its storage parameters. ``rows`` says what becomes of its rows on the way back. Takes ACCESS
+    they were. ``storage`` are its storage parameters. ``rows`` says what becomes of its rows on the way back. Takes ACCESS
     SHARE on the table for an instant. With ``by`` it is partitioned: from the oldest row on, with ``premake`` partitions ahead,
     to which ``pgopt.maintain_partitions()`` adds, and a default, so that no row ever lacks a place; rows before ``start``
     share one. To find the oldest row it reads the table, unless an index begins with the column. The key must
     contain the column; ``widen_keys=True`` adds it in the archive. Needs `install_pgopt`::
 
-        op.create_archive_table("credit_ledger", "credit_ledger_archive", parameters={"autovacuum_freeze_min_age": 0})
+        op.create_archive_table("credit_ledger", "credit_ledger_archive", storage={"autovacuum_freeze_min_age": 0})
         op.create_retention_policy(
             "credit_ledger", column="created_at", keep="6 months", action="archive", archive_to="credit_ledger_archive"
         )
@@ -135,7 +135,7 @@ class CreateArchiveTable(ArchiveOperation):
         parts = [sql("like {} including compression including storage", table.ident)]
         if key is not None:
             parts.append(sql("primary key ({})", joined(map(ident, key))))
-        given = sql(" with ({})", options(self.parameters)) if self.parameters else sql("")
+        given = sql(" with ({})", options(self.storage)) if self.storage else sql("")
         how = sql(" partition by {}", self.by.clause()) if self.by else given
         yield sql("create table {} ({}){}", self.place(table).ident, joined(parts), how)
         if self.by is not None:

@@ -174,7 +174,7 @@ ARCHIVES = [
     Example(
         "archive table",
         LEDGER,
-        CreateArchiveTable("ledger", parameters={"autovacuum_freeze_min_age": 0}),
+        CreateArchiveTable("ledger", storage={"autovacuum_freeze_min_age": 0}),
         before=INSTALLED,
         writes=LEDGER_WRITES,
         scriptable=False,
@@ -198,7 +198,7 @@ ARCHIVES = [
     Example(
         "archive table in partitions",
         LEDGER,
-        CreateArchiveTable("ledger", by=Monthly("at"), premake=1, parameters={"autovacuum_freeze_min_age": 0}),
+        CreateArchiveTable("ledger", by=Monthly("at"), premake=1, storage={"autovacuum_freeze_min_age": 0}),
         before=INSTALLED,
         writes=LEDGER_WRITES,
         scriptable=False,
