@@ -213,20 +213,85 @@ FAIL = "op.execute('select 1 / 0')"
 def test_plain_operations_that_were_rolled_back_are_passed_over(
     project: Project, tickets: Database, first_down: str
 ) -> None:
-    before = tickets.dump()
-    down = [no_index("ix_one"), DROP, RENAME_BACK, PLAIN_DOWN.format("people")]
+    before, rows = tickets.dump(), tickets.contents()
+    down = [no_index("ix_one"), DROP, RENAME_BACK, PLAIN_DOWN.format("people"), "op.execute('delete from tickets')"]
     down.sort(key=lambda line: line != first_down)
     path = project.revision("b", "\n".join([index("ix_one"), ADD, RENAME, FAIL]), "\n".join(down), after="a")
     assert "division by zero" in project.call("upgrade", "head").stderr
     assert relations(tickets) == {"ix_one"}
     said = project.call("undo", "b", program="pgopt")
     assert said.returncode == 0, said.stderr
-    assert 'nothing to take back: column "more" of relation "tickets" does not exist' in said.stderr
-    assert tickets.dump() == before
+    assert "passed over, since it was rolled back: ALTER TABLE tickets DROP COLUMN more" in said.stderr
+    assert (tickets.dump(), tickets.contents()) == (before, rows)
     assert remembered(tickets) == []
     project.replace(path, FAIL, PLAIN.format("people"))
     project.upgrade("head")
     assert version(tickets) == "b"
+
+
+def test_what_was_there_before_is_not_taken_back(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run("create table people (id int); insert into people values (1)")
+    before, rows = tickets.dump(), tickets.contents()
+    down = f"{PLAIN_DOWN.format('people')}\n{no_index('ix_one')}"
+    project.revision("b", f"{index('ix_one')}\n{PLAIN.format('people')}", down, after="a")
+    assert "already exists" in project.call("upgrade", "head").stderr
+    project.undo("b")
+    assert (tickets.dump(), tickets.contents()) == (before, rows)
+
+
+def test_what_is_refused_has_not_begun(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run("create unique index ix_two on tickets (title, status)")
+    before = tickets.dump()
+    bare = "op.drop_index_concurrently('ix_two', 'tickets')"
+    project.revision("b", index("ix_two"), bare, after="a")
+    for _ in range(2):
+        assert "it is another one" in project.refused("upgrade", "head")
+    assert remembered(tickets) == []
+    project.revision("b", TWO, f"{bare}\n{no_index('ix_one')}", after="a")
+    assert "it is another one" in project.refused("upgrade", "head")
+    assert remembered(tickets) == [("b", "upgrade")]
+    said = project.must("undo", "b", program="pgopt")
+    assert "passed over, since nothing of it has begun: drop_index_concurrently ix_two on tickets" in said
+    assert tickets.dump() == before
+    assert remembered(tickets) == []
+
+
+def test_an_operation_on_what_was_rolled_back_is_passed_over(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    before = tickets.dump()
+    up = f"{index('ix_one')}\n{PLAIN.format('people')}\n{index('ix_p', 'people', 'id')}"
+    down = f"{no_index('ix_p', 'people', 'id')}\n{PLAIN_DOWN.format('people')}\n{no_index('ix_one')}"
+    project.revision("b", up, down, after="a")
+    assert "did transactional work before an online operation" in project.refused("upgrade", "head")
+    project.undo("b")
+    assert tickets.dump() == before
+
+
+def test_the_session_is_set_as_it_was(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run('create schema "Other"; create table "Other".tickets (id int, status text)')
+    before = tickets.dump()
+    there, back = "op.execute('set search_path = \"Other\"')", "op.execute('reset search_path')"
+    up, down = (f"{there}\n{each}\n{back}" for each in (index("ix_one"), no_index("ix_one")))
+    project.revision("b", f"{up}\n{FAIL}", down, after="a")
+    assert "division by zero" in project.call("upgrade", "head").stderr
+    assert tickets.dump() != before
+    project.undo("b")
+    assert tickets.dump() == before
+
+
+@pytest.mark.parametrize("project", ["run", "asyncpg"], indirect=True)
+def test_sql_of_its_own_is_refused(project: Project, tickets: Database) -> None:
+    down = f"op.get_bind().execute(sa.text('delete from tickets'))\n{no_index('ix_one')}"
+    project.revision("b", f"{index('ix_one')}\n{FAIL}", down, after="a")
+    project.call("upgrade", "head")
+    rows = tickets.contents()
+    said = project.refused("undo", "b", program="pgopt")
+    assert "the downgrade of revision b sends SQL of its own" in said
+    assert "delete from tickets" in said
+    assert tickets.contents() == rows
 
 
 def test_plain_operations_that_were_committed_are_taken_back(run_project: Project, tickets: Database) -> None:
@@ -245,7 +310,8 @@ def test_plain_operations_that_were_committed_are_taken_back(run_project: Projec
 
 def test_what_else_fails_in_an_undo_is_an_error(run_project: Project, tickets: Database) -> None:
     project = run_project
-    project.revision("b", "\n".join([index("ix_one"), FAIL]), "\n".join([FAIL, no_index("ix_one")]), after="a")
+    mixed = index("ix_one").replace(")", ", settings={'mixed_revisions': True})")
+    project.revision("b", f"{ADD}\n{mixed}\n{FAIL}", f"{FAIL}\n{no_index('ix_one')}\n{DROP}", after="a")
     project.call("upgrade", "head")
     assert "division by zero" in project.call("undo", "b", program="pgopt").stderr
     assert relations(tickets) == {"ix_one"}

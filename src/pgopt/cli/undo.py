@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,16 +13,19 @@ import typer
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import to_tuple
+from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
 from pgopt.errors import InvalidOperation
-from pgopt.plan.journal import DOWN, UNDOING, Journal, Revision, chain_of, handed_over, stamped_revisions
+from pgopt.plan.journal import DONE, DOWN, UNDOING, Journal, Revision, chain_of, handed_over, stamped_revisions
+from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import commit_if_shared, is_autocommit
 from pgopt.server.session import server_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
@@ -79,10 +83,14 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
         return []
     inverse = interrupted.opposite
     context.opts[UNDOING] = (inverse.id, inverse.direction)
-    Journal.of(context, inverse).check()
+    journal = Journal.of(context, inverse)
+    journal.check()
     log.info("Undoing the %s of %s", interrupted.direction, interrupted.id)
-    with context.begin_transaction(_per_migration=True), _passing_over(context):
-        getattr(script.module, inverse.direction)(**handed_over())
+    context.opts[DONE] = done = journal.done_by(interrupted)
+    committed = done.mixed if done else Settings.of(context.opts.get("pgopt_settings")).mixed_revisions
+    with context.begin_transaction(_per_migration=True):
+        with _only_what_was_done(context, inverse, committed=committed):
+            getattr(script.module, inverse.direction)(**handed_over())
         Journal.of(context, inverse).forget(inverse.id, down=inverse.direction == DOWN)
         commit_if_shared(context)
     looked.undone.append(interrupted)
@@ -90,32 +98,65 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
 
 
 @contextmanager
-def _passing_over(context: MigrationContext) -> Iterator[None]:
-    """Pass over a plain statement where there is nothing to take back: what plain ones had done was mostly rolled back.
+def _only_what_was_done(context: MigrationContext, inverse: Revision, *, committed: bool) -> Iterator[None]:
+    """Pass over the plain statements of an inverse: what they would take back was rolled back with the revision.
 
-    An operation of ours looks for itself what there is. Alembic has no hook for this.
+    Where plain ones were committed with the others, each is tried, and so is one in a block of autocommit; an operation of ours is
+    passed over by the runner. Alembic has no hook for this.
     """
+    connection = cast("Connection", context.connection)
     execute = context.impl._exec
 
     def attempt(construct: Any, *args: Any, **kwargs: Any) -> Any:
-        connection = cast("Connection", context.connection)
-        try:
-            # in a block of autocommit each statement stands for itself
-            with connection.begin_nested() if not is_autocommit(connection) else nullcontext():
-                return execute(construct, *args, **kwargs)
-        except DBAPIError as error:
-            if server_error(error).code not in _ALREADY_SO:
-                raise
-            log.warning("passed over, there is nothing to take back: %s", server_error(error).sentence)
-            return None
+        if is_autocommit(cast("Connection", context.connection)):
+            return _unless_already_so(nullcontext(), partial(execute, construct, *args, **kwargs))
+        if committed:
+            return _unless_already_so(connection.begin_nested(), partial(execute, construct, *args, **kwargs))
+        if _SETS.match(said := _said(construct, context)):
+            return execute(construct, *args, **kwargs)
+        log.warning("passed over, since it was rolled back: %s", said[:_LONGEST])
+        return None
+
+    def refuse(on: Connection, _: Any, statement: str, __: Any, how: Any, *___: Any) -> None:
+        ours = how is not None and how.execution_options.get("no_parameters")
+        if not ours and not committed and not is_autocommit(on) and not _READS.match(statement):
+            raise InvalidOperation(
+                f"the {inverse.direction} of revision {inverse.id} sends SQL of its own, which cannot be told from what was rolled back:"
+                f" {' '.join(statement.split())[:_LONGEST]}: say it by op.execute(), or take it back by hand"
+            )
 
     context.impl._exec = attempt  # type: ignore[method-assign]
+    event.listen(connection.engine, "before_cursor_execute", refuse)
     try:
         yield
     finally:
+        event.remove(connection.engine, "before_cursor_execute", refuse)
         del context.impl._exec
 
 
+def _unless_already_so(savepoint: AbstractContextManager[Any], execute: Callable[[], Any]) -> Any:
+    """Execute a statement, and pass over one by which nothing would change."""
+    try:
+        with savepoint:
+            return execute()
+    except DBAPIError as error:
+        if server_error(error).code not in _ALREADY_SO:
+            raise
+        log.warning("passed over, there is nothing to take back: %s", server_error(error).sentence)
+        return None
+
+
+def _said(construct: Any, context: MigrationContext) -> str:
+    """Give a statement on one line."""
+    text = construct if isinstance(construct, str) else str(construct.compile(dialect=context.dialect))
+    return " ".join(text.split())
+
+
+_LONGEST = 200
+"""Characters of a statement in a line."""
+_SETS = re.compile(r"\s*(set|reset)\b", re.IGNORECASE)
+"""What changes nothing but the session, of which the operations after it may know."""
+_READS = re.compile(rf"{_SETS.pattern}|\s*(select|show|savepoint|release|rollback)\b", re.IGNORECASE)
 _ALREADY_SO = {
     *("42P01", "42703", "42704", "42883", "3F000"),  # no such table, column, object, function, schema
     *("42P07", "42701", "42710", "42723", "42P06"),  # and there is one

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transf
 from alembic.operations import MigrateOperation, Operations
 
 from pgopt.directives import known, register
-from pgopt.errors import InvalidOperation
+from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations.expressions import text_of
 from pgopt.operations.kinds import KINDS
 from pgopt.server.objects import TableNamed
@@ -81,6 +81,10 @@ class Operation(MigrateOperation):
 
         return Plan(self.title, tuple(self.plan(db)), tuple(self.notes(db)))
 
+    def undoes(self, title: str) -> bool:  # noqa: ARG002
+        """Whether this takes back an operation of that title; an action may harmlessly be done in any case."""
+        return True
+
     def subject(self, db: Catalog) -> str | TableNamed:  # noqa: ARG002
         """Name what two runners must not work on at once: the table, where there is one."""
         table = getattr(self, "table", None)
@@ -123,6 +127,18 @@ class StateOperation(Operation):
     @abstractmethod
     def reverse(self) -> Operation:
         """Give the operation that takes it back, or raise `NotReversible`."""
+
+    def undoes(self, title: str) -> bool:
+        """Whether it is about the same thing, or the inverse of this has that title."""
+        about = self.title.partition(" ")[2]
+        return about in ("", title.partition(" ")[2]) or self._title_of_inverse == title
+
+    @property
+    def _title_of_inverse(self) -> str | None:
+        try:
+            return self.reverse().title
+        except NotReversible:
+            return None
 
 
 class Action(Operation):

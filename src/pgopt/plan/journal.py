@@ -40,6 +40,8 @@ UNKNOWN: Final = Unknown.UNKNOWN
 UP, DOWN = "upgrade", "downgrade"
 UNDOING = "pgopt_undoing"
 """The option by which `pgopt undo` says which revision's inverse it runs: its id and the inverse's direction."""
+DONE = "pgopt_done"
+"""The option by which it says what is to be taken back."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,16 @@ class Revision:
     def opposite(self) -> Revision:
         """The same revision the other way."""
         return Revision(self.chain, self.id, DOWN if self.direction == UP else UP)
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a half-done revision has done."""
+
+    begun: tuple[str, ...]
+    """The titles of its operations."""
+    mixed: bool
+    """Whether plain operations were committed with them."""
 
 
 def chain_of(context: MigrationContext) -> str:
@@ -228,11 +240,10 @@ class Journal:
         self.tasks[name] += 1
         return name if self.tasks[name] == 1 else f"{name} for the {self.tasks[name]}. time"
 
-    def begin(self, operation: str, begun: Begun | Unknown = UNKNOWN) -> None:
-        """Write down that the revision has begun an operation."""
+    def begin(self, operation: str, *, mixed: bool) -> None:
+        """Write down that the revision has begun an operation, and whether what it did before that is committed with it."""
         if not self.installed or self.revision is None:
             return
-        self.check(begun)
         revision = self.revision
         # an undo that is interrupted leaves the revision half-done in the direction in which it was
         direction = revision.opposite.direction if self.undoing else revision.direction
@@ -242,17 +253,27 @@ class Journal:
             sql(
                 "with unhurried as materialized (select set_config('synchronous_commit', 'off', true)),"
                 " other_way as (delete from pgopt.progress where chain = {chain} and revision = {id} and direction <> {way})"
-                " insert into pgopt.run (chain, revision, direction, operation)"
-                " select {chain}, {id}, {direction}, {operation} from unhurried"
+                " insert into pgopt.run as run (chain, revision, direction, operation, begun, mixed)"
+                " select {chain}, {id}, {direction}, {operation}, array[{operation}], {mixed} from unhurried"
                 " on conflict (chain, revision) do update"
-                " set direction = excluded.direction, operation = excluded.operation, seen_at = now()",
+                " set direction = excluded.direction, operation = excluded.operation, seen_at = now(),"
+                " begun = array_remove(run.begun, excluded.operation) || excluded.begun, mixed = run.mixed or excluded.mixed",
                 chain=literal(self.chain),
                 id=literal(revision.id),
                 way=literal(revision.direction),
                 direction=literal(direction),
                 operation=literal(operation),
+                mixed=literal(mixed),
             )
         )
+
+    def done_by(self, revision: Revision) -> Done | None:
+        """Tell what a half-done revision has done, where that was written down."""
+        if not self.installed:
+            return None
+        where = sql("(chain, revision) = ({}, {})", literal(revision.chain), literal(revision.id))
+        row = self.session.row(sql("select begun, mixed from pgopt.run where {}", where))
+        return row and Done(tuple(row[0]), row[1])
 
     def forget(self, revision: str, *, down: bool) -> None:
         """Forget a revision; done in the transaction that stamps it.

@@ -9,8 +9,8 @@ from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import InvalidOperation, PgoptError, RunnerBusy, StatementFailed
 from pgopt.plan import rights
-from pgopt.plan.events import WaitingForRunner
-from pgopt.plan.journal import UNDOING, UNKNOWN, UP, Journal, chain_of, current_revision, stamped_revisions
+from pgopt.plan.events import Note, WaitingForRunner
+from pgopt.plan.journal import DONE, UNDOING, UNKNOWN, UP, Journal, chain_of, current_revision, stamped_revisions
 from pgopt.plan.online import OnlineRunner, long_limits
 from pgopt.plan.progress import reporter
 from pgopt.plan.script import write
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from alembic.runtime.migration import MigrationContext
 
-    from pgopt.plan.journal import Revision
+    from pgopt.plan.journal import Done, Revision
     from pgopt.plan.step import Plan
     from pgopt.server.objects import TableNamed
 
@@ -39,6 +39,7 @@ class Plannable(Protocol):
     @property
     def title(self) -> str: ...  # noqa: D102
     def make_plan(self, db: Catalog) -> Plan: ...  # noqa: D102
+    def undoes(self, title: str) -> bool: ...  # noqa: D102
     def subject(self, db: Catalog) -> str | TableNamed: ...  # noqa: D102
 
 
@@ -59,6 +60,10 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
     revision = current_revision(context)
     session = Session(context.connection)  # type: ignore[arg-type]
     report = context.opts.get("pgopt_report") or reporter()
+    done: Done | None = context.opts.get(DONE)
+    if done is not None and not any(map(operation.undoes, done.begun)):
+        report(Note(f"passed over, since nothing of it has begun: {operation.title}"))
+        return
     with _named(operation.title):
         stamped = prepare(context, settings)
     with session.autocommit(), _named(operation.title, session):
@@ -77,8 +82,13 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             journal = Journal.of(context, revision, tasks=stamped.tasks, there=claim.told)
             stamped.installed = journal.installed
             runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
-            journal.begin(operation.title, _look_again(runner.db, subject, journal))
-            runner.run(operation.make_plan(runner.db))
+            begun = _look_again(runner.db, subject, journal)
+            if revision is not None:
+                journal.check(begun)
+            plan = operation.make_plan(runner.db)
+            # what is refused has not begun: nothing of it is to be taken back
+            journal.begin(operation.title, mixed=stamped.mixed)
+            runner.run(plan)
 
 
 def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal) -> Any:

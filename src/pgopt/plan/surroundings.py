@@ -30,14 +30,16 @@ def prepare(context: MigrationContext, settings: Settings) -> Stamped:
             "an online operation commits, and a savepoint is open (begin_nested): call the operation outside of it"
         )
     # what is taken back is not stamped, and may be taken back once more
-    mixed = settings.mixed_revisions or UNDOING in context.opts
-    if not mixed and connection.in_transaction() and _has_worked(context):
+    worked = UNDOING not in context.opts and connection.in_transaction() and _has_worked(context)
+    if worked and not settings.mixed_revisions:
         raise UnsafeTransaction(
             "this revision did transactional work before an online operation, which would be committed while the revision"
             " is not stamped: move the online operation to a revision of its own (or allow it by the setting"
             " mixed_revisions)"
         )
-    return _stamp_at_once(context, connection)
+    stamped = _stamp_at_once(context, connection)
+    stamped.mixed = worked
+    return stamped
 
 
 def _stamp_at_once(context: MigrationContext, connection: Connection) -> Stamped:
@@ -71,6 +73,8 @@ class Stamped:
     def __init__(self) -> None:
         self.installed = True
         """Whether the last operation found a journal: where there was none, nothing is to be forgotten."""
+        self.mixed = False
+        """Whether plain work of the running revision is committed with the operation that has begun last."""
         self.tasks: Counter[str] = Counter()
         """How often the running revision has begun which batches."""
 

@@ -14,11 +14,15 @@ create table pgopt.run (
     revision text not null,
     direction text not null check (direction in ('upgrade', 'downgrade')),
     operation text not null,
+    begun text[] not null,
+    mixed boolean not null,
     started_at timestamptz not null default now(),
     seen_at timestamptz not null default now(),
     primary key (chain, revision)
 );
 comment on table pgopt.run is 'revisions that have begun and are not stamped yet';
+comment on column pgopt.run.begun is 'all operations of it that have begun, which are those that are taken back';
+comment on column pgopt.run.mixed is 'whether plain operations of it were committed with the others';
 
 create table pgopt.progress (
     chain text not null,
