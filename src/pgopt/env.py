@@ -19,6 +19,7 @@ from pgopt.errors import PgoptError, UnsafeTransaction
 from pgopt.plan.events import WaitingForRunner
 from pgopt.plan.journal import DOWN, UNDOING, UP, Journal, chain_of, revision_of
 from pgopt.plan.progress import reporter
+from pgopt.plan.script import stop_at_errors
 from pgopt.plan.settings import Settings
 from pgopt.server import runners
 from pgopt.server.pooler import refuse_pooler
@@ -160,6 +161,8 @@ def _offline(context: EnvironmentContext, url: URL | None, options: dict[str, An
     # without the named style % is written as %% in function bodies
     where = {"url": url} if url is not None else {"dialect_name": "postgresql"}
     context.configure(**where, literal_binds=True, dialect_opts={"paramstyle": "named"}, **options)
+    if PREVIEW not in context.config.attributes:
+        stop_at_errors(context.get_context())
     with context.begin_transaction():
         context.run_migrations()
 

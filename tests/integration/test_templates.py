@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pgopt import PgoptError, UnsafeTransaction
+from tests.databases import wait_until
 from tests.integration.alembic_project import PLAIN, PLAIN_DOWN, Project, index, no_index
 
 if TYPE_CHECKING:
@@ -293,3 +294,30 @@ def test_a_template_s_env_py_allows_mixed_revisions_by_a_setting(tickets: Databa
     project.revision("a", f"{PLAIN.format('people')}\n{index('ix_a')}")
     project.upgrade()
     assert relations(tickets) == {"people", "ix_a"}
+
+
+WAITING = """
+import os, pathlib, time
+if place := os.environ.get("PLACE"):
+    pathlib.Path(place, "begun").touch()
+    while not pathlib.Path(place, "go on").exists():
+        time.sleep(0.05)
+"""
+
+
+@pytest.mark.parametrize("environment", ["per migration", "one transaction", "asyncpg"], indirect=True, ids=str)
+def test_who_comes_when_another_run_is_over_does_nothing_again(
+    environment: str, tickets: Database, tmp_path: Path
+) -> None:
+    project = project_of(environment, tmp_path, tickets)
+    project.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    project.upgrade()
+    project.revision("b", WAITING + "op.backfill('tickets', set={'title': \"title || '!'\"})")
+    slow = project.start("upgrade", "head", PLACE=str(tmp_path))
+    wait_until("it has begun", (tmp_path / "begun").exists)
+    project.upgrade()
+    (tmp_path / "go on").touch()
+    said = slow.communicate(timeout=60)[1]
+    assert "another run has carried out the upgrade of revision b meanwhile" in said
+    assert tickets.value("select count(*) from tickets where title like '%!' and title not like '%!!'") == 100
+    assert tickets.value("select count(*) from pgopt.run") == 0

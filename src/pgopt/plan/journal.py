@@ -89,6 +89,12 @@ def current_revision(context: MigrationContext) -> Revision | None:
     return revision_of(context, _loop().get("step"))
 
 
+def known_heads(context: MigrationContext) -> set[str] | None:
+    """Give the heads that Alembic has seen and made, where it runs revisions."""
+    maintainer = _loop().get("head_maintainer")
+    return set(maintainer.heads) if maintainer is not None and UNDOING not in context.opts else None
+
+
 def memory_of(revision: Revision | None) -> Memory:
     """Give the place where a revision writes down what was there."""
     return Memory(revision.chain, revision.id, revision.direction == DOWN) if revision else Memory()

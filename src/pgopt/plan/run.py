@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import InvalidOperation, PgoptError, RunnerBusy, StatementFailed
 from pgopt.plan import rights
 from pgopt.plan.events import Note, WaitingForRunner
-from pgopt.plan.journal import DONE, UNDOING, UNKNOWN, UP, Journal, chain_of, current_revision, stamped_revisions
+from pgopt.plan.journal import DONE, UP, Journal, chain_of, current_revision, known_heads, stamped_revisions
 from pgopt.plan.online import OnlineRunner, long_limits
 from pgopt.plan.progress import reporter
 from pgopt.plan.script import write
@@ -19,10 +19,11 @@ from pgopt.plan.surroundings import prepare
 from pgopt.server import runners
 from pgopt.server.catalog import Catalog
 from pgopt.server.pooler import refuse_pooler
+from pgopt.server.quoting import joined, sql, verbatim
 from pgopt.server.session import Session, server_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from alembic.runtime.migration import MigrationContext
 
@@ -77,13 +78,13 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
             along=rights.journal(),
         ) as claim:
-            if claim.waited:
-                _refuse_what_is_over(context, revision)
             journal = Journal.of(context, revision, tasks=stamped.tasks, there=claim.told)
             stamped.installed = journal.installed
             runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
-            begun = _look_again(runner.db, subject, journal)
+            begun, heads = _look_again(runner.db, subject, journal, stamped.versions)
             if revision is not None:
+                if (known := known_heads(context)) is not None and heads is not None and set(heads) != known:
+                    _refuse_what_is_over(context, revision)
                 journal.check(begun)
             plan = operation.make_plan(runner.db)
             # what is refused has not begun: nothing of it is to be taken back
@@ -91,15 +92,21 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             runner.run(plan)
 
 
-def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal) -> Any:
-    """Ask for what the plan will ask, now that nobody else is at work, and give which revisions were begun."""
-    return UNKNOWN if isinstance(subject, str) else db.ahead(subject, journal.begun)
+def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal, versions: str | None) -> Sequence[Any]:
+    """Ask for what the plan will ask, now that nobody else is at work, and give which revisions were begun, and the heads."""
+    heads = (
+        sql("(select coalesce(array_agg(version_num::text), array[]::text[]) from {})", verbatim(versions))
+        if versions
+        else sql("null")
+    )
+    along = joined([journal.begun, heads])
+    if isinstance(subject, str):
+        return cast("Sequence[Any]", db.session.row(sql("select {}", along)))
+    return db.ahead(subject, along)
 
 
-def _refuse_what_is_over(context: MigrationContext, revision: Revision | None) -> None:
-    """Refuse a revision that was to be run when this run began, and that the other runner has stamped since."""
-    if revision is None or UNDOING in context.opts:
-        return
+def _refuse_what_is_over(context: MigrationContext, revision: Revision) -> None:
+    """Refuse a revision that was to be run when this run began, and that another runner has stamped since."""
     if (revision.id in stamped_revisions(context)) == (revision.direction == UP):
         raise RunnerBusy(
             f"another run has carried out the {revision.direction} of revision {revision.id} meanwhile: run again to go on from there"

@@ -39,9 +39,7 @@ def write(context: MigrationContext, operation: Plannable, settings: Settings) -
     except PgoptError as error:
         raise type(error)(f"{operation.title}: {error}") from error
     put = context.impl.static_output
-    if not getattr(context.impl, "_pgopt_stops", False):
-        put(STOP)
-        context.impl._pgopt_stops = True  # type: ignore[attr-defined]
+    stop_at_errors(context)
     # Alembic has a transaction open here, and the steps have their own
     if context.impl.transactional_ddl:
         context.impl.emit_commit()
@@ -51,6 +49,13 @@ def write(context: MigrationContext, operation: Plannable, settings: Settings) -
         put(f"{line};")
     if context.impl.transactional_ddl:
         context.impl.emit_begin()
+
+
+def stop_at_errors(context: MigrationContext) -> None:
+    """Have psql stop at the first error, from here on: what comes after it would be done and not stamped, or stamped and not done."""
+    if not getattr(context.impl, "_pgopt_stops", False):
+        context.impl.static_output(STOP)
+        context.impl._pgopt_stops = True  # type: ignore[attr-defined]
 
 
 def _memory(context: MigrationContext) -> Memory:

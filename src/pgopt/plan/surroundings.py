@@ -48,6 +48,7 @@ def _stamp_at_once(context: MigrationContext, connection: Connection) -> Stamped
         if isinstance(callback, Stamped):
             return callback
     stamped = Stamped()
+    stamped.versions = Session(connection).value(sql(_QUALIFIED, literal(render(_version_table(context)))))
     context.on_version_apply_callbacks = (*context.on_version_apply_callbacks, stamped)
     if is_autocommit(connection):
         log.warning(
@@ -73,6 +74,8 @@ class Stamped:
     def __init__(self) -> None:
         self.installed = True
         """Whether the last operation found a journal: where there was none, nothing is to be forgotten."""
+        self.versions: str | None = None
+        """The version table, where it is found when the run begins."""
         self.mixed = False
         """Whether plain work of the running revision is committed with the operation that has begun last."""
         self.tasks: Counter[str] = Counter()
@@ -103,7 +106,7 @@ def _has_worked(context: MigrationContext) -> bool:
     session = Session(context.connection)  # type: ignore[arg-type]
     if session.idle or session.value("select pg_current_xact_id_if_assigned()") is None:
         return False
-    table = ident(context.version_table_schema, context.version_table)
+    table = _version_table(context)
     external = context._in_external_transaction
     if (since_stamp := _worked_since_stamp(session, table)) is not None:
         return since_stamp
@@ -111,6 +114,13 @@ def _has_worked(context: MigrationContext) -> bool:
         return _worked_beside(session, table, external=external)
     # a stamp that deleted its row is not seen, and revisions before this one may have done what was done
     return context._transaction_per_migration or is_first(context)
+
+
+def _version_table(context: MigrationContext) -> Composable:
+    return ident(context.version_table_schema, context.version_table)
+
+
+_QUALIFIED = "select (pg_identify_object('pg_class'::regclass, to_regclass({}), 0)).identity"
 
 
 def _just_made(session: Session, table: Composable) -> bool:

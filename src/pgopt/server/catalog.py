@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pgopt.errors import INSTALL, InvalidOperation, NotInstalled
 from pgopt.server.locks import Lock
@@ -61,8 +61,8 @@ class Catalog:
         row = self._row(_relation(name, schema))
         return row and Relation(*row)
 
-    def ahead(self, table: TableNamed, along: Composable) -> Any:
-        """Ask in one statement what a plan will ask about a table, and something else, of which the answer is given."""
+    def ahead(self, table: TableNamed, along: Composable) -> Sequence[Any]:
+        """Ask in one statement what a plan will ask about a table, and some things more, of which the answers are given."""
         relation = _relation(table.name, table.schema)
         more = sql(", {}, {}", _index_of(table), along)
         row = self.session.row(query("relation", relation=_oid(table.name, table.schema), more=more))
@@ -70,7 +70,7 @@ class Catalog:
         self._keep(relation, row and row[:5])
         if found and table.index:
             self._keep(_whether_there(table.index, found.schema), row[5:6])
-        return row[6] if row else self.session.value(sql("select {}", along))
+        return cast("Sequence[Any]", row[6:] if row else self.session.row(sql("select {}", along)))
 
     def table(self, name: str, schema: str | None = None) -> Relation:
         """Look up a table, partitioned table or materialized view that must be there."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 EVERY = 1.0
 _TICK = 0.1
+_PATIENCE = 3.0
+"""For how long a look is waited for that is just being taken, in seconds; it has two at the server."""
 
 
 class Sight(NamedTuple):
@@ -63,7 +65,8 @@ def watched(session: Session, after: float, tell: Callable[[Sight], None]) -> It
     finally:
         ended.set()
         if not _LATER.forget(thread):
-            thread.join()
+            # where the second connection neither opens nor fails, it is left alone with that
+            thread.join(_PATIENCE)
 
 
 class _Later:
@@ -108,7 +111,7 @@ def _watch(engine: Engine, pid: int, ended: threading.Event, tell: Callable[[Sig
     with suppress(SQLAlchemyError), beside(engine) as session:
         while session.alive and not ended.wait(EVERY):
             with suppress(DBAPIError):
-                if (sight := _look(session, pid)) is not None:
+                if (sight := _look(session, pid)) is not None and not ended.is_set():
                     tell(sight)
 
 
