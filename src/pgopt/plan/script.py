@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pgopt.errors import NeedsDatabase, PgoptError
+from pgopt.plan.batches import ALL_ROWS
 from pgopt.plan.journal import current_revision, memory_of
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server.keys import said_of_nullable, unseen_order
@@ -14,7 +15,7 @@ from pgopt.server.quoting import dollars, ident, joined, literal, render, sql, v
 from pgopt.server.unseen import UNSEEN, Unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from alembic.runtime.migration import MigrationContext
     from psycopg.sql import Composable
@@ -72,9 +73,7 @@ def _lines(step: AnyStep, settings: Settings) -> Iterator[Composable]:
         raise NeedsDatabase(UNSEEN)
     if isinstance(step, BatchStep):
         # a plan for any keys would read all that is before them
-        yield verbatim("set plan_cache_mode = force_custom_plan")
-        yield _loop(step, settings)
-        yield verbatim("reset plan_cache_mode")
+        yield from _under({"plan_cache_mode": "force_custom_plan", **ALL_ROWS}, [_loop(step, settings)])
     elif step.transaction:
         yield verbatim("BEGIN")
         yield sql("set local lock_timeout = {}", literal(f"{settings.lock_timeout:g}s"))
@@ -83,9 +82,16 @@ def _lines(step: AnyStep, settings: Settings) -> Iterator[Composable]:
         yield from step.statements
         yield verbatim("COMMIT")
     else:
-        yield sql("set lock_timeout = {}", literal(f"{settings.concurrent_timeout:g}s"))
-        yield from step.statements
-        yield verbatim("reset lock_timeout")
+        yield from _under({"lock_timeout": f"{settings.concurrent_timeout:g}s"}, step.statements)
+
+
+def _under(settings: Mapping[str, str], statements: Iterable[Composable]) -> Iterator[Composable]:
+    """Change settings of the session for some statements."""
+    for name, value in settings.items():
+        yield sql("set {} = {}", verbatim(name), literal(value))
+    yield from statements
+    for name in settings:
+        yield sql("reset {}", verbatim(name))
 
 
 _REFUSAL = """do {tag}
