@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgopt.operations import Backfill
+from pgopt.operations import Backfill, CreateCheckConstraintOnline, CreateIndexConcurrently
 
 if TYPE_CHECKING:
+    from pgopt.operations import Operation
     from tests.databases import Database
 
 TABLE = "create table t (id int primary key, n int); insert into t (id) select generate_series(1, 10)"
@@ -30,3 +31,27 @@ def test_rows_that_a_policy_hides_are_not_left_out(database: Database) -> None:
         assert database.value("select count(n) from t") == 10
     finally:
         database.run(f"drop owned by {role} cascade; drop role {role}")
+
+
+SLOW = """create function slow(n int) returns int language plpgsql immutable as
+          'begin perform pg_catalog.pg_sleep(0.1); return n; end'"""
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        CreateIndexConcurrently("ix", "t", ["slow(id)"]),
+        CreateCheckConstraintOnline("ck", "t", "slow(id) > 0"),
+        Backfill("t", {"n": "slow(id)"}, key=["id"]),
+    ],
+    ids=lambda operation: operation.directive,
+)
+def test_a_script_outlives_the_timeouts_of_the_database(database: Database, operation: Operation, major: int) -> None:
+    database.run(f"{TABLE}; {SLOW}")
+    timeouts = ["statement_timeout", *(["transaction_timeout"] if major >= 17 else [])]
+    for name in timeouts:
+        database.run(f"alter database {database.name} set {name} = '500ms'")
+    said = database.psql(database.script(operation) + "".join(f"show {name};\n" for name in timeouts))
+    assert said.count("500ms") == len(timeouts), "they are given back"
+    assert said.count("(1 row)") == len(timeouts), "nothing else is said"
+    assert database.value("select bool_and(indisvalid) from pg_index where indrelid = 't'::regclass")

@@ -16,6 +16,7 @@ from pgopt.server.unseen import UNSEEN, Unseen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from typing import LiteralString
 
     from alembic.runtime.migration import MigrationContext
     from psycopg.sql import Composable
@@ -37,6 +38,8 @@ def write(context: MigrationContext, operation: Plannable, settings: Settings) -
         lines = [render(line) for step in plan.steps for line in _lines(step, settings)]
         refusals = [*map(_refuse_partitioned, db.assumed), *_refuse_unseen(plan.steps)]
         lines = [*map(render, refusals), *lines]
+        if lines:
+            lines = [_set_limits("'0'"), *lines, _set_limits("null")]
     except PgoptError as error:
         raise type(error)(f"{operation.title}: {error}") from error
     put = context.impl.static_output
@@ -92,6 +95,16 @@ def _under(settings: Mapping[str, str], statements: Iterable[Composable]) -> Ite
     yield from statements
     for name in settings:
         yield sql("reset {}", verbatim(name))
+
+
+def _set_limits(value: LiteralString) -> str:
+    """Set the timeouts under which a long statement would be cancelled, and leave an invalid index behind.
+
+    PostgreSQL 17 is the first with the second, and the script does not know who will run it.
+    """
+    return f"""do $pgopt$ begin
+    perform set_config(name, {value}, false) from pg_settings where name in ('statement_timeout', 'transaction_timeout');
+end $pgopt$"""
 
 
 _REFUSAL = """do {tag}
