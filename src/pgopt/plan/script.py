@@ -157,10 +157,12 @@ def _said_of_children(table: Relation) -> Composable:
     )
 
 
+# what a migration says means columns, whatever names there are here
 _LOOP = """do {tag}
+#variable_conflict use_column
 declare
 {variables}
-    fresh boolean := true;
+    pgopt_fresh boolean := true;
 begin
     select {key} into {ends} from only {table} order by {descending} limit 1;
     if not found then
@@ -177,7 +179,7 @@ begin
         commit;
         exit when ({edges}) = ({ends});
         {take_edge}
-        fresh := false;
+        pgopt_fresh := false;
     end loop;
 end
 {tag}"""
@@ -188,7 +190,7 @@ def _loop(step: BatchStep, settings: Settings) -> Composable:
     if not step.key:
         raise NeedsDatabase("it must see the database to find the key of the table: say key=[...], or run it online")
     count = range(len(step.key))
-    last, edge, end = ([ident(f"{word}_{n}") for n in count] for word in ("last_key", "edge_key", "end_key"))
+    last, edge, end = ([ident(f"pgopt_{word}_{n}") for n in count] for word in ("last", "edge", "end"))
     columns = [ident(name) for name in step.key]
     statement = step.statement(_between(columns, last, edge))
     return dollars(
@@ -213,10 +215,10 @@ def _loop(step: BatchStep, settings: Settings) -> Composable:
 def _between(columns: Sequence[Composable], last: Sequence[Composable], upto: Sequence[Composable]) -> Composable:
     """Give the condition of a range of keys; the first column alone, too, as KeyRange does."""
     key = joined(columns)
-    rows = sql("(fresh or ({}) > ({})) and ({}) <= ({})", key, joined(last), key, joined(upto))
+    rows = sql("(pgopt_fresh or ({}) > ({})) and ({}) <= ({})", key, joined(last), key, joined(upto))
     if len(columns) == 1:
         return rows
-    first = sql("(fresh or {} >= {}) and {} <= {}", columns[0], last[0], columns[0], upto[0])
+    first = sql("(pgopt_fresh or {} >= {}) and {} <= {}", columns[0], last[0], columns[0], upto[0])
     return joined([first, rows], " and ")
 
 
