@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -151,6 +152,20 @@ class Database:
 def _engine_of(url: str) -> Engine:
     """An engine that many tests share, since each new one asks the server a dozen questions first."""
     return create_engine(url, poolclass=NullPool)
+
+
+@contextmanager
+def held(database: Database, statement: str) -> Iterator[None]:
+    """Hold what a statement locks for a block, but for a few seconds at most: who waits without end is seen to go on."""
+    with database.connect() as connection:
+        connection.execute(f"begin; {statement}")
+        release = threading.Timer(5, connection.execute, ["rollback"])
+        release.start()
+        try:
+            yield
+        finally:
+            release.cancel()
+            release.join()
 
 
 def wait_until(what: str, question: Any, *, seconds: float = 20.0) -> Any:

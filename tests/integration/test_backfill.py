@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pgopt.errors import InvalidOperation
+from pgopt.errors import InvalidOperation, LockNotAcquired
 from pgopt.operations import AddColumnOnline, Backfill, InstallPgopt, Operation
 from pgopt.plan.events import Event, Note, StepProgress, Throttled
 from pgopt.server.keys import KeyRange, columns_of
 from pgopt.server.objects import Relation
 from pgopt.server.quoting import render
 from pgopt.server.session import Session
-from tests.databases import Database, wait_until
+from tests.databases import Database, held, wait_until
 from tests.integration.alembic_project import Project
 from tests.servers import of_binaries
 
@@ -142,6 +142,16 @@ def test_a_batch_that_made_others_wait_is_followed_by_a_smaller_one(database: Da
         writer.join()
     keys = [0, *(event.done for event in events if isinstance(event, StepProgress))]
     assert [after - before for before, after in pairwise(keys)] == [100, 50, 100, 100]
+
+
+def test_no_patience_is_no_wait_without_end(database: Database) -> None:
+    database.run(f"{TABLE}; insert into t values (1)")
+    database.perform(InstallPgopt(1))
+    with (
+        held(database, "select from t where id = 1 for update"),
+        pytest.raises(LockNotAcquired, match="rows were held by others in 2 attempts"),
+    ):
+        database.perform(Backfill("t", {"n": "1"}), settings={"lock_timeout": 0, "lock_attempts": 2, "batch_rows": 1})
 
 
 PAIRS = (

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pgopt.operations import Backfill, CreateCheckConstraintOnline, CreateIndexConcurrently
+from tests.databases import held
 
 if TYPE_CHECKING:
     from pgopt.operations import Operation
@@ -69,3 +70,25 @@ def test_the_names_of_a_script_are_in_the_way_of_no_column(database: Database, k
     assert database.rows(f"select {done}, count(*) from t, lateral (select last_key_0) k (g) group by 1") == [
         (True, 3000)
     ]
+
+
+@pytest.mark.parametrize(
+    ("operation", "mode"),
+    [
+        (CreateCheckConstraintOnline("ck", "t", "n > 0"), "share"),
+        (CreateIndexConcurrently("ix", "t", ["n"]), "exclusive"),
+    ],
+    ids=["short", "long"],
+)
+def test_no_patience_is_no_wait_without_end(
+    database: Database, operation: Operation, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database.run(TABLE)
+    monkeypatch.setenv("PGOPT_LOCK_TIMEOUT", "0")
+    monkeypatch.setenv("PGOPT_CONCURRENT_TIMEOUT", "0")
+    script = database.script(operation)
+    with (
+        held(database, f"lock table t in {mode} mode"),
+        pytest.raises(AssertionError, match="canceling statement due to lock timeout"),
+    ):
+        database.psql(script)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import INSTALL, LockNotAcquired, NotInstalled
 from pgopt.plan import events
+from pgopt.plan.settings import timeout
 from pgopt.server import locks
 from pgopt.server.keys import ByKey, ByPage, Rewritten, columns_of
 from pgopt.server.quoting import ident, literal, render, sql, verbatim
@@ -99,8 +100,8 @@ class Turns:
         self.started = time.monotonic()
         # a single row cannot be part of a deadlock, and may take as long as its triggers do
         limits = {
-            "statement_timeout": "0" if self.size == 1 else f"{round(self.longest * 1000)}ms",
-            "lock_timeout": f"{round(self.settings.lock_timeout * 1000)}ms",
+            "statement_timeout": "0" if self.size == 1 else timeout(self.longest),
+            "lock_timeout": timeout(self.settings.lock_timeout),
             **ALL_ROWS,
         }
         with self.session.transaction(limits):

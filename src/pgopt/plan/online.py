@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from contextlib import nullcontext
 from functools import cached_property, partial
@@ -14,6 +13,7 @@ from pgopt.errors import LockNotAcquired, StatementFailed
 from pgopt.plan import events
 from pgopt.plan.batches import ALL_ROWS, BatchRun, DrainRun
 from pgopt.plan.journal import memory_of
+from pgopt.plan.settings import timeout
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server import locks
 from pgopt.server.catalog import Catalog
@@ -136,12 +136,12 @@ class OnlineRunner:
     def _short(self, step: Step) -> None:
         attempts = len(self._ladder)
         pauses = locks.waits(attempts, first=0.2, longest=self.settings.lock_wait)
-        for attempt, timeout in enumerate(self._ladder, 1):
+        for attempt, patience in enumerate(self._ladder, 1):
             tried = False
             try:
                 self._make_ready(step, last=attempt == attempts)
                 tried = True
-                self._attempt(step, timeout)
+                self._attempt(step, patience)
             except (DBAPIError, _OutOfTime) as error:
                 if not self.session.alive or not _lost_to_others(error):
                     raise
@@ -156,8 +156,8 @@ class OnlineRunner:
             else:
                 return
 
-    def _attempt(self, step: Step, timeout: float) -> None:
-        limits = {"lock_timeout": _ms(timeout), "statement_timeout": "0", **_no_transaction_timeout(self.session)}
+    def _attempt(self, step: Step, patience: float) -> None:
+        limits = {"lock_timeout": timeout(patience), "statement_timeout": "0", **_no_transaction_timeout(self.session)}
         if any(each.mode.blocks_writes for each in step.locks):
             # who is kept out need not wait for the disk, or for a standby, too: whatever comes next is written after this
             limits["synchronous_commit"] = "off"
@@ -167,7 +167,7 @@ class OnlineRunner:
                     self.session.run(statement)
                 return
             # who holds some locks and waits for others must not wait so long that somebody becomes the victim of a deadlock
-            until = time.monotonic() + min(timeout, self._deadlock_timeout * 0.8)
+            until = time.monotonic() + min(patience, self._deadlock_timeout * 0.8)
             self._lock_all(step.locks, until)
             # locks of indexes cannot be taken before; what is left of the time holds for them
             with self.session.gathered(lambda held: locks.together(held, until - time.monotonic())):
@@ -192,7 +192,7 @@ class OnlineRunner:
         for each in found:
             try:
                 with self.session.rolled_back():
-                    self.session.set({"lock_timeout": _ms(self._ladder[-1]), "statement_timeout": "0"}, local=True)
+                    self.session.set({"lock_timeout": timeout(self._ladder[-1]), "statement_timeout": "0"}, local=True)
                     self.session.run(locks.lock_as_vacuum(each))
             except DBAPIError as error:
                 # others may have dropped it, and the step may do without it
@@ -205,9 +205,9 @@ class OnlineRunner:
         """Take all locks in the time that is left: lock_timeout counts for each anew, statement_timeout for all."""
         try:
             for statement in locks.lock_tables(wanted):
-                self.session.set({"statement_timeout": _ms(until - time.monotonic())}, local=True)
+                self.session.set({"statement_timeout": timeout(until - time.monotonic())}, local=True)
                 self.session.run(statement)
-            self.session.set({"statement_timeout": "0", "lock_timeout": _ms(until - time.monotonic())}, local=True)
+            self.session.set({"statement_timeout": "0", "lock_timeout": timeout(until - time.monotonic())}, local=True)
         except DBAPIError as error:
             # the time may be over when the last lock is there
             if server_error(error).code == QUERY_CANCELED and time.monotonic() >= until:
@@ -284,7 +284,7 @@ def long_limits(session: Session, settings: Settings) -> dict[str, str]:
     limits of its own.
     """
     return {
-        "lock_timeout": _ms(settings.concurrent_timeout),
+        "lock_timeout": timeout(settings.concurrent_timeout),
         "statement_timeout": "0",
         # of the pauses between attempts
         "idle_session_timeout": "0",
@@ -308,7 +308,3 @@ def _in_the_way(step: Step, beside: Sequence[Relation], attempts: int, blockers:
     said = " or ".join(filter(None, (", ".join(map(str, step.locks)), "what came with it" if beside else "")))
     who = locks.one_a_line(blockers)
     return f"could not {step.label}: {said} was held by others in {attempts} attempts; nothing was changed by this step:{who}"
-
-
-def _ms(seconds: float) -> str:
-    return f"{max(1, math.ceil(seconds * 1000))}ms"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pgopt.errors import NeedsDatabase, PgoptError
 from pgopt.plan.batches import ALL_ROWS
 from pgopt.plan.journal import current_revision, memory_of
+from pgopt.plan.settings import timeout
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server.keys import said_of_nullable, unseen_order
 from pgopt.server.locks import lock_tables
@@ -79,13 +80,13 @@ def _lines(step: AnyStep, settings: Settings) -> Iterator[Composable]:
         yield from _under({"plan_cache_mode": "force_custom_plan", **ALL_ROWS}, [_loop(step, settings)])
     elif step.transaction:
         yield verbatim("BEGIN")
-        yield sql("set local lock_timeout = {}", literal(f"{settings.lock_timeout:g}s"))
+        yield sql("set local lock_timeout = {}", literal(timeout(settings.lock_timeout)))
         if len(step.locks) > 1:
             yield from lock_tables(step.locks)
         yield from step.statements
         yield verbatim("COMMIT")
     else:
-        yield from _under({"lock_timeout": f"{settings.concurrent_timeout:g}s"}, step.statements)
+        yield from _under({"lock_timeout": timeout(settings.concurrent_timeout)}, step.statements)
 
 
 def _under(settings: Mapping[str, str], statements: Iterable[Composable]) -> Iterator[Composable]:

@@ -62,6 +62,12 @@ class Settings:
         return cls(**{**_checked(said), **_from_environment(), **_checked(call or {})})
 
 
+def timeout(seconds: float) -> str:
+    """Write a timeout as the server reads it; 0 would be none at all, and a wait without end."""
+    ms = max(1, math.ceil(seconds * 1000))
+    return f"{ms}ms" if ms % 1000 else f"{ms // 1000}s"
+
+
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
     known: dict[str, type] = {field.name: type(field.default) for field in fields(Settings)}
     for name, value in values.items():
