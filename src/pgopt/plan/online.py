@@ -221,7 +221,10 @@ class OnlineRunner:
         An autovacuum gives way only to somebody who has waited for deadlock_timeout.
         """
         attempts, longest = max(1, self.settings.lock_attempts), self.settings.lock_timeout
-        rungs = [min(longest, 0.1 * 1.25**attempt) for attempt in range(attempts)]
+        # step by step: a power of thousands of attempts is no number any more
+        rungs = [min(longest, 0.1)]
+        while len(rungs) < attempts:
+            rungs.append(min(longest, rungs[-1] * 1.25))
         rungs[-1] = max(longest, self._deadlock_timeout * 1.5)
         return rungs
 
