@@ -28,6 +28,8 @@ from pgopt.operations import (
 from pgopt.server.quoting import literal, render
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pgopt.copy.by import Partitioning
     from tests.databases import Database
 
@@ -397,11 +399,16 @@ def test_a_rule_that_cannot_be_applied_is_refused(database: Database) -> None:
 # -- looking at them -----------------------------------------------------------------------------------------------------
 
 
-def look(database: Database, *arguments: str) -> tuple[int, str]:
+def look(database: Database, *arguments: str, driver: str = "psycopg", folder: Path | None = None) -> tuple[int, str]:
     """Run `pgopt partitions` as a command."""
     done = subprocess.run(
         [sys.executable, "-m", "pgopt.cli.main", "partitions", *arguments],
-        env={**os.environ, "DATABASE_URL": database.server.url(database.name)},
+        env={
+            **os.environ,
+            "DATABASE_URL": database.server.url(database.name, driver),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+        },
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
@@ -433,6 +440,14 @@ def test_partitions_are_shown_with_what_is_missing(database: Database) -> None:
     assert look(database, "public.days", "--warn-hours", "100")[0] == 1
     status, said = look(database, "nothing")
     assert (status, "there is no table 'nothing'" in said) == (1, True)
+
+
+@pytest.mark.parametrize("driver", ["psycopg", "asyncpg"])
+def test_partitions_are_looked_at_without_a_project_and_with_any_driver(
+    installed: Database, driver: str, tmp_path: Path
+) -> None:
+    said = look(installed, driver=driver, folder=tmp_path)
+    assert said == (0, "pgopt knows no partitions by time or numbers here\n")
 
 
 # -- time ----------------------------------------------------------------------------------------------------------------

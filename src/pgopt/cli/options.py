@@ -24,6 +24,7 @@ Arguments = Annotated[
     list[str] | None, typer.Option("-x", help="An argument for env.py, such as -x url=postgresql://…")
 ]
 Url = Annotated[str | None, typer.Option(help="The database, before -x url=, DATABASE_URL and sqlalchemy.url.")]
+NO_URL = env.NO_URL.replace("say alembic", "say --url, or alembic")
 
 
 def config_of(files: list[str] | None, section: str, arguments: list[str] | None) -> Config:
@@ -46,7 +47,7 @@ def url_of(url: str | None, config: Config) -> URL:
     context = EnvironmentContext(config, ScriptDirectory("."))
     found = env.read_url(url, "--url") if url else env.url_of(context)
     if found is None:
-        raise PgoptError(env.NO_URL.replace("say alembic", "say --url, or alembic"))
+        raise PgoptError(NO_URL)
     return synchronous(found)
 
 

@@ -9,12 +9,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from alembic.runtime.environment import EnvironmentContext
 
 from pgopt import env
-from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
+from pgopt.cli.options import Arguments, ConfigFiles, Section, Url, config_of, url_of
 from pgopt.cli.plan import WIDTH, size
-from pgopt.errors import InvalidOperation, PgoptError
+from pgopt.errors import InvalidOperation
 from pgopt.server.catalog import Catalog
 from pgopt.server.queries import query
 from pgopt.server.quoting import literal
@@ -23,7 +22,6 @@ from pgopt.server.session import Session
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from alembic.config import Config
     from sqlalchemy.engine import URL
 
 
@@ -68,12 +66,12 @@ def partitions(
     config: ConfigFiles = None,
     name: Section = "alembic",
     x: Arguments = None,
-    url: Annotated[str | None, typer.Option(help="The database, where alembic.ini does not say it.")] = None,
+    url: Url = None,
     warn_hours: Annotated[float, typer.Option(help="Exit with 1 where partitions suffice for less.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,  # noqa: FBT002
 ) -> None:
     """Show partitions with their bounds, sizes and rows, gaps, and for how many hours they suffice."""
-    found = look(env.read_url(url, "--url") if url else _url_of(config_of(config, name, x)), table)
+    found = look(url_of(url, config_of(config, name, x)), table)
     if as_json:
         typer.echo(json.dumps([{**asdict(each), "hours": each.hours} for each in found], indent=2))
     else:
@@ -96,13 +94,6 @@ def look(url: URL, table: str | None = None) -> list[Parted]:
         raise InvalidOperation(
             f"pgopt knows no partitions of {table} by time or numbers: op.partition_table makes them"
         )
-    return found
-
-
-def _url_of(config: Config) -> URL:
-    found = env.url_of(EnvironmentContext(config, None))  # type: ignore[arg-type]
-    if found is None:
-        raise PgoptError(env.NO_URL.replace("say alembic", "say --url, or alembic"))
     return found
 
 

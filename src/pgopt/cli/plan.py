@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pgopt import env
-from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of, synchronous
+from pgopt.cli.options import NO_URL, Arguments, ConfigFiles, Section, config_of, synchronous
 from pgopt.errors import HalfDone, PgoptError
 from pgopt.plan.journal import DOWN, UP, Journal, chain_of, handed_over, revision_of
 from pgopt.plan.preview import OperationView, Preview, RevisionView, SqlView, StepView
@@ -136,7 +136,7 @@ def _url_of_config(context: MigrationContext) -> URL:
     x = context.environment_context.get_x_argument(as_dictionary=True).get("url")
     found = env.read_url(in_file, "sqlalchemy.url") if in_file and not x else env.url_of(context.environment_context)
     if found is None:
-        raise PgoptError(env.NO_URL.replace("say alembic", "say --url, or alembic"))
+        raise PgoptError(NO_URL)
     return found
 
 
