@@ -10,10 +10,14 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 from pgopt import env
-from pgopt.errors import PgoptError
+from pgopt.errors import InvalidOperation, PgoptError
+from pgopt.server.quoting import literal, sql
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL
+
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 ConfigFiles = Annotated[
     list[str] | None,
@@ -59,3 +63,14 @@ def synchronous(url: URL) -> URL:
     if "ssl" in known:
         known["sslmode"] = known.pop("ssl")
     return url.set(drivername="postgresql+psycopg", query=known)
+
+
+def table_of(db: Catalog, said: str) -> Relation:
+    """Look up a table that the command line names: as it stands, or quoted as in SQL, where a name has a dot in it."""
+    schema, _, name = said.rpartition(".")
+    if '"' not in said or db.relation(name, schema or None) is not None:
+        return db.table(name, schema or None)
+    *before, name = db.session.value(sql("select pg_catalog.parse_ident({})", literal(said)))
+    if len(before) > 1:
+        raise InvalidOperation(f"{said} is neither a table nor schema.table")
+    return db.table(name, *before)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pgopt import env
-from pgopt.cli.options import Arguments, ConfigFiles, Section, Url, config_of, url_of
+from pgopt.cli.options import Arguments, ConfigFiles, Section, Url, config_of, table_of, url_of
 from pgopt.cli.plan import WIDTH, size
 from pgopt.errors import InvalidOperation
 from pgopt.server.catalog import Catalog
@@ -85,10 +85,7 @@ def look(url: URL, table: str | None = None) -> list[Parted]:
     with env.connect(url, isolation_level="AUTOCOMMIT") as connection:
         db = Catalog(Session(connection))
         db.require_pgopt()
-        oid = None
-        if table is not None:
-            schema, _, short = table.rpartition(".")
-            oid = db.table(short, schema or None).oid
+        oid = None if table is None else table_of(db, table).oid
         found = [_parted(row[1:]) for row in db.session.rows(query("partitions", "pgopt.cli", table=literal(oid)))]
     if table is not None and not found:
         raise InvalidOperation(

@@ -9,7 +9,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from pgopt import env
-from pgopt.cli.options import Arguments, ConfigFiles, Section, Url, config_of, url_of
+from pgopt.cli.options import Arguments, ConfigFiles, Section, Url, config_of, table_of, url_of
 from pgopt.errors import PgoptError, StatementFailed
 from pgopt.operations.archive import differences
 from pgopt.plan.batches import Turns
@@ -58,8 +58,8 @@ def run(
     with env.connect(url, isolation_level="AUTOCOMMIT") as connection:
         db = Catalog(Session(connection))
         db.require_pgopt()
-        table = _table(db, name)
-        source = _table(db, archive) if archive else _archive_of(db, table)
+        table = table_of(db, name)
+        source = table_of(db, archive) if archive else _archive_of(db, table)
         if differ := differences(db, table, source):
             raise PgoptError("; ".join(differ))
         try:
@@ -72,11 +72,6 @@ def run(
             return done, _left(db, source, where) or _note(db, table)
         except DBAPIError as error:
             raise StatementFailed(server_error(error).sentence) from error
-
-
-def _table(db: Catalog, name: str) -> Relation:
-    schema, _, short = name.rpartition(".")
-    return db.table(short, schema or None)
 
 
 def _archive_of(db: Catalog, table: Relation) -> Relation:

@@ -12,7 +12,7 @@ import typer
 from sqlalchemy.exc import DBAPIError
 
 from pgopt import env
-from pgopt.cli.options import Arguments, ConfigFiles, Section, Url, config_of, url_of
+from pgopt.cli.options import Arguments, ConfigFiles, Section, Url, config_of, table_of, url_of
 from pgopt.cli.plan import WIDTH, size
 from pgopt.errors import LockNotAcquired, PgoptError
 from pgopt.plan.batches import Turns
@@ -134,7 +134,7 @@ def _wanted(db: Catalog, names: Sequence[str] | None) -> list[Relation]:
     ordered = [db.by_oid(oid) for (oid,) in db.session.rows("select o::oid::int8 from pgopt.retention_order() o")]
     if not names:
         return ordered
-    said = [_table(db, name) for name in names]
+    said = [table_of(db, name) for name in names]
     for table in said:
         if table not in ordered:
             raise PgoptError(f"{table} has no retention policy: make one with op.create_retention_policy")
@@ -145,11 +145,6 @@ def _lost(db: Catalog) -> list[tuple[str, str]]:
     """Name the policies whose tables are not there, and the way out."""
     said = db.session.value("select pgopt.lost_policies()")
     return [(name, why) for name, _, why in (each.partition(": ") for each in said.split("; "))] if said else []
-
-
-def _table(db: Catalog, name: str) -> Relation:
-    schema, _, short = name.rpartition(".")
-    return db.table(short, schema or None)
 
 
 def _apply(db: Catalog, settings: Settings, report: Report, table: Relation, clock: str) -> Applied:

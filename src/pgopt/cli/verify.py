@@ -11,7 +11,7 @@ from alembic.operations import Operations
 from alembic.runtime.migration import MigrationContext
 
 from pgopt import env
-from pgopt.cli.options import Arguments, ConfigFiles, Section, Url, config_of, url_of
+from pgopt.cli.options import Arguments, ConfigFiles, Section, Url, config_of, table_of, url_of
 from pgopt.denormal.definition import all_known, known
 from pgopt.denormal.drift import look
 from pgopt.errors import InvalidOperation
@@ -57,8 +57,7 @@ def run(url: URL, table: str | None = None) -> list[tuple[Definition, Drift]]:
         if table is None:
             found = all_known(db)
         else:
-            schema, _, short = table.rpartition(".")
-            found = known(db, db.table(short, schema or None))
+            found = known(db, table_of(db, table))
             if not found:
                 raise InvalidOperation(f"pgopt keeps no columns of {table}: op.denormalize_columns makes them")
         return [(each.definition, look(db, each.definition)) for each in found]
