@@ -1,5 +1,5 @@
 -- What is bound to relations themselves, or to their row types, and cannot follow when others take their places, with its way out:
--- functions with BEGIN ATOMIC bodies, policies of other tables, rules of other relations …
+-- functions with BEGIN ATOMIC bodies, policies of other tables, rules of other relations and the like
 select distinct 21 as place, format('%s is bound to the table itself, not to its name: drop it before and create it after',
                                     pg_describe_object(d.classid, d.objid, d.objsubid)) as said
 from pg_depend d

@@ -167,7 +167,7 @@ begin
     return query execute format(
         'select userid, queryid, %s,'
         ' array[sum(calls), sum(total_exec_time), sum(rows), sum(shared_blks_hit), sum(shared_blks_read), sum(temp_blks_written)]::double precision[],'
-        ' regexp_replace(coalesce(left(min(query), 10000), ''its words are lost''), ''(\mpassword|\mconnection)(\s+e?''''.*)'', ''\1 …'', ''is'')'
+        ' regexp_replace(coalesce(left(min(query), 10000), ''its words are lost''), ''(\mpassword|\mconnection)(\s+e?''''.*)'', ''\1 ...'', ''is'')'
         ' from %I.pg_stat_statements'
         ' where toplevel and dbid = (select oid from pg_database where datname = current_database()) group by userid, queryid',
         case when extension.knows_since then 'min(stats_since)' else 'null::timestamptz' end, extension.nspname
