@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pgopt.copy.by import bare, beneath
 from pgopt.copy.shape import PACKAGE
 from pgopt.errors import InvalidOperation
 from pgopt.server.queries import query
@@ -155,7 +156,7 @@ def default_of(db: Catalog, table: Relation) -> Relation | None:
 
 def refuse_vague(db: Catalog, name: str, type_: str, ends: Sequence[Any]) -> None:
     """Refuse an instant that is another one in each time zone."""
-    if type_ != "timestamp with time zone":
+    if bare(beneath(db, type_)) != "timestamp with time zone":
         return
     for end in ends:
         if end is not None and len({_instant(db, end, zone) for zone in ("UTC", "Pacific/Auckland")}) > 1:

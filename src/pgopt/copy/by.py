@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pgopt.errors import InvalidOperation
+from pgopt.server.queries import query
 from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 
 if TYPE_CHECKING:
     from psycopg.sql import Composable
+
+    from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 TIME_TYPES = ("date", "timestamp without time zone", "timestamp with time zone", "uuid", "bigint")
 WHOLE_TYPES = ("smallint", "integer", "bigint", "numeric")
@@ -36,6 +42,12 @@ class Partitioning:
     def said(self, type_: str) -> dict[str, Any]:
         """Describe it to the functions of the pgopt schema, for a column of this type; refuse a type that does not fit."""
 
+    def described(self, db: Catalog, table: Relation) -> dict[str, Any]:
+        """Describe it for the column of a table, in the words in which it is read again."""
+        said = self.said(beneath(db, db.column(table, self.column).type))
+        described: dict[str, Any] = json.loads(json.dumps(said))
+        return described
+
 
 @dataclass(frozen=True)
 class Time(Partitioning):
@@ -58,7 +70,8 @@ class Time(Partitioning):
             raise InvalidOperation(f"epoch={self.epoch!r} of {self.column}: say {', '.join(PER_SECOND)}")
 
     def said(self, type_: str) -> dict[str, Any]:
-        if type_ not in TIME_TYPES or (type_ == "bigint") != (self.epoch is not None):
+        bare_type = bare(type_)
+        if bare_type not in TIME_TYPES or (bare_type == "bigint") != (self.epoch is not None):
             raise InvalidOperation(
                 f"column {self.column!r} is {type_}: {type(self).__name__} wants a date, a timestamp, a uuid of version 7, or a"
                 " bigint with epoch='s', 'ms' or 'us'"
@@ -66,7 +79,7 @@ class Time(Partitioning):
         return {
             "kind": "time",
             "column": self.column,
-            "type": type_,
+            "type": bare_type,
             "unit": self.unit,
             "step": self.step,
             "suffix": self.suffix,
@@ -134,7 +147,7 @@ class IntRange(Partitioning):
             raise InvalidOperation(f"step={self.step!r} of {self.column}: say how many numbers a partition holds")
 
     def said(self, type_: str) -> dict[str, Any]:
-        if type_.partition("(")[0] not in WHOLE_TYPES:
+        if bare(type_) not in WHOLE_TYPES:
             raise InvalidOperation(f"column {self.column!r} is {type_}: IntRange wants whole numbers")
         return {"kind": "int", **asdict(self)}
 
@@ -168,6 +181,21 @@ class Hash(Partitioning):
 
     def said(self, type_: str) -> dict[str, Any]:
         return {"kind": "hash", "type": type_, **asdict(self)}
+
+
+_MODIFIER = re.compile(r"\(\d+(,-?\d+)?\)")
+
+
+def bare(type_: str) -> str:
+    """Give a type without its modifier, which may stand in the middle: `timestamp(3) with time zone`."""
+    return type_ if '"' in type_ else _MODIFIER.sub("", type_)
+
+
+def beneath(db: Catalog, type_: str) -> str:
+    """Give the type, with its modifier, that a domain is of: the bounds of its values are those of the domain's."""
+    if bare(type_) in (*TIME_TYPES, *WHOLE_TYPES):
+        return type_
+    return str(db.session.value(query("beneath", __package__, type=literal(type_))))
 
 
 def range_of(lower: str | None, upper: str | None) -> Composable:

@@ -5,7 +5,19 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from pgopt.copy.by import TIME_TYPES, WEEK, WHOLE_TYPES, Daily, IntRange, Monthly, Quarterly, Weekly, Yearly
+from pgopt.copy.by import (
+    TIME_TYPES,
+    WEEK,
+    WHOLE_TYPES,
+    Daily,
+    IntRange,
+    Monthly,
+    Quarterly,
+    Weekly,
+    Yearly,
+    bare,
+    beneath,
+)
 from pgopt.copy.shape import PACKAGE
 from pgopt.errors import InvalidOperation
 from pgopt.server.queries import query
@@ -25,7 +37,8 @@ def by_of(db: Catalog, table: Relation) -> dict[str, Any]:
     if len(key) != 1 or key[0] is None or db.partition_strategy(table) != "r":
         raise InvalidOperation(f"{table} is not partitioned by ranges of one column: only those go on by themselves")
     column = db.column(table, key[0])
-    ways = [way.said(column.type) for way in _ways(db, table, column.name, column.type)]
+    type_ = beneath(db, column.type)
+    ways = [way.said(type_) for way in _ways(db, table, column.name, bare(type_))]
     asked = query("by", PACKAGE, table=literal(table.oid), ways=literal([json.dumps(way) for way in ways]))
     if (found := db.session.value(asked)) is None:
         raise InvalidOperation(
@@ -37,7 +50,7 @@ def by_of(db: Catalog, table: Relation) -> dict[str, Any]:
 
 
 def _ways(db: Catalog, table: Relation, column: str, type_: str) -> Iterator[Partitioning]:
-    if type_.partition("(")[0] in WHOLE_TYPES:
+    if type_ in WHOLE_TYPES:
         yield from (IntRange(column, step=step) for step in _widths(db, table))
     elif type_ in TIME_TYPES:
         for zone in dict.fromkeys(("UTC", str(db.session.value("show timezone")))):

@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 
 def said(db: Catalog, table: Relation, by: Partitioning) -> dict[str, Any]:
     """Describe by what an archive is partitioned, by the column of the table from which its rows come."""
-    found: dict[str, Any] = json.loads(json.dumps(by.said(db.column(table, by.column).type)))
-    return found
+    return by.described(db, table)
 
 
 def is_so(db: Catalog, archive: Relation, wanted: Mapping[str, Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -62,15 +61,11 @@ class NewTableOperation(StateOperation):
         if found is None:
             return None
         memory = Memory.of(db, found)
-        if memory is None or not found.partitioned or memory.by != self._said(db, found):
+        if memory is None or not found.partitioned or memory.by != self.by.described(db, found):
             raise InvalidOperation(
                 f"there is another {self.name!r}: rename it, or partition it with op.partition_table"
             )
         return found
-
-    def _said(self, db: Catalog, table: Relation) -> dict[str, Any]:
-        said: dict[str, Any] = json.loads(json.dumps(self.by.said(db.column(table, self.by.column).type)))
-        return said
 
 
 @operation("create_partitioned_table")
@@ -103,7 +98,7 @@ class CreatePartitionedTable(NewTableOperation):
             self.by.clause(),
         )
         table = db.table(self.name, self.schema)
-        said = self._said(db, table)
+        said = self.by.described(db, table)
         layout = Layout(table, self.by, said, self.premake, None, default=self.default)
         for name, bound in layout.first(db):
             yield sql("create table {} partition of {} {}", ident(table.schema, name), table.ident, bound)

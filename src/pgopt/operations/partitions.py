@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields
 from functools import partial
@@ -182,7 +181,7 @@ class PartitionTable(PartitionOperation):
 
     def _check_equal(self, db: Catalog, table: Relation) -> Memory:
         memory = Memory.of(db, table)
-        if memory is None or memory.by != self._said(db, table):
+        if memory is None or memory.by != self.by.described(db, table):
             how = db.session.value(sql("select pg_get_partkeydef({})", literal(table.oid)))
             raise InvalidOperation(f"{table} is partitioned already, by {how}: unpartition it first")
         return memory
@@ -204,19 +203,14 @@ class PartitionTable(PartitionOperation):
         lines = "".join(f"\n  {obstacle}" for obstacle in obstacles)
         raise InvalidOperation(f"{table} cannot be partitioned as it is:{lines}")
 
-    def _said(self, db: Catalog, table: Relation) -> dict[str, Any]:
-        types = {column.name: column.type for column in db.columns(table)}
-        said: dict[str, Any] = json.loads(json.dumps(self.by.said(types[self.by.column])))
-        return said
-
     def _layout(self, db: Catalog, table: Relation) -> Layout:
-        return Layout(table, self.by, self._said(db, table), self.premake, self.start, default=self.default)
+        return Layout(table, self.by, self.by.described(db, table), self.premake, self.start, default=self.default)
 
     def _memory(self, db: Catalog, table: Relation) -> Memory:
         found = was(db, table, self.by.column)
         if self.incoming == "widen":
             found["incoming"] = self._widening(db, table).widened(found["incoming"])
-        return Memory(self._said(db, table), self.premake, found)
+        return Memory(self.by.described(db, table), self.premake, found)
 
     def _widening(self, db: Catalog, table: Relation) -> Widening:
         keys = foreign_keys_to(db, table) if self.incoming == "widen" else []

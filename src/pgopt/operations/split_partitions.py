@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING, Any
@@ -193,8 +192,7 @@ class SplitPartition(PiecesOperation):
                 raise InvalidOperation(
                     f"{place.table} is partitioned by {place.column.name}, and not by {self.by.column}"
                 )
-            said: dict[str, Any] = json.loads(json.dumps(self.by.said(place.column.type)))
-            return said
+            return self.by.described(db, place.table)
         memory = Memory.of(db, place.table)
         if memory is None or memory.by.get("kind") not in ("time", "int"):
             raise InvalidOperation(f"pgopt does not know how {place.table} is partitioned: say by=, or at= and into=")
