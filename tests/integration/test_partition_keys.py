@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 import pytest
+from sqlalchemy.engine import make_url
 
-from pgopt import InvalidOperation, Monthly
+from pgopt import IntRange, InvalidOperation, Monthly
+from pgopt.cli.partitions import look
 from pgopt.operations import (
     CreateArchiveTable,
     CreatePartitionedTable,
@@ -99,3 +101,144 @@ def test_a_vague_instant_is_refused_of_them_too(installed: Database, kind: str) 
     cut = SplitPartition("logs", "logs_phistory", at=["2026-07-01"], into=["one", "two"])
     with pytest.raises(InvalidOperation, match="another instant in each time zone"):
         installed.perform(cut)
+
+
+# -- where their type ends ------------------------------------------------------------------------------------------------
+
+END = {"smallint": 2**15, "int": 2**31, "bigint": 2**63, "numeric(5)": 10**5, "number": 2**31}
+
+
+@pytest.fixture
+def numbered(installed: Database) -> Database:
+    installed.run("create domain number as int")
+    return installed
+
+
+def make_numbers(database: Database, kind: str, *numbers: int) -> None:
+    rows = ", ".join(f"({number})" for number in numbers)
+    database.run(f"create table numbers (id {kind} primary key, note text); insert into numbers values {rows}")
+
+
+def bounds(database: Database) -> list[str]:
+    """What the partitions of the numbers hold, in their order."""
+    asked = (
+        "select pg_get_expr(c.relpartbound, c.oid) from pgopt.partitions_of('numbers') p"
+        " join pg_class c on c.oid = p.partition order by p.low, p.high"
+    )
+    return [text.replace("'", "").removeprefix("FOR VALUES FROM ") for text in names(database.rows(asked))]
+
+
+@pytest.mark.parametrize("kind", END)
+def test_the_last_numbers_of_a_type_have_a_partition(numbered: Database, kind: str) -> None:
+    end, step = END[kind], END[kind] // 10
+    ninth = end // step * step if end % step else end - step
+    make_numbers(numbered, kind, ninth - 1)
+    before = numbered.dump()
+    operation = PartitionTable("numbers", IntRange("id", step=step), premake=3)
+    numbered.perform(operation)
+    assert bounds(numbered) == [f"({ninth - step}) TO ({ninth})", f"({ninth}) TO (MAXVALUE)"]
+    numbered.run(f"insert into numbers values ({ninth}), ({end - 1})")
+    assert numbered.rows("select * from pgopt.maintain_partitions()") == []
+    numbered.perform(operation.reverse())
+    assert numbered.dump() == before
+
+
+def test_the_first_numbers_of_a_type_have_a_partition(numbered: Database) -> None:
+    make_numbers(numbered, "smallint", -(2**15), -31999)
+    numbered.perform(PartitionTable("numbers", IntRange("id", step=1000), premake=0))
+    assert bounds(numbered) == ["(MINVALUE) TO (-32000)", "(-32000) TO (-31000)"]
+    numbered.run("insert into numbers values (-32001)")
+    numbered.perform(ManagePartitions("numbers", premake=1))
+    made = numbered.rows("select action, detail from pgopt.maintain_partitions()")
+    assert made == [("created", "from -31000 to -30000")]
+
+
+@pytest.mark.parametrize("start", ["-2147483648", "2147480000"])
+def test_a_start_near_an_end_is_kept(numbered: Database, start: str) -> None:
+    make_numbers(numbered, "int", 2**31 - 1)
+    numbered.perform(PartitionTable("numbers", IntRange("id", step=10**9), start=start))
+    numbered.run("insert into numbers values (-2147483648)")
+    assert bounds(numbered)[0].startswith("(MINVALUE)")
+    assert bounds(numbered)[-1] == "(2000000000) TO (MAXVALUE)"
+
+
+def test_partitions_are_made_up_to_the_end(numbered: Database) -> None:
+    make_numbers(numbered, "int", 2145 * 10**6)
+    numbered.perform(PartitionTable("numbers", IntRange("id", step=10**6), premake=1))
+    numbered.run("insert into numbers values (2146000000)")
+    made = "select action, detail from pgopt.maintain_partitions()"
+    assert numbered.rows(made) == [("created", "from 2147000000 to MAXVALUE")]
+    assert look(make_url(numbered.server.url(numbered.name)), "numbers")[0].headroom == 1483648
+    numbered.run("insert into numbers values (2147483647)")
+    assert numbered.rows(made) == []
+
+
+def test_partitions_of_others_go_on_up_to_the_end(numbered: Database) -> None:
+    numbered.run(
+        "create table numbers (id int primary key) partition by range (id);"
+        "create table numbers_old partition of numbers for values from (2145000000) to (2146000000);"
+        "insert into numbers values (2145999999)"
+    )
+    numbered.perform(ManagePartitions("numbers", premake=3))
+    made = "select action, detail from pgopt.maintain_partitions()"
+    assert numbered.rows(made) == [
+        ("created", "from 2146000000 to 2147000000"),
+        ("created", "from 2147000000 to MAXVALUE"),
+    ]
+    assert numbered.rows(made) == []
+
+
+def test_what_is_at_the_end_is_split_and_merged(numbered: Database) -> None:
+    numbered.run(
+        "create table numbers (id int primary key) partition by range (id);"
+        "create table low partition of numbers for values from (minvalue) to (0);"
+        "create table high partition of numbers for values from (1000000000) to (maxvalue);"
+        "create table rest partition of numbers default;"
+        "insert into numbers values (-2147483648), (-1), (5), (1000000000), (2147483647)"
+    )
+    before, there = numbered.dump(), numbered.rows("table numbers order by id")
+    by = IntRange("id", step=5 * 10**8)
+    cuts = [SplitPartition("numbers", each, by=by) for each in ("low", "high", "rest")]
+    numbered.perform(*cuts)
+    assert numbered.value("select count(*) from pgopt.ranges_of('numbers') where 'MAXVALUE' = any(ends)") == 1
+    assert numbered.rows("table numbers order by id") == there
+    numbered.perform(*(each.reverse() for each in reversed(cuts)))
+    assert numbered.rows("table numbers order by id") == there
+    assert numbered.dump() == before
+
+
+def test_a_default_with_the_last_numbers_is_split(numbered: Database) -> None:
+    numbered.run(
+        "create table numbers (id int primary key) partition by range (id); create table rest partition of numbers default;"
+        "insert into numbers values (-2147483648), (5), (2147483647)"
+    )
+    numbered.perform(SplitPartition("numbers", "rest", by=IntRange("id", step=10**9)))
+    assert numbered.value("select count(*) from rest") == 0
+    ends = {tuple(each) for (each,) in numbered.rows("select ends from pgopt.ranges_of('numbers')")}
+    assert ends == {("MINVALUE", "-2000000000"), ("0", "1000000000"), ("2000000000", "MAXVALUE")}
+
+
+@pytest.mark.parametrize("number", [2**31 - 1, 2**31 - 2 * 10**6])
+def test_an_attachment_near_the_end_is_refused_in_a_sentence(numbered: Database, number: int) -> None:
+    make_numbers(numbered, "int", number)
+    with pytest.raises(InvalidOperation, match="its type ends before the next partitions would begin"):
+        numbered.perform(PartitionTable("numbers", IntRange("id", step=10**6), method="attach"))
+
+
+def test_an_attachment_before_the_end_goes_on_to_it(numbered: Database) -> None:
+    make_numbers(numbered, "int", -(2**31), 2144 * 10**6)
+    numbered.perform(PartitionTable("numbers", IntRange("id", step=10**6), method="attach", premake=3))
+    assert bounds(numbered) == ["(MINVALUE) TO (2147000000)", "(2147000000) TO (MAXVALUE)"]
+
+
+def test_a_new_table_and_an_archive_have_them_too(numbered: Database) -> None:
+    make_numbers(numbered, "smallint", 5, 2**15 - 1)
+    new = CreatePartitionedTable("short", ["id smallint primary key"], IntRange("id", step=20000), premake=3)
+    numbered.perform(new, CreateArchiveTable("numbers", by=IntRange("id", step=20000), premake=3))
+    numbered.run("insert into short values (32767)")
+    assert leaves(numbered, "short") == ["short_p0", "short_p20000"]
+    assert leaves(numbered, "numbers_archive") == [
+        "numbers_archive_p0",
+        "numbers_archive_p20000",
+        "numbers_archive_pdefault",
+    ]

@@ -149,7 +149,8 @@ class IntRange(Partitioning):
     def said(self, type_: str) -> dict[str, Any]:
         if bare(type_) not in WHOLE_TYPES:
             raise InvalidOperation(f"column {self.column!r} is {type_}: IntRange wants whole numbers")
-        return {"kind": "int", **asdict(self)}
+        least, most = _ends_of(type_)
+        return {"kind": "int", **asdict(self), "least": least, "most": most}
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,21 @@ class Hash(Partitioning):
         return {"kind": "hash", "type": type_, **asdict(self)}
 
 
+_BYTES = {"smallint": 2, "integer": 4, "bigint": 8}
+
+
+def _ends_of(type_: str) -> tuple[int | None, int | None]:
+    """Give the least and the greatest whole number that a type holds: no bound may be beyond them."""
+    if type_ in _BYTES:
+        half = 2 ** (8 * _BYTES[type_] - 1)
+        return -half, half - 1
+    if not (modifier := _MODIFIER.search(type_)):
+        return None, None
+    precision, scale = (int(number) for number in modifier[0][1:-1].split(","))
+    most = (10**precision - 1) * 10**-scale if scale < 0 else (10**precision - 1) // 10**scale
+    return -most, most
+
+
 _MODIFIER = re.compile(r"\(\d+(,-?\d+)?\)")
 
 
@@ -201,7 +217,7 @@ def beneath(db: Catalog, type_: str) -> str:
 def range_of(lower: str | None, upper: str | None) -> Composable:
     """Write the bounds of a range; none is the end of all values."""
     ends = [
-        verbatim(otherwise) if value is None else literal(value)
+        verbatim(otherwise) if value is None or value.lower() == otherwise else literal(value)
         for value, otherwise in ((lower, "minvalue"), (upper, "maxvalue"))
     ]
     return sql("for values from ({}) to ({})", *ends)

@@ -32,6 +32,7 @@ from pgopt.copy.shape import (
     like,
     proof_of,
 )
+from pgopt.errors import InvalidOperation
 from pgopt.operations import index_steps
 from pgopt.operations.attached_views import build_views, followers_of
 from pgopt.plan.step import Step
@@ -82,7 +83,11 @@ class Attachment:
                 ahead=literal(AHEAD),
             )
         )
-        bound = chosen if is_far else new
+        if (bound := chosen if is_far else new) is None:
+            raise InvalidOperation(
+                f"{layout.by.column} of {layout.table} has come to {last}, and its type ends before the next partitions would begin: say"
+                " method='copy'"
+            )
         return cls(layout.table, layout, replace(memory, was={**memory.was, "bound": bound}), bound)
 
     @property

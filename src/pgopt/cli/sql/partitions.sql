@@ -2,7 +2,9 @@
 select p.relation::oid::int8, n.nspname, c.relname, p.by ->> 'kind', p.by ->> 'column', p.by ->> 'step', p.premake, p.keep, p.on_expiry,
        pgopt.place(p.by, pgopt.reached(p.relation)),
        (select jsonb_agg(jsonb_build_object(
-                   'name', r.relname, 'schema', m.nspname, 'lower', t.lower, 'upper', t.upper, 'low', t.low::text, 'high', t.high::text,
+                   'name', r.relname, 'schema', m.nspname, 'lower', t.lower, 'upper', t.upper, 'low', t.low::text,
+                   -- numbers end with their type
+                   'high', coalesce(nullif(t.high, 'infinity'), (p.by ->> 'most')::numeric + 1, t.high)::text,
                    'bytes', (select sum(pg_total_relation_size(relid)) from pg_partition_tree(t.partition)),
                    'rows', (select sum(l.reltuples) filter (where l.reltuples >= 0)
                             from pg_partition_tree(t.partition) e join pg_class l on l.oid = e.relid where e.isleaf),

@@ -11,6 +11,6 @@ ends as (
     from it
 )
 select 'before' as suffix, null as lower, p.lower as upper
-from ends, lateral pgopt.periods(by, low, high, 1) p where has_start
+from ends, lateral pgopt.periods(by, low, high, 1) p where has_start and p.lower <> 'MINVALUE'
 union all
 select p.suffix, p.lower, p.upper from ends, lateral pgopt.periods(by, low, high, {most} + 1) p

@@ -73,13 +73,20 @@ declare
     start timestamp;
     size numeric;
     number numeric;
+    -- no bound may be beyond what the type holds
+    bottom constant numeric := coalesce((by ->> 'least')::numeric, '-infinity');
+    top constant numeric := coalesce((by ->> 'most')::numeric, 'infinity');
 begin
     if by ->> 'kind' = 'int' then
         size := (by ->> 'step')::numeric;
-        number := floor(first::numeric / size) * size;
+        number := greatest(first::numeric, bottom);
+        -- not by a quotient, which is rounded
+        number := number - mod(number, size) - case when mod(number, size) < 0 then size else 0 end;
         for i in 1 .. most loop
-            exit when number > last::numeric;
-            return query select replace(trim_scale(number)::text, '-', 'm'), trim_scale(number)::text, trim_scale(number + size)::text;
+            exit when number > least(last::numeric, top);
+            return query select replace(trim_scale(number)::text, '-', 'm'),
+                case when number < bottom then 'MINVALUE' else trim_scale(number)::text end,
+                case when number + size > top then 'MAXVALUE' else trim_scale(number + size)::text end;
             number := number + size;
         end loop;
         return;
@@ -396,7 +403,9 @@ begin
     if watched then
         insert into pgopt.source (source, view) select made, s.view from pgopt.source s where s.source = parent;
     end if;
-    execute format('alter table %s attach partition %s for values from (%L) to (%L)', parent, made, lower, upper);
+    execute format('alter table %s attach partition %s for values from (%s) to (%s)', parent, made,
+                   case lower when 'MINVALUE' then lower else quote_literal(lower) end,
+                   case upper when 'MAXVALUE' then upper else quote_literal(upper) end);
     for statement in select pgopt.likeness_of_indexes(sibling, made) where sibling is not null loop
         execute statement;
     end loop;

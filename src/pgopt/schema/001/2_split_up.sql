@@ -85,7 +85,7 @@ begin
               where pgopt.place(by, b.ends[1]) < pgopt.place(by, it.upper) and pgopt.place(by, b.ends[1]) > pgopt.place(by, key)) b;
         return query select it.suffix, low, high;
         most := most - 1;
-        key := pgopt.next_key(part, by ->> 'column', high, 'asc');
+        key := case when high <> 'MAXVALUE' then pgopt.next_key(part, by ->> 'column', high, 'asc') end;
     end loop;
 end
 $$;
