@@ -1,13 +1,17 @@
-"""The types of the column by which a table is partitioned: with a modifier, beneath a domain, and at their ends."""
+"""The types of the column by which a table is partitioned: with a modifier, beneath a domain, in lists, and at their ends."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import Enum, StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
 
 import pytest
 from sqlalchemy.engine import make_url
 
-from pgopt import IntRange, InvalidOperation, Monthly
+from pgopt import IntRange, InvalidOperation, ListOf, Monthly
 from pgopt.cli.partitions import look
 from pgopt.operations import (
     CreateArchiveTable,
@@ -17,6 +21,7 @@ from pgopt.operations import (
     PartitionTable,
     SplitPartition,
 )
+from pgopt.server.quoting import literal, render
 from tests.databases import names
 
 if TYPE_CHECKING:
@@ -101,6 +106,74 @@ def test_a_vague_instant_is_refused_of_them_too(installed: Database, kind: str) 
     cut = SplitPartition("logs", "logs_phistory", at=["2026-07-01"], into=["one", "two"])
     with pytest.raises(InvalidOperation, match="another instant in each time zone"):
         installed.perform(cut)
+
+
+# -- lists ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "two"),
+    [
+        ("date", date(2024, 1, 1), date(2024, 1, 2)),
+        ("timestamptz", datetime(2024, 1, 1, 12, tzinfo=UTC), "2024-01-02 12:00+00"),
+        ("numeric", Decimal("1.5"), 2),
+        ("uuid", UUID(int=1), UUID(int=2)),
+        ("boolean", True, False),
+        ("text", 1, "it's \\ 2"),
+        ("bytea", b"\x00\\", b"2"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("method", ["copy", "attach"])
+def test_lists_are_of_any_values(
+    installed: Database, kind: str, one: object, two: object, method: Literal["copy", "attach"]
+) -> None:
+    by = ListOf("id", {"one": [one], "two": [two]})
+    assert eval(repr(by)) == by
+    said = render(literal(by.values["one"][0]))
+    installed.run(f"create table listed (id {kind} primary key); insert into listed values ({said})")
+    before = installed.dump()
+    operation = PartitionTable("listed", by, method=method)
+    installed.perform(operation)
+    installed.perform(operation)  # as it is there already
+    installed.run(f"insert into listed values ({render(literal(by.values['two'][0]))})")
+    assert installed.value("select count(*) from listed_ptwo") == 1
+    installed.run("delete from listed_ptwo")
+    installed.perform(operation.reverse())
+    assert installed.dump() == before
+    new = CreatePartitionedTable("events", [f"id {kind} primary key"], by)
+    installed.perform(new, new)
+    assert leaves(installed, "events") == ["events_pone", "events_ptwo"]
+
+
+class Color(Enum):
+    RED = 1
+
+
+class Word(StrEnum):
+    RED = "red"
+
+
+def test_values_are_kept_as_text() -> None:
+    by = ListOf("day", {"a": [date(2024, 1, 1), Color.RED, Word.RED, 1, 1.5, True, b"\x01"]})
+    assert by.values == {"a": ("2024-01-01", "RED", "red", "1", "1.5", "true", "\\x01")}
+    assert by == ListOf("day", by.values)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"a": ["x", None]}, "list 'a' of day has None, which no partition holds: leave it out"),
+        ({"a": "DE"}, "list 'a' of day is 'DE': write a list of values"),
+        ({"a": []}, "list 'a' of day is []: write a list of values"),
+        ({}, "the lists of day are none: say which values a partition holds"),
+        ({"a": [object]}, "list 'a' of day has <class 'object'>: write it as text"),
+    ],
+)
+def test_what_is_no_list_is_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidOperation) as error:
+        ListOf("day", values)
+    assert str(error.value) == told
 
 
 # -- where their type ends ------------------------------------------------------------------------------------------------

@@ -7,7 +7,11 @@ import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, asdict, dataclass
+from datetime import date, time
+from decimal import Decimal
+from enum import Enum
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from uuid import UUID
 
 from pgopt.errors import InvalidOperation
 from pgopt.server.queries import query
@@ -155,14 +159,30 @@ class IntRange(Partitioning):
 
 @dataclass(frozen=True)
 class ListOf(Partitioning):
-    """By named lists of values: ``ListOf("region", {"eu": ["DE", "FR"], "us": ["US"]})``."""
+    """By named lists of values: ``ListOf("region", {"eu": ["DE", "FR"], "us": ["US"]})``.
+
+    Numbers, dates and the like become the text that the server reads them from.
+    """
 
     values: Mapping[str, Sequence[Any]]
+    """Kept as text."""
 
     strategy = "list"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "values", {name: tuple(each) for name, each in self.values.items()})
+        if not self.values:
+            raise InvalidOperation(f"the lists of {self.column} are none: say which values a partition holds")
+        object.__setattr__(self, "values", {name: self._texts(name, each) for name, each in self.values.items()})
+
+    def _texts(self, name: str, values: Sequence[Any]) -> tuple[str, ...]:
+        if isinstance(values, str | bytes) or not values:
+            raise InvalidOperation(f"list {name!r} of {self.column} is {values!r}: write a list of values")
+        if None in values:
+            raise InvalidOperation(f"list {name!r} of {self.column} has None, which no partition holds: leave it out")
+        try:
+            return tuple(map(_text_of, values))
+        except TypeError as error:
+            raise InvalidOperation(f"list {name!r} of {self.column} has {error}: write it as text") from None
 
     def said(self, type_: str) -> dict[str, Any]:
         return {"kind": "list", "type": type_, **asdict(self)}
@@ -182,6 +202,21 @@ class Hash(Partitioning):
 
     def said(self, type_: str) -> dict[str, Any]:
         return {"kind": "hash", "type": type_, **asdict(self)}
+
+
+def _text_of(value: Any) -> str:
+    """Write a value as the server reads it, whatever the type of the column is."""
+    if isinstance(value, Enum):
+        return _text_of(value.value) if isinstance(value, str | int) else value.name
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return rf"\x{value.hex()}"
+    if isinstance(value, date | time):
+        return value.isoformat()
+    if isinstance(value, str | int | float | Decimal | UUID):
+        return str(value)
+    raise TypeError(repr(value))
 
 
 _BYTES = {"smallint": 2, "integer": 4, "bigint": 8}
