@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -15,8 +15,13 @@ from pgopt.operations import (
     CreateIndexConcurrently,
     CreateMaterializedView,
     CreateStatistics,
+    InstallMonitoring,
     InstallPgopt,
+    InstallSnapshots,
+    ManagePartitions,
     PartitionTable,
+    ScheduleJob,
+    SetStorageParameters,
 )
 from tests.contract.ledger import Writer, at_work
 from tests.databases import PATIENT, Database
@@ -111,3 +116,36 @@ def test_who_may_not_use_a_type_is_told_what_to_grant(database: Database) -> Non
         theirs.perform(index, index.reverse())
     finally:
         database.run('drop owned by "Mig rator" cascade; drop role "Mig rator"')
+
+
+@pytest.mark.parametrize("method", ["copy", "attach"])
+def test_backslashes_are_read_as_the_standard_says(database: Database, method: Literal["copy", "attach"]) -> None:
+    database.run(f'alter database "{database.name}" set standard_conforming_strings = off')
+    database.run(
+        "create extension pg_stat_statements; create table t (id int, at date not null, note text, primary key (id, at));"
+        " create index on t (note) with (fillfactor = 70) where note <> 'x';"
+        " insert into t select g, date '2026-06-01' + g % 150, 'note ' || g from generate_series(1, 300) g;"
+        " create function f() returns int language plpgsql as 'declare two t; begin return 1; end'"
+    )
+    before, rows = database.dump(), database.contents()
+    operations = (
+        InstallSnapshots(),
+        InstallMonitoring(),
+        SetStorageParameters("t", {"fillfactor": 70, "toast.autovacuum_enabled": False}),
+        ScheduleJob("nightly", "select 1", cron="*/5 3-4 * jan,feb mon"),
+        CreateMaterializedView("per_day", "select at, count(*) as n from t group by at", depends_on=["t"]),
+        PartitionTable("t", Monthly("at"), method=method, premake=1),
+        ManagePartitions("t", premake=7),
+    )
+    database.perform(InstallPgopt(1), *operations)
+    assert (
+        database.value("select to_char(pgopt.cron_next('10 4 * * 1', 'UTC', '2026-06-03'), 'MM-DD HH24:MI')")
+        == "06-08 04:10"
+    )
+    assert database.value("select count(*) from pgopt.maintain_partitions('t') where action = 'created'")
+    database.run("select pgopt.take_snapshot()")
+    assert database.value("select ends from pgopt.partition_headroom")
+    assert database.contents().items() >= rows.items()
+    database.perform(*(each.reverse() for each in reversed(operations)))
+    assert database.contents() == rows
+    assert database.dump() == before

@@ -177,7 +177,7 @@ def functions_on_conflict(db: Catalog, table: Relation) -> list[str]:
     """Give the functions whose text says ON CONFLICT and the name of a table."""
     rows = db.session.rows(
         sql(
-            "select p.oid::regprocedure::text from pg_proc p where p.prosrc ~* 'on\\s+conflict' and strpos(p.prosrc, {}) > 0"
+            "select p.oid::regprocedure::text from pg_proc p where p.prosrc ~* 'on[[:space:]]+conflict' and strpos(p.prosrc, {}) > 0"
             " and p.pronamespace is distinct from to_regnamespace('pgopt') order by 1",
             literal(table.name),
         )

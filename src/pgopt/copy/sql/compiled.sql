@@ -14,7 +14,7 @@ from pg_proc p
 join pg_language l on l.oid = p.prolang and l.lanname = 'plpgsql'
 join pg_namespace n on n.oid = p.pronamespace and n.nspname <> 'pgopt'
 where p.prosrc ~* (select '(^|[^[:alnum:]_$])('
-                          || string_agg(regexp_replace(replace(name, '"', '""'), '([^[:alnum:]_])', '\\\1', 'g'), '|')
+                          || string_agg(regexp_replace(replace(name, '"', '""'), '([^[:alnum:]_])', e'\\\\\\1', 'g'), '|')
                           || ')($|[^[:alnum:]_$])'
                    from unnest({names}::text[]) name)
 order by 3

@@ -9,7 +9,7 @@ columns as (
 ),
 indexes as (
     select i.indrelid, c.relname, i.indisunique, o.contype::text as key, o.condeferrable, o.condeferred,
-           regexp_replace(substr(pg_get_indexdef(c.oid), strpos(pg_get_indexdef(c.oid), ' USING ')), ' WITH \([^)]*\)( WHERE .*)?$', '\1') as tail
+           regexp_replace(substr(pg_get_indexdef(c.oid), strpos(pg_get_indexdef(c.oid), ' USING ')), ' WITH [(][^)]*[)]( WHERE .*)?$', e'\\1') as tail
     from pg_index i join pg_class c on c.oid = i.indexrelid left join pg_constraint o on o.conindid = c.oid and o.contype in ('p', 'u')
     where i.indrelid in ({table}, {part}) and i.indisvalid
       -- those of half a partition are attached still

@@ -15,7 +15,7 @@ left join lateral (
     select bound.ends
     from pg_inherits h
     join pg_class child on child.oid = h.inhrelid,
-    substring(pg_get_expr(child.relpartbound, child.oid) from ' TO \(''?(.*?)''?\)$') as bound (ends)
+    substring(pg_get_expr(child.relpartbound, child.oid) from ' TO [(]''?(.*?)''?[)]$') as bound (ends)
     where h.inhparent = c.oid and bound.ends is not null and bound.ends <> 'MAXVALUE'
     order by case when p.by ->> 'kind' = 'time' then extract(epoch from pgopt.moment_of(p.by, bound.ends))
                   else bound.ends::numeric end desc

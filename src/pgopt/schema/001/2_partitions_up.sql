@@ -56,7 +56,7 @@ create function pgopt.key_said(by jsonb, said text) returns text
 language sql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO'
 as $$
 select case
-    when (by ->> 'type' = 'uuid' and said !~* '^[{]?([0-9a-f]{4}-?){8}[}]?$') or (by ->> 'type' = 'bigint' and said !~ '^\s*-?[0-9]+\s*$')
+    when (by ->> 'type' = 'uuid' and said !~* '^[{]?([0-9a-f]{4}-?){8}[}]?$') or (by ->> 'type' = 'bigint' and said !~ '^[[:space:]]*-?[0-9]+[[:space:]]*$')
         then pgopt.key_at(by, said::timestamptz at time zone (by ->> 'timezone'))
     else said
 end
@@ -180,7 +180,7 @@ select c.oid::regclass, b[1], b[2], pgopt.place(p.by, b[1]), pgopt.place(p.by, b
 from pgopt.partitioned p
 join pg_inherits h on h.inhparent = p.relation and not h.inhdetachpending
 join pg_class c on c.oid = h.inhrelid
-left join lateral regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \(''?([^'')]+)''?\) TO \(''?([^'')]+)''?\)$') b on true
+left join lateral regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM [(]''?([^'')]+)''?[)] TO [(]''?([^'')]+)''?[)]$') b on true
 where p.relation = parent and p.by ->> 'kind' in ('time', 'int')
 $$;
 comment on function pgopt.partitions_of is 'the partitions of a table with their bounds; the default has none';

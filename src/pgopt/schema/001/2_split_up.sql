@@ -97,7 +97,7 @@ as $$
 select c.oid::regclass, b
 from pg_inherits h
 join pg_class c on c.oid = h.inhrelid
-join lateral regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \(''?([^'')]+)''?\) TO \(''?([^'')]+)''?\)$') b on b is not null
+join lateral regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM [(]''?([^'')]+)''?[)] TO [(]''?([^'')]+)''?[)]$') b on b is not null
 where h.inhparent = parent
 $$;
 comment on function pgopt.ranges_of is 'the partitions of a table that are ranges, with their ends';

@@ -55,9 +55,9 @@ declare
     found integer[] := '{}';
 begin
     foreach part in array string_to_array(lower(field), ',') loop
-        said := regexp_match(part, '^(?:\*|(\d{1,3}|[a-z]{3})(?:-(\d{1,3}|[a-z]{3}))?)(/0*[1-9]\d{0,2})?$');
+        said := regexp_match(part, '^(?:[*]|([0-9]{1,3}|[a-z]{3})(?:-([0-9]{1,3}|[a-z]{3}))?)(/0*[1-9][0-9]{0,2})?$');
         -- one number with a step goes on to the last; without, it is alone
-        select array_agg(coalesce(array_position(names, e) + low - 1, case when e ~ '^\d' then e::integer end) order by n) into edge
+        select array_agg(coalesce(array_position(names, e) + low - 1, case when e ~ '^[0-9]' then e::integer end) order by n) into edge
         from unnest(array[coalesce(said[1], low::text), coalesce(said[2], case when said[1] is null or said[3] is not null then high::text else said[1] end)])
              with ordinality u (e, n);
         if said is null or edge[1] is null or edge[2] is null or edge[1] < low or edge[2] > high or edge[1] > edge[2] then
@@ -94,13 +94,13 @@ create function pgopt.cron_next(cron text, timezone text, after timestamptz) ret
 language plpgsql stable set search_path = pg_catalog, pg_temp
 as $$
 declare
-    field text[] := regexp_split_to_array(btrim(cron), '\s+');
+    field text[] := regexp_split_to_array(btrim(cron), '[[:space:]]+');
     minutes integer[];
     hours integer[];
     days integer[];
     months integer[];
     weekdays integer[];
-    either boolean := field[3] !~ '^\*' and field[5] !~ '^\*';
+    either boolean := field[3] !~ '^[*]' and field[5] !~ '^[*]';
     day timestamp := date_trunc('day', after at time zone timezone) - interval '1 day';
     -- the 29th of February may be eight years away
     until timestamp := day + interval '9 years';
@@ -205,7 +205,7 @@ create function pgopt.fault_of_seconds(name text, every interval) returns text
 language sql stable set search_path = pg_catalog, pg_temp
 as $$
 select case
-    when regexp_match(e.extversion, '^(\d+)\.(\d+)')::integer[] < '{1,5}'
+    when regexp_match(e.extversion, '^([0-9]+)[.]([0-9]+)')::integer[] < '{1,5}'
     then format('job %s is to run every %s, and pg_cron %s comes once a minute: seconds are taken from 1.5 on, or by pgopt worker', name, every, e.extversion)
     when extract(epoch from every) % 1 <> 0
     then format('job %s is to run every %s, and pg_cron takes whole seconds alone', name, every)

@@ -50,7 +50,7 @@ with recursive seen (relation) as (
         select m[1]::oid as relation
         from pg_class c
         join pg_rewrite r on r.ev_class = c.oid and r.ev_type = '1',
-        regexp_matches(r.ev_action::text, ':relid (\d+)', 'g') m
+        regexp_matches(r.ev_action::text, ':relid ([0-9]+)', 'g') m
         where c.oid = s.relation and (c.relkind = 'v' or c.oid = view)
         union all
         select h.inhrelid from pg_inherits h where h.inhparent = s.relation
@@ -67,18 +67,18 @@ with tree as (
     select r.ev_action::text as said from pg_rewrite r
     where r.ev_type = '1' and (r.ev_class = view or r.ev_class in (select relation from pgopt.read_by(view) where kind = 'v'))
 )
-select distinct null, m[1]::oid from tree, regexp_matches(said, ':(?:funcid|opfuncid|aggfnoid|winfnoid) (\d+)', 'g') m
+select distinct null, m[1]::oid from tree, regexp_matches(said, ':(?:funcid|opfuncid|aggfnoid|winfnoid) ([0-9]+)', 'g') m
 union
 select distinct m[1], null::oid from tree,
-    regexp_matches(said, '\{(SQLVALUEFUNCTION|NEXTVALUEEXPR|TABLESAMPLECLAUSE|XMLEXPR|JSONEXPR|JSONCONSTRUCTOREXPR|ROWCOMPAREEXPR) ', 'g') m
+    regexp_matches(said, '[{](SQLVALUEFUNCTION|NEXTVALUEEXPR|TABLESAMPLECLAUSE|XMLEXPR|JSONEXPR|JSONCONSTRUCTOREXPR|ROWCOMPAREEXPR) ', 'g') m
 union
 select 'system column', null from tree where said ~ ':varattno -'
 union
 -- a cast to text or from it says neither how nor of what
 select distinct 'cast to or from text', f.oid
 from (select distinct m[1]::oid as type from tree,
-          regexp_matches(said, ':(?:vartype|consttype|funcresulttype|opresulttype|aggtype|wintype|resulttype) (\d+)', 'g') m
-      where exists (select from tree where said ~ '\{COERCEVIAIO ')) x
+          regexp_matches(said, ':(?:vartype|consttype|funcresulttype|opresulttype|aggtype|wintype|resulttype) ([0-9]+)', 'g') m
+      where exists (select from tree where said ~ '[{]COERCEVIAIO ')) x
 join pg_type t on t.oid = x.type
 join pg_proc f on f.oid in (t.typinput, t.typoutput)
 $$;

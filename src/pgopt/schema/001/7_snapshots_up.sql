@@ -156,7 +156,7 @@ $$;
 comment on function pgopt.statements_reset is 'since when pg_stat_statements counts; nothing where it is not there';
 
 create function pgopt.measure_statements() returns table (role oid, queryid bigint, since timestamptz, counts double precision[], query text)
-language plpgsql set search_path = pg_catalog, pg_temp
+language plpgsql set search_path = pg_catalog, pg_temp set standard_conforming_strings = on
 as $$
 declare
     extension record;

@@ -65,7 +65,7 @@ begin
         ), clause as (
             select name, value is null as is_reset,
                    string_agg(
-                       case when key like 'toast.%' then 'toast.' else '' end || quote_ident(regexp_replace(key, '^toast\.', ''))
+                       case when key like 'toast.%' then 'toast.' else '' end || quote_ident(regexp_replace(key, '^toast[.]', ''))
                            || coalesce(' = ' || quote_literal(value), ''),
                        ', ' order by key like 'toast.%', place
                    ) as said

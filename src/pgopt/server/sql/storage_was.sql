@@ -2,7 +2,7 @@ select format('%I.%I', n.nspname, c.relname), wanted.name,
        (
            select substr(o, strpos(o, '=') + 1)
            from unnest(case when wanted.name like 'toast.%' then t.reloptions else c.reloptions end) o
-           where split_part(o, '=', 1) = regexp_replace(wanted.name, '^toast\.', '')
+           where split_part(o, '=', 1) = regexp_replace(wanted.name, '^toast[.]', '')
        ),
        jsonb_build_object('options', coalesce(to_jsonb(c.reloptions), '[]'), 'toast', coalesce(to_jsonb(t.reloptions), '[]'))
 from pg_class c
