@@ -149,3 +149,33 @@ def test_backslashes_are_read_as_the_standard_says(database: Database, method: L
     database.perform(*(each.reverse() for each in reversed(operations)))
     assert database.contents() == rows
     assert database.dump() == before
+
+
+def test_each_routine_says_where_it_finds_what_it_names(database: Database) -> None:
+    database.perform(InstallPgopt(1), InstallMonitoring())
+    without = database.rows(
+        "select proname::text, prokind::text from pg_proc where pronamespace = 'pgopt'::regnamespace"
+        " and not exists (select from unnest(proconfig) c where c ~ '^search_path=') order by 1"
+    )
+    # a procedure that commits cannot have settings of its own: all in it is qualified
+    committing = [(name, "p") for name in ("apply_retention", "fold", "maintain", "refresh_all")]
+    # the path of the session is what this one is asked for
+    assert without == [*committing, ("written_path", "f")]
+
+
+def test_no_search_path_deceives_a_refresh_of_all_views(database: Database) -> None:
+    database.run("create table t (a int); insert into t values (1)")
+    database.perform(InstallPgopt(1), CreateMaterializedView("v", "select a from t", depends_on=["t"]))
+    database.run(
+        """
+        insert into t values (2);
+        create schema evil;
+        create function evil.always(text, text) returns boolean language sql as 'select true';
+        create operator evil.= (leftarg = text, rightarg = text, function = evil.always);
+        create domain evil.text as int;
+        """
+    )
+    database.run(f'alter database "{database.name}" set search_path = evil, pg_catalog, public')
+    with database.connect() as connection:
+        connection.execute("call pgopt.refresh_all()")
+    assert database.value("select count(*) from public.v") == 2

@@ -390,23 +390,26 @@ select top::regclass from below group by top order by count(*), top
 $$;
 comment on function pgopt.in_order is 'materialized views in the order in which they are to be refreshed: each after those that it reads';
 
-create procedure pgopt.refresh_all(views regclass[] default null, concurrently boolean default null, force boolean default false)
+create procedure pgopt.refresh_all(
+    views pg_catalog.regclass[] default null, concurrently pg_catalog.bool default null, force pg_catalog.bool default false
+)
 language plpgsql
 as $$
 declare
     it pg_catalog.regclass;
-    came record;
-    failed text;
+    came pg_catalog.record;
+    failed pg_catalog.text;
 begin
+    -- it commits, so it has no settings of its own: all in it is qualified, or has no name
     for it in select o.* from pgopt.in_order(views) o loop
         select * into came from pgopt.refresh(it, refresh_all.concurrently, refresh_all.force);
         raise notice '%: %', it, pg_catalog.concat_ws(': ', came.outcome, came.detail);
-        if came.outcome in ('failed', 'postponed', 'cancelled') then
+        if came.outcome operator(pg_catalog.=) any (array['failed', 'postponed', 'cancelled']) then
             failed := pg_catalog.concat_ws('; ', failed, pg_catalog.concat(it, ': ', came.detail));
         end if;
         -- what was written down stays, whatever is raised at the end
         commit;
-        exit when came.outcome = 'cancelled';
+        exit when came.outcome operator(pg_catalog.=) 'cancelled';
     end loop;
     if failed is not null then
         raise exception 'not refreshed: %', failed;
