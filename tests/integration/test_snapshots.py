@@ -16,6 +16,7 @@ from pgopt.operations import (
     InstallMonitoring,
     InstallPgopt,
     InstallSnapshots,
+    UninstallMonitoring,
     UninstallPgopt,
     UninstallSnapshots,
 )
@@ -247,10 +248,13 @@ def test_an_owner_who_is_no_superuser_takes_them_and_a_watcher_reads_them(databa
             connection.execute("create table t (id int)")
             connection.execute("select pgopt.take_snapshot()")
             connection.execute("select pgopt.take_snapshot()")
-            connection.execute(f"grant usage on schema pgopt to {watcher}")
         database.run(f"grant pg_monitor to {watcher}")
+        # which has the schema from whoever made it, and leaves it to the snapshots
+        database.perform(InstallMonitoring(), UninstallMonitoring(), engine=engine)
         with psycopg.connect(database.server.dsn(database.name), user=watcher, autocommit=True) as connection:
             assert connection.execute("select resets from pgopt.work_between(1, 2)").fetchone() == ([],)
+            for table in ("snapshot", "snapshot_table", "snapshot_statement", "statement", "reindex"):
+                connection.execute(f"select * from pgopt.{table}")
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute("select pgopt.take_snapshot()")
     finally:

@@ -65,10 +65,9 @@ class UninstallMonitoring(StateOperation):
         if db.online and db.was(kept):
             yield Step("leave the views that were there before", kept.forget(), done=lambda db: db.was(kept) is None)
             return
-        drop = [sql("revoke usage on schema pgopt from {}", ident(READERS)), *_drop()]
         yield Step(
             "drop the views of pgopt's monitoring",
-            [*(drop if db.online else [_unless_kept(kept, drop)]), kept.forget()],
+            [*(_drop() if db.online else [_unless_kept(kept, _drop())]), kept.forget()],
             done=lambda db: not _installed(db),
         )
 
@@ -123,7 +122,6 @@ def _grants() -> list[Composable]:
     readers = ident(READERS)
     return [
         sql("revoke all on function {} from public", _named(FUNCTIONS)),
-        sql("grant usage on schema pgopt to {}", readers),
         sql("grant select on {} to {}", _named(ALL_VIEWS), readers),
         sql("grant execute on function {} to {}", _named(FUNCTIONS), readers),
     ]

@@ -410,6 +410,8 @@ $$;
 comment on function pgopt.statements_between is 'what statements did between two snapshots; the 200 that took longest in each, and all others together';
 
 revoke all on all functions in schema pgopt from public;
+-- here and not by the monitoring, which comes and goes without them
+grant usage on schema pgopt to pg_monitor;
 grant select on pgopt.snapshot, pgopt.snapshot_table, pgopt.snapshot_statement, pgopt.statement to pg_monitor;
 grant execute on function pgopt.snapshots_between(bigint, bigint), pgopt.work_between(bigint, bigint), pgopt.tables_between(bigint, bigint),
     pgopt.statements_between(bigint, bigint) to pg_monitor;
