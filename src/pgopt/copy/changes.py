@@ -2,6 +2,9 @@
 
 Statement-level triggers note the keys of all rows that a statement touched, in its own transaction. Replaying deletes those
 keys from the copy and inserts the rows that the source has now, so that it does not matter how often, or how late.
+
+UNION and DISTINCT keep one spelling of keys that are equal, so keys must be compared by the operators that these take, too: under
+a bare `=` citext is text, and the row of a key that was noted as 'a' and is 'A' by now would be deleted and not inserted.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pgopt.copy.shape import stored_columns
+from pgopt.server.keys import equality_of
 from pgopt.server.merges import have_updates_told
 from pgopt.server.quoting import ident, joined, literal, name_of, render, sql, verbatim
 
@@ -59,10 +63,10 @@ begin
         execute format('delete from %s where %s', {target_text}, condition);
     end loop;
     delete from {target} t using (select distinct {keys} from unnest(taken) where gone is null) e
-        where ({t_columns}) = ({e_keys});
+        where {t_same};
     insert into {target} ({stored}) overriding system value
         select {s_stored} from (select distinct {keys} from unnest(taken) where gone is null) e
-        join (select * from {source} where {within}) s on ({s_columns}) = ({e_keys});
+        join (select * from {source} where {within}) s on {s_same};
     return cardinality(taken);
 end
 """
@@ -139,8 +143,9 @@ class Changes:
         self, db: Catalog, source: Relation, target: Relation, match: Sequence[str], within: str = "true"
     ) -> Iterator[Composable]:
         """Let the triggers note what they see from now on, under the names that the tables are called by here."""
-        # both before the first, so that they are sent together
-        note, replay = (self._body(template, db, source, target, match, within) for template in (_NOTE, _REPLAY))
+        # asked before the first, so that both are sent together
+        said = self._said(db, source, target, match, within)
+        note, replay = (render(sql(template, **said)) for template in (_NOTE, _REPLAY))
         yield self._note(note)
         yield self._function(self.replayer, "(most integer) returns integer", replay, "")
         yield sql("revoke all on function {}(integer) from public", self.replayer)
@@ -178,23 +183,20 @@ class Changes:
         """Do to the copy what was done to the source, as many changes at most."""
         return sql("select {}({})", self.replayer, literal(most))
 
-    def forget_copies(self, target: Relation, match: Sequence[str]) -> Composable:
+    def forget_copies(self, db: Catalog, target: Relation, match: Sequence[str]) -> Composable:
         """Take from a copy all keys in the log: rows that moved while it was filled are there twice."""
-        keys = [ident(f"k{number}") for number, _ in enumerate(match, 1)]
         return sql(
-            "delete from {} t using (select distinct {} from {} where gone is null) e where ({}) = ({})",
+            "delete from {} t using (select distinct {} from {} where gone is null) e where {}",
             target.ident,
-            joined(keys),
+            joined(ident(f"k{number}") for number, _ in enumerate(match, 1)),
             self.log,
-            joined(sql("t.{}", ident(name)) for name in match),
-            joined(sql("e.{}", key) for key in keys),
+            _same("t", match, equality_of(db.session, target, match)),
         )
 
-    def keys_in(self, match: Sequence[str]) -> Composable:
-        """Give the condition that a row `r` has a key in the log."""
-        keys = joined(sql("e.{}", ident(f"k{number}")) for number, _ in enumerate(match, 1))
-        names = joined(sql("r.{}", ident(name)) for name in match)
-        return sql("exists (select from {} e where ({}) = ({}))", self.log, keys, names)
+    def keys_in(self, db: Catalog, table: Relation, match: Sequence[str]) -> Composable:
+        """Give the condition that a row `r` of a table has a key in the log."""
+        same = _same("r", match, equality_of(db.session, table, match))
+        return sql("exists (select from {} e where {})", self.log, same)
 
     def _name(self, what: str) -> str:
         return name_of(what, self.schema or "", self.name, self.form)
@@ -213,26 +215,28 @@ class Changes:
             literal(body),
         )
 
-    def _body(
-        self, template: str, db: Catalog, source: Relation, target: Relation, match: Sequence[str], within: str
-    ) -> str:
-        keys = [ident(f"k{number}") for number, _ in enumerate(match, 1)]
-        names = [ident(name) for name in match]
+    def _said(
+        self, db: Catalog, source: Relation, target: Relation, match: Sequence[str], within: str
+    ) -> dict[str, Composable]:
         stored = [ident(name) for name in stored_columns(db, source)]
-        return render(
-            sql(
-                template,
-                log=self.log,
-                within=verbatim(within),
-                source=source.ident,
-                target=target.ident,
-                target_text=literal(render(target.ident)),
-                keys=joined(keys),
-                e_keys=joined(sql("e.{}", key) for key in keys),
-                columns=joined(names),
-                t_columns=joined(sql("t.{}", name) for name in names),
-                s_columns=joined(sql("s.{}", name) for name in names),
-                stored=joined(stored),
-                s_stored=joined(sql("s.{}", name) for name in stored),
-            )
-        )
+        equal = equality_of(db.session, source, match)
+        return {
+            "log": self.log,
+            "within": verbatim(within),
+            "source": source.ident,
+            "target": target.ident,
+            "target_text": literal(render(target.ident)),
+            "keys": joined(ident(f"k{number}") for number, _ in enumerate(match, 1)),
+            "columns": joined(ident(name) for name in match),
+            "t_same": _same("t", match, equal),
+            "s_same": _same("s", match, equal),
+            "stored": joined(stored),
+            "s_stored": joined(sql("s.{}", name) for name in stored),
+        }
+
+
+def _same(row: str, match: Sequence[str], equal: Sequence[str]) -> Composable:
+    """Write the condition that a row has the key of an entry `e` of the log."""
+    pairs = enumerate(zip(match, equal, strict=True), 1)
+    said = (sql("{} {} {}", ident(row, name), verbatim(sign), ident("e", f"k{n}")) for n, (name, sign) in pairs)
+    return joined(said, " and ")

@@ -69,6 +69,8 @@ class Filling:
 
     def copy(self, db: Catalog, indexes: Iterable[tuple[str, str, Index]]) -> Iterator[AnyStep]:
         """Give the steps that fill the other one, and then build indexes, each for what it is called there."""
+        if self.within != "true":
+            _refuse_vague_bounds(db, self.watched[0])
         yield self._watch(db)
         for leaf in self._sources(db):
             yield self._fill(db, leaf)
@@ -77,8 +79,9 @@ class Filling:
             yield self._build(label, name, index)
         yield self._analyze(db)
         yield from self.follow(db)
+        logged = self.changes.keys_in(db, self.table, self.match)
         for leaf in self._sources(db):
-            yield self._verify(db, leaf)
+            yield self._verify(db, leaf, logged)
 
     def follow(self, db: Catalog) -> Iterator[DrainStep]:
         """Do to the other one what was done to the table."""
@@ -163,7 +166,7 @@ class Filling:
     def _forget_copies(self, db: Catalog) -> Step:
         return Step(
             f"take rows that moved out of the copy of {self.table}",
-            lambda db: [self.changes.forget_copies(self.filled(db), self.match)],
+            lambda db: [self.changes.forget_copies(db, self.filled(db), self.match)],
             locks=self._on_target(db, Mode.ROW_EXCLUSIVE),
             done=lambda db: not self.changes.waiting(db),
         )
@@ -197,7 +200,7 @@ class Filling:
             beside=self.parts,
         )
 
-    def _verify(self, db: Catalog, leaf: Relation) -> BatchStep:
+    def _verify(self, db: Catalog, leaf: Relation, logged: Composable) -> BatchStep:
         columns = [sql("r.{}", ident(column.name)) for column in db.columns(leaf)]
         called = str(leaf).replace("%", "%%")
         message = (
@@ -219,7 +222,7 @@ class Filling:
                 condition=rows,
                 bounds=bounds,
                 log=self.changes.log,
-                logged=self.changes.keys_in(self.match),
+                logged=logged,
                 message=literal(message),
             )
 
@@ -232,6 +235,25 @@ class Filling:
                 *(Lock(Mode.ACCESS_SHARE, each.name, each.schema) for each in (leaf, *asked)),
                 *self._on_target(db, Mode.ACCESS_SHARE),
             ],
+        )
+
+
+_VAGUE = """
+select a.attname, format_type(a.atttypid, -1)
+from pg_partitioned_table p join pg_attribute a on a.attrelid = p.partrelid and a.attnum = any(p.partattrs)
+join pg_type t on t.oid = a.atttypid
+where p.partrelid = {} and t.typnamespace <> 'pg_catalog'::regnamespace
+order by a.attnum limit 1
+"""
+
+
+def _refuse_vague_bounds(db: Catalog, table: Relation) -> None:
+    """Refuse bounds whose type and operators are not those of the server, the only ones that the triggers of the log find."""
+    if found := db.session.row(sql(_VAGUE, literal(table.oid))):
+        column, type_ = found
+        raise InvalidOperation(
+            f"partitions of {table} are neither split nor merged: column {column!r}, by which it is partitioned, is {type_},"
+            " which is no type of PostgreSQL's own"
         )
 
 

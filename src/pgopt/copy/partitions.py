@@ -178,7 +178,7 @@ def refuse_duplicates(db: Catalog, table: Relation, memory: Memory) -> None:
     """Refuse a way back to keys that are there more than once by now."""
     # the old table has the rows that nobody has touched since, and its keys hold for them
     changes = Changes(table.schema, table.name, PLAIN)
-    among = changes.keys_in(memory.key(db, table)) if is_kept_up(db, table) else verbatim("true")
+    among = changes.keys_in(db, table, memory.key(db, table)) if is_kept_up(db, table) else verbatim("true")
     added = memory.by["column"]
     column = render(ident(added)), added
     for index in indexes_of(db, table):

@@ -70,6 +70,14 @@ def columns_of(session: Session, table: Relation, key: Sequence[str]) -> Sequenc
     return columns
 
 
+def equality_of(session: Session, table: Relation, key: Sequence[str]) -> Sequence[str]:
+    """Look up the operators by which the columns of a key are equal, each with its schema, as DISTINCT takes them."""
+    equal = _OPERATORS.index("=")
+    found = {name: operators for name, _, _, _, operators, _ in session.rows(order_of(literal(table.oid), key))}
+    # what has no order is equal by what the search path gives
+    return [found[name][equal] if found.get(name) else "=" for name in key]
+
+
 def order_of(table: Composable, key: Sequence[str]) -> Composable:
     """Ask how the columns of a key are put in order."""
     return query("key_order", table=table, key=literal(list(key)))
