@@ -222,6 +222,19 @@ def test_keys_that_a_merge_gives_after_a_row_that_it_inserts_are_there_on_the_wa
     assert logs.rows("select * from logs order by id") == logs.rows("select * from wanted order by id")
 
 
+@pytest.mark.parametrize(
+    "text", ["$pgopt_compare$", "$pgopt$", "$pgopt$ $pgopt1$; drop table logs; --", "'; \\$$ %s {}"]
+)
+def test_a_key_is_a_text_whatever_it_says(logs: Database, text: str) -> None:
+    logs.run("alter table logs drop constraint logs_pkey, alter id type text, add primary key (id)")
+    with logs.connect() as connection:
+        connection.execute("update logs set id = %s || id", [text])
+    before = logs.rows("select * from logs order by id")
+    for operation in (BY_MONTH, FinalizePartitioning("logs"), BY_MONTH.reverse()):
+        logs.perform(operation)
+        assert logs.rows("select * from logs order by id") == before
+
+
 def test_a_table_that_is_made_anew_while_it_is_copied(logs: Database) -> None:
     rows = logs.contents()
     done: list[str] = []

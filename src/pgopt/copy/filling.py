@@ -10,7 +10,7 @@ from pgopt.errors import InvalidOperation
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.objects import above
-from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
+from pgopt.server.quoting import dollars, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -213,18 +213,18 @@ class Filling:
         asked = above(leaf, tree(db, self.table)) if "satisfies_hash_partition" in render(bounds) else ()
 
         def statement(rows: Composable) -> Composable:
-            return sql(
-                _COMPARE,
-                tag=verbatim("$pgopt_compare$"),
-                columns=joined(columns),
-                source=leaf.ident,
-                target=self.there,
-                condition=rows,
-                bounds=bounds,
-                log=self.changes.log,
-                logged=logged,
-                message=literal(message),
-            )
+            said = {
+                "columns": joined(columns),
+                "source": leaf.ident,
+                "target": self.there,
+                "condition": rows,
+                "bounds": bounds,
+                "log": self.changes.log,
+                "logged": logged,
+                "message": literal(message),
+            }
+            # keys are texts of others
+            return dollars(lambda tag: sql(_COMPARE, tag=tag, **said))
 
         return BatchStep(
             f"compare {leaf} with its copy",
