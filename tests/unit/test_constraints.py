@@ -462,3 +462,56 @@ def test_not_null_that_a_key_has_made_the_partitions_own_is_told(database: Datab
     assert database.dump() == before
     told = [event.text for event in database.perform(DropNotNull("parts", "id")) if isinstance(event, Note)]
     assert told == ["NOT NULL of column 'id' stays where it is their own: public.parts_1"]
+
+
+IN_TREE = """
+create table part (id int, k int, b int) partition by range (k);
+create table part1 partition of part for values from (0) to (10);
+create table part2 partition of part for values from (10) to (20);
+create table part3 partition of part for values from (20) to (30);
+create table part4 partition of part for values from (30) to (40);
+"""
+# of the application, whose names are those that pgopt would choose
+ONLY_NAMED = """
+alter table part1 add constraint part1_uq unique (id);
+create unique index part2_uq on part2 (b);
+"""
+WHOLE = "alter table part add constraint uq unique (id, k);"
+INTERRUPTED = """
+alter table only part add constraint uq unique (id, k);
+alter table part3 add constraint part3_uq unique (id, k);
+create unique index part4_uq on part4 (id, k);
+"""
+
+
+@pytest.mark.parametrize("columns", [["id", "k"], []], ids=["defined", "bare"])
+@pytest.mark.parametrize("setup", [WHOLE, INTERRUPTED], ids=["whole", "interrupted"])
+def test_a_drop_leaves_keys_of_partitions_that_only_have_its_names(
+    database: Database, setup: str, columns: list[str]
+) -> None:
+    database.run(IN_TREE + ONLY_NAMED + setup)
+    database.perform(DropUniqueConstraintOnline("uq", "part", columns))
+    assert database.rows(
+        "select indexrelid::regclass::text from pg_index where indrelid::regclass::text ~ '^part'"
+    ) == [
+        ("part1_uq",),
+        ("part2_uq",),
+    ]
+
+
+def test_a_key_that_is_given_up_leaves_what_only_has_its_names(database: Database) -> None:
+    database.run(IN_TREE + "insert into part values (1, 1), (1, 1), (1, 11), (1, 11)")
+    before = database.dump()
+
+    def name_another(event: Event) -> None:
+        if isinstance(event, StepStarted) and event.label.startswith("build part1_uq"):
+            database.run("create unique index part2_uq on part2 (b)")
+
+    with (
+        pytest.raises(PgoptError, match="could not create unique index"),
+        database.migration(pgopt_report=name_another) as context,
+        context.begin_transaction(_per_migration=True),
+    ):
+        Operations(context).invoke(CreateUniqueConstraintOnline("uq", "part", ["id", "k"]))
+    database.run("drop index part2_uq")
+    assert database.dump() == before

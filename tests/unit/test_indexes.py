@@ -285,3 +285,30 @@ def test_drop_says_which_names_would_not_come_back(database: Database) -> None:
     database.run("create index ix_q on q (a)")
     events = database.perform(DropIndexConcurrently("ix_q", "q", ["a"]))
     assert any("q1_a_idx" in event.text for event in events if isinstance(event, Note))
+
+
+IN_TREE = """
+create table part (id int, k int, b text) partition by range (k);
+create table part1 partition of part for values from (0) to (10);
+create table part2 partition of part for values from (10) to (20);
+"""
+OTHER_NAMES = IN_TREE + "create index ix_b on part (b); create unique index part1_ix_b on part1 (id) where k > 3"
+# as an interrupted build leaves it: on the parent alone, with one part built and another not attached
+INTERRUPTED = IN_TREE + (
+    "create index ix_b on only part (b); create index part1_ix_b on part1 (b);"
+    " create unique index part2_ix_b on part2 (id) where k > 3"
+)
+
+
+@pytest.mark.parametrize("columns", [["b"], []], ids=["defined", "bare"])
+@pytest.mark.parametrize(
+    ("setup", "left"), [(OTHER_NAMES, "part1_ix_b"), (INTERRUPTED, "part2_ix_b")], ids=["whole", "interrupted"]
+)
+def test_a_drop_leaves_indexes_of_partitions_that_only_have_its_names(
+    database: Database, setup: str, left: str, columns: list[str]
+) -> None:
+    database.run(setup)
+    database.perform(DropIndexConcurrently("ix_b", "part", columns))
+    assert database.rows(
+        "select indexrelid::regclass::text from pg_index where indrelid::regclass::text ~ '^part'"
+    ) == [(left,)]

@@ -184,10 +184,30 @@ def drop_from_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[
     """Drop what an interrupted build left on partitions, then the index of the parent with its parts."""
     parts = db.partitions(root)
     for part in reversed(parts):
-        index = db.index(part_name(of.key, part), part.schema)
-        if index is not None and index.parent is None and index.table == part.oid:
-            yield _drop_tree(db, index.name, part, parts) if part.partitioned else drop(index.name, part)
+        name = part_name(of.key, part)
+        if is_left(db, name, part, of, root):
+            yield _drop_tree(db, name, part, parts) if part.partitioned else drop(name, part)
     yield _drop_tree(db, of.key, root, parts)
+
+
+def is_left(db: Catalog, name: str, part: Relation, of: IndexOperation, root: Relation) -> bool:
+    """Whether an index of a partition is what an interrupted build has left: not attached, and defined as the whole.
+
+    The application may have one of that name, too.
+    """
+    index = db.index(name, part.schema)
+    if index is None or index.table != part.oid or index.parent is not None or index.constraint is not None:
+        return False
+    return db.index_shape(index.oid) in _shapes_of_whole(db, of, root)
+
+
+def _shapes_of_whole(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[str]:
+    """Describe the index of the parent, which goes last, and what it is said to be."""
+    whole = db.index(of.key, root.schema)
+    if whole is not None and whole.table == root.oid:
+        yield db.index_shape(whole.oid)
+    if of.columns:
+        yield db.shape_of_new(root, partial(create_statement, of))
 
 
 def swap_trees(db: Catalog, of: IndexOperation, new: str, root: Relation) -> Iterator[Step]:

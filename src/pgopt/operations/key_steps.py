@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.errors import InvalidOperation
 from pgopt.operations import constraint_steps, index_steps, index_trees
+from pgopt.operations.indexes import DropIndexConcurrently
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, literal, name_of, sql, verbatim
@@ -260,15 +261,36 @@ def _drops(db: Catalog, of: KeyOperation, root: Relation) -> Iterator[Step]:
     for part in reversed(parts):
         name = index_trees.part_name(of.name, part)
         below = index_trees.with_parts(part, parts)
-        yield _drop_constraint(db, name, below).unless(partial(_is_adopted, name=name, table=part))
+        yield _drop_constraint(db, name, below).unless(
+            partial(_is_no_constraint_left, of=of, name=name, part=part, root=root)
+        )
         if not part.partitioned:
-            yield index_steps.drop(name, part).unless(partial(constraint_steps.has, name=name, table=part))
+            yield index_steps.drop(name, part).unless(
+                partial(_is_no_index_left, of=of, name=name, part=part, root=root)
+            )
     yield _drop_constraint(db, of.name, [root, *parts])
 
 
-def _is_adopted(db: Catalog, *, name: str, table: Relation) -> bool:
-    constraint = db.constraint(table, name)
-    return constraint is not None and constraint.inherited
+def _is_no_constraint_left(db: Catalog, *, of: KeyOperation, name: str, part: Relation, root: Relation) -> bool:
+    """Whether there is no constraint that waits to be adopted, but one of the application's own at most."""
+    constraint = db.constraint(part, name)
+    return (
+        constraint is None or constraint.inherited or constraint.definition not in _definitions_of_whole(db, of, root)
+    )
+
+
+def _definitions_of_whole(db: Catalog, of: KeyOperation, root: Relation) -> Iterator[str]:
+    """Write the key of the parent, which goes last, and what it is said to be."""
+    if (whole := db.constraint(root, of.name)) is not None:
+        yield whole.definition
+    if of.columns:
+        yield db.constraint_definition(root, of.definition)
+
+
+def _is_no_index_left(db: Catalog, *, of: KeyOperation, name: str, part: Relation, root: Relation) -> bool:
+    """Whether there is no index that waits for its constraint, but one of the application's own at most."""
+    whole = of.index(of.name, root) if of.columns else DropIndexConcurrently(of.name, root.name, schema=root.schema)
+    return not index_trees.is_left(db, name, part, whole, root)
 
 
 def _refuse_without_partition_key(db: Catalog, of: KeyOperation, root: Relation) -> None:
