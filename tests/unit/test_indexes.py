@@ -15,7 +15,7 @@ from pgopt.operations import (
     RenameIndex,
     ReplaceIndexConcurrently,
 )
-from pgopt.plan.events import Note
+from pgopt.plan.events import Event, Note, StepStarted
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -312,3 +312,37 @@ def test_a_drop_leaves_indexes_of_partitions_that_only_have_its_names(
     assert database.rows(
         "select indexrelid::regclass::text from pg_index where indrelid::regclass::text ~ '^part'"
     ) == [(left,)]
+
+
+@pytest.mark.parametrize("old", [["a"], None], ids=["defined", "bare"])
+@pytest.mark.parametrize("name", ["ix_pgopt_new", "ix_pgopt_old"])
+@pytest.mark.parametrize("on", ["t (b)", "other (a)"])
+def test_a_replacement_refuses_indexes_of_others_that_have_its_names(
+    database: Database, name: str, on: str, old: list[str] | None
+) -> None:
+    database.run("create table t (a int, b int); create table other (a int); create index ix on t (a)")
+    database.run(f"create index {name} on {on}")
+    before = database.dump()
+    said = f"index public.{name} on public.{on.split(maxsplit=1)[0]} has the name that the replacement of ix takes for a while"
+    with pytest.raises(InvalidOperation, match=said):
+        database.perform(ReplaceIndexConcurrently("ix", "t", ["a", "b"], old=old))
+    assert database.dump() == before
+
+
+@pytest.mark.parametrize("table", ["t", "part"])
+def test_a_replacement_without_the_old_definition_may_be_interrupted_before_its_last_step(
+    database: Database, table: str
+) -> None:
+    database.run("create table t (k int, b text);" + IN_TREE)
+    database.run(f"create index ix on {table} (k)")
+
+    def stop(event: Event) -> None:
+        if isinstance(event, StepStarted) and event.label.startswith("drop ix_pgopt_old"):
+            raise KeyboardInterrupt
+
+    operation = ReplaceIndexConcurrently("ix", table, ["b"])
+    with pytest.raises(KeyboardInterrupt):
+        database.perform(operation, pgopt_report=stop)
+    assert database.value("select to_regclass('ix_pgopt_old')")
+    database.perform(operation)
+    assert not database.value("select to_regclass('ix_pgopt_old')")

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from pgopt.server.objects import IndexInfo, Relation
 
 
+FORMER = "dropped by pgopt, which has replaced it"
+"""The comment on an index that has been replaced, until it is dropped."""
+
+
 def create_statement(
     of: IndexOperation, name: Composable, table: Composable, *, concurrently: bool = False, only: bool = False
 ) -> Composable:
@@ -193,10 +197,14 @@ def old_name(name: str) -> str:
     return name_of(name, "pgopt_old")
 
 
-def swap_names(name: str, pairs: Sequence[tuple[str | None, str, str]]) -> Step:
-    """Let new indexes take the names of old ones, each with its schema, in one transaction."""
+def swap_names(name: str, pairs: Sequence[tuple[str | None, str, str]], *, mark: bool) -> Step:
+    """Let new indexes take the names of old ones, each with its schema, in one transaction.
+
+    A mark tells the next run, should this one be interrupted, which index it may drop where nobody says how that is defined.
+    """
     rename = "alter index {} rename to {}"
-    schema, _, first = pairs[0]
+    schema, whole, first = pairs[0]
+    marking = [sql("comment on index {} is {}", ident(schema, old_name(whole)), literal(FORMER))] if mark else []
     return Step(
         f"swap {name} for the new one",
         [
@@ -206,7 +214,8 @@ def swap_names(name: str, pairs: Sequence[tuple[str | None, str, str]]) -> Step:
                 sql(rename, ident(schema, old), ident(old_name(old))),
                 sql(rename, ident(schema, new), ident(old)),
             )
-        ],
+        ]
+        + marking,
         locks=[
             Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each, schema, is_index=True)
             for schema, old, new in pairs

@@ -210,12 +210,12 @@ def _shapes_of_whole(db: Catalog, of: IndexOperation, root: Relation) -> Iterato
         yield db.shape_of_new(root, partial(create_statement, of))
 
 
-def swap_trees(db: Catalog, of: IndexOperation, new: str, root: Relation) -> Iterator[Step]:
+def swap_trees(db: Catalog, of: IndexOperation, new: str, root: Relation, *, mark: bool) -> Iterator[Step]:
     """Give the new index the names of the old one, on the parent and on each partition, and drop the old one."""
     parts = db.partitions(root)
     there = _names(db, IndexParts(of), root, parts)
     beside = _names(db, IndexParts(replace(of, name=new)), root, parts)
-    yield swap_names(of.key, [(schema, name, beside[table][1]) for table, (schema, name) in there.items()])
+    yield swap_names(of.key, [(schema, name, beside[table][1]) for table, (schema, name) in there.items()], mark=mark)
     gone = [(schema, old_name(name)) for schema, name in there.values()]
     yield _drop_with_parts(old_name(of.key), root, parts, gone)
 
