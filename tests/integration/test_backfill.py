@@ -335,3 +335,33 @@ def test_the_rows_of_inheritance_children_are_set_too(database: Database, operat
     with pytest.raises(AssertionError, match="p has children, which the plan has not seen: run this revision online"):
         database.psql(database.script(Backfill("p", {"x": "'again'"}, key=["id"])))
     assert database.value("select count(*) from p where x = 'again'") == 0
+
+
+OWN_KEYS = """
+create table p (id int, a numeric, b int, v int default 0) partition by list ((id % 2));
+create table p0 partition of p for values in (0);
+create table p1 partition of p for values in (1) partition by range (b, lower(v::text));
+create table p11 partition of p1 default;
+alter table p0 add primary key (a);
+create table parent (id int primary key, a int);
+create table child (primary key (a)) inherits (parent);
+"""
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "said"),
+    [
+        ("p", "a", "column 'a' is part of the key by which batches go through public.p0"),
+        ("parent", "a", "column 'a' is part of the key by which batches go through public.child"),
+        ("p", "id", "public.p is partitioned by column 'id', and batches set rows where they are"),
+        ("p", "b", "public.p1 is partitioned by column 'b', and batches set rows where they are"),
+        ("p", "v", "public.p1 is partitioned by column 'v', and batches set rows where they are"),
+    ],
+)
+def test_what_tells_rows_or_partitions_apart_is_not_set_in_batches(
+    database: Database, table: str, column: str, said: str
+) -> None:
+    database.run(OWN_KEYS)
+    database.perform(InstallPgopt(version=1))
+    with pytest.raises(InvalidOperation, match=said):
+        database.perform(Backfill(table, {column: f"{column} + 1"}))

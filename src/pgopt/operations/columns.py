@@ -59,6 +59,8 @@ class Backfill(Action):
         root = db.table(self.table, self.schema)
         self._check_columns(db, root)
         below, partitioned = db.descendants(root), root.partitioned
+        for table in [root, *below]:
+            self._check_keys(db, table)
         for table in (each for each in [root, *below] if each.kind == "r"):
             _refuse_unwritable(db, table)
             yield BatchStep(
@@ -111,8 +113,21 @@ class Backfill(Action):
         for name in self.set:
             if columns[name].generated:
                 raise InvalidOperation(f"column {name!r} of {table} is generated: change its expression")
-            if name in self._key_columns(db, table):
+
+    def _check_keys(self, db: Catalog, table: Relation) -> None:
+        """Refuse to set what tells which rows are done, each table by its own key, and which rows a partition has."""
+        if not db.online:
+            return
+        key = self._key_columns(db, table)
+        by = _columns_of_partition_key(db, table) if table.partitioned else ()
+        for name in self.set:
+            if name in key:
                 raise InvalidOperation(f"column {name!r} is part of the key by which batches go through {table}")
+            if name in by:
+                raise InvalidOperation(
+                    f"{table} is partitioned by column {name!r}, and batches set rows where they are: move them to other"
+                    " partitions by an UPDATE"
+                )
 
     def _key_columns(self, db: Catalog, table: Relation) -> Sequence[str]:
         return self.key or db.key_of(table) or ()
@@ -126,6 +141,19 @@ def _refuse_compound(value: Any, whose: str) -> None:
 
 def _expression(value: Any) -> Composable:
     return verbatim(value) if isinstance(value, str) else literal(value)
+
+
+def _columns_of_partition_key(db: Catalog, table: Relation) -> Sequence[str]:
+    """Give all columns by which a table is partitioned, those in expressions, too: they depend on it, as the server has it."""
+    rows = db.session.rows(
+        sql(
+            "select a.attname from pg_depend d join pg_attribute a on a.attrelid = d.objid and a.attnum = d.objsubid"
+            " where d.classid = 'pg_class'::regclass and d.objid = {table} and d.objsubid > 0 and d.deptype = 'i'"
+            " and d.refclassid = 'pg_class'::regclass and d.refobjid = {table} and d.refobjsubid = 0",
+            table=literal(table.oid),
+        )
+    )
+    return [name for (name,) in rows]
 
 
 # -- columns that come and go --------------------------------------------------------------------------------------------
