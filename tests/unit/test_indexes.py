@@ -346,3 +346,33 @@ def test_a_replacement_without_the_old_definition_may_be_interrupted_before_its_
     assert database.value("select to_regclass('ix_pgopt_old')")
     database.perform(operation)
     assert not database.value("select to_regclass('ix_pgopt_old')")
+
+
+GONE = {
+    "detached": ("attach part1_ix", "alter table part detach partition part1"),
+    "dropped": ("attach part1_ix", "drop table part1"),
+    # the index of the partition above is not valid, either
+    "deeper": ("attach part31_ix", "drop table part31"),
+}
+
+
+@pytest.mark.parametrize(("last", "gone"), GONE.values(), ids=GONE)
+def test_an_index_becomes_valid_when_the_partition_goes_that_was_to_be_attached_last(
+    database: Database, last: str, gone: str
+) -> None:
+    database.run(IN_TREE)
+    database.run(
+        "create table part3 partition of part for values from (20) to (30) partition by range (k);"
+        "create table part31 partition of part3 for values from (20) to (25);"
+        "create table part32 partition of part3 for values from (25) to (30)"
+    )
+
+    def go(event: Event) -> None:
+        if isinstance(event, StepStarted) and event.label.startswith(last):
+            database.run(gone)
+
+    operation = CreateIndexConcurrently("ix", "part", ["k"])
+    with pytest.raises(PgoptError):
+        database.perform(operation, pgopt_report=go)
+    database.perform(operation)
+    assert database.value("select bool_and(indisvalid) from pg_index where indexrelid::regclass::text ~ 'ix$'")

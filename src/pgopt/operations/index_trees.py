@@ -152,12 +152,31 @@ def _name_on(db: Catalog, of: Parts, part: Relation, of_parent: tuple[str | None
 
 
 def _latecomers(db: Catalog, *, of: Parts, root: Relation, known: Sequence[Relation]) -> Iterator[Step]:
-    """Plan again for partitions that came between the plan and the index of their parent."""
-    if db.partitions(root) == known:
+    """Plan again for partitions that came between the plan and the index of their parent, or went."""
+    if db.partitions(root) != known:
+        yield from build_on_tree(db, of, root)
+        return
+    yield from _look_again(db, of, root, known)
+    if not is_valid(db, name=of.name, schema=root.schema):
         raise InvalidOperation(
             f"index {of.name} of {root} stays invalid though all partitions have it: drop it and run again"
         )
-    yield from build_on_tree(db, of, root)
+
+
+def _look_again(db: Catalog, of: Parts, root: Relation, parts: Sequence[Relation]) -> Iterator[Step]:
+    """Have the server see that a parent's index has all its parts, from the leaves upwards.
+
+    It looks when one is attached, be it once more; not when the partition goes that had none.
+    """
+    names = _names(db, of, root, parts)
+    one_of_each = {part.parent or root.oid: part for part in parts}
+    for parent, part in reversed(one_of_each.items()):
+        schema, name = names[parent]
+        yield replace(
+            _attach(db, part, root, names),
+            label=f"see whether {name} is on all partitions",
+            done=partial(is_valid, name=name, schema=schema),
+        )
 
 
 def part_name(name: str, part: Relation) -> str:
