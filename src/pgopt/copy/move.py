@@ -172,13 +172,15 @@ def _identities(db: Catalog, table: Relation) -> list[tuple[str, int, bool]]:
         return []
     rows = db.session.rows(
         sql(
-            "select s.oid::regclass::text from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'"
+            "select s.oid::regclass::text, pg_get_userbyid(s.relowner) from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'"
             " where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = {}"
             " and d.deptype = 'i'",
             literal(table.oid),
         )
     )
-    return [(name, *db.session.row(sql("select last_value, is_called from {}", verbatim(name)))) for (name,) in rows]
+    # what is read before others are kept out would be handed out twice; giving it to its owner takes ACCESS EXCLUSIVE
+    db.session.run(*(sql("alter sequence {} owner to {}", verbatim(name), ident(owner)) for name, owner in rows))
+    return [(name, *db.session.row(sql("select last_value, is_called from {}", verbatim(name)))) for name, _ in rows]
 
 
 def _identify_leaves(db: Catalog, parent: Relation) -> Iterator[Composable]:
