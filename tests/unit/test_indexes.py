@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from psycopg import OperationalError
 
 from pgopt import InvalidOperation, NotReversible, PgoptError
 from pgopt.operations import (
@@ -16,6 +18,7 @@ from pgopt.operations import (
     ReplaceIndexConcurrently,
 )
 from pgopt.plan.events import Event, Note, StepStarted
+from tests.databases import wait_until
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -376,3 +379,47 @@ def test_an_index_becomes_valid_when_the_partition_goes_that_was_to_be_attached_
         database.perform(operation, pgopt_report=go)
     database.perform(operation)
     assert database.value("select bool_and(indisvalid) from pg_index where indexrelid::regclass::text ~ 'ix$'")
+
+
+WAITING = (
+    "select pid from pg_stat_activity where query ~* '^ *(reindex|drop).*concurrently' and wait_event_type = 'Lock'"
+)
+
+
+def test_a_rebuild_waits_for_another_one_and_drops_nothing_of_it(database: Database) -> None:
+    database.run("create table t (a int, b int, c text); create index on t (a); create index on t (b)")
+    with database.connect() as old, database.connect() as other, ThreadPoolExecutor() as threads:
+        old.execute("begin; insert into t values (1)")
+        theirs = threads.submit(other.execute, "reindex table concurrently t")
+        try:
+            # one of all the indexes that are there already is what the server says to be built
+            wait_until("it is being rebuilt", lambda: theirs.done() or database.rows(WAITING))
+            ours = threads.submit(database.perform, ReindexConcurrently(table="t"))
+            wait_until("we wait, too", lambda: ours.done() or len(database.rows(WAITING)) == 2)
+        finally:
+            old.execute("rollback")
+        theirs.result(60)
+        ours.result(60)
+    assert database.rows(
+        "select indexrelid::regclass::text from pg_index where indrelid = 't'::regclass order by 1"
+    ) == [
+        ("t_a_idx",),
+        ("t_b_idx",),
+    ]
+
+
+def test_a_rebuild_drops_what_an_interrupted_one_has_left(database: Database) -> None:
+    database.run("create table t (a int, b int); create index on t (a); create index on t (b)")
+    with database.connect() as old, database.connect() as other, ThreadPoolExecutor() as threads:
+        old.execute("begin; insert into t values (1)")
+        theirs = threads.submit(other.execute, "reindex table concurrently t")
+        try:
+            wait_until("it is being rebuilt", lambda: theirs.done() or database.rows(WAITING))
+            database.run(f"select pg_terminate_backend({other.info.backend_pid}, 10000)")
+        finally:
+            old.execute("rollback")
+        with pytest.raises(OperationalError):
+            theirs.result(60)
+    assert database.value("select count(*) from pg_index where indrelid = 't'::regclass") == 4
+    database.perform(ReindexConcurrently(table="t"))
+    assert database.value("select count(*) from pg_index where indrelid = 't'::regclass") == 2
