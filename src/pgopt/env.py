@@ -161,6 +161,8 @@ def _offline(context: EnvironmentContext, url: URL | None, options: dict[str, An
     # without the named style % is written as %% in function bodies
     where = {"url": url} if url is not None else {"dialect_name": "postgresql"}
     context.configure(**where, literal_binds=True, dialect_opts={"paramstyle": "named"}, **options)
+    # SQLAlchemy 2.0 would double backslashes, until it has asked a server for standard_conforming_strings
+    context.get_context().dialect._backslash_escapes = False  # type: ignore[attr-defined]
     if PREVIEW not in context.config.attributes:
         stop_at_errors(context.get_context())
     with context.begin_transaction():

@@ -321,3 +321,14 @@ def test_who_comes_when_another_run_is_over_does_nothing_again(
     assert "another run has carried out the upgrade of revision b meanwhile" in said
     assert tickets.value("select count(*) from tickets where title like '%!' and title not like '%!!'") == 100
     assert tickets.value("select count(*) from pgopt.run") == 0
+
+
+def test_a_backslash_in_a_script_stays_one(tickets: Database, tmp_path: Path) -> None:
+    project = Project.with_run(tmp_path, tickets.server.url(tickets.name))
+    row = {"title": r"C:\a", "status": "OPEN"}
+    columns = "sa.column('title', sa.Text), sa.column('status', sa.Text)"
+    project.revision("a", f"op.bulk_insert(sa.table('tickets', {columns}), [{row}])")
+    script = project.upgrade(sql=True)
+    assert script.startswith("\\set ON_ERROR_STOP on")
+    tickets.psql(script)
+    assert tickets.value("select count(*) from tickets where title = e'C:\\\\a'") == 1
