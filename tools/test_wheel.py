@@ -23,7 +23,7 @@ import pgopt
 assert "site-packages" in pgopt.__file__, pgopt.__file__
 count = 0
 for module in pkgutil.walk_packages(pgopt.__path__, "pgopt."):
-    if module.name.startswith("pgopt.cli.") and "with-cli" not in sys.argv:
+    if module.name.startswith(("pgopt.cli.", "pgopt.plan.bars")) and "with-cli" not in sys.argv:
         continue
     if module.name == "pgopt.monitoring.metrics" and "with-metrics" not in sys.argv:
         continue
