@@ -72,7 +72,7 @@ def test_its_own_policy_drops_its_partitions(archived: Database) -> None:
 def test_what_becomes_of_its_rows_is_said(archived: Database, rows: str) -> None:
     apply(archived)
     archived.run("delete from pgopt.retention_policy")
-    drop = {"by": Quarterly("at"), "premake": 1, "parameters": {"fillfactor": 70}, "widen_keys": True}
+    drop = {"by": Quarterly("at"), "premake": 1, "storage": {"fillfactor": 70}, "widen_keys": True}
     with pytest.raises(InvalidOperation, match="has rows, which would be lost"):
         archived.perform(DropArchiveTable("ledger", **drop))  # type: ignore[arg-type]
     archived.perform(DropArchiveTable("ledger", rows=rows, **drop))  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from pgopt.server import runners
 from pgopt.server.catalog import Catalog
 from pgopt.server.pooler import refuse_pooler
 from pgopt.server.quoting import joined, sql, verbatim
-from pgopt.server.session import Session, server_error
+from pgopt.server.session import INSUFFICIENT_PRIVILEGE, Session, server_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from pgopt.plan.journal import Done, Revision
     from pgopt.plan.step import Plan
+    from pgopt.plan.surroundings import Stamped
     from pgopt.server.objects import TableNamed
 
 
@@ -81,7 +82,7 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             journal = Journal.of(context, revision, tasks=stamped.tasks, there=claim.told)
             stamped.installed = journal.installed
             runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
-            begun, heads = _look_again(runner.db, subject, journal, stamped.versions)
+            begun, heads = _look_again(runner.db, subject, journal, stamped)
             if revision is not None:
                 if (known := known_heads(context)) is not None and heads is not None and set(heads) != known:
                     _refuse_what_is_over(context, revision)
@@ -92,8 +93,19 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             runner.run(plan)
 
 
-def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal, versions: str | None) -> Sequence[Any]:
+def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal, stamped: Stamped) -> Sequence[Any]:
     """Ask for what the plan will ask, now that nobody else is at work, and give which revisions were begun, and the heads."""
+    try:
+        return _ask(db, subject, journal, stamped.versions)
+    except DBAPIError as error:
+        # a migration may work as a role that may not read the version table
+        if stamped.versions is None or server_error(error).code != INSUFFICIENT_PRIVILEGE:
+            raise
+        stamped.versions = None
+        return _ask(db, subject, journal, None)
+
+
+def _ask(db: Catalog, subject: str | TableNamed, journal: Journal, versions: str | None) -> Sequence[Any]:
     heads = (
         sql("(select coalesce(array_agg(version_num::text), array[]::text[]) from {})", verbatim(versions))
         if versions
