@@ -167,3 +167,19 @@ def test_ranges_of_such_a_column_are_not_split(database: Database, type_: str, e
             )
         )
     assert database.dump() == before
+
+
+def test_rows_that_refer_to_one_spelled_otherwise_are_no_orphans(database: Database) -> None:
+    database.run(
+        "create schema ext; create extension citext schema ext;"
+        "create table people (name ext.citext not null, at date not null, primary key (name));"
+        "create table notes (id int primary key, about ext.citext constraint about references people);"
+        "insert into people values ('Ann', '2026-01-05'); insert into notes values (1, 'ANN')"
+    )
+    before = database.dump()
+    database.perform(InstallPgopt(1))
+    operation = PartitionTable("people", Monthly("at"), widen_keys=True, incoming="drop")
+    database.perform(operation)
+    database.perform(operation.reverse())
+    database.perform(InstallPgopt(1).reverse())
+    assert database.dump() == before

@@ -288,6 +288,21 @@ def test_the_wrong_database_is_one_sentence(tmp_path: Path) -> None:
         project.upgrade()
 
 
+@pytest.mark.parametrize("per_migration", [True, False], ids=["per migration", "one transaction"])
+def test_an_operation_in_a_block_of_autocommit_is_not_the_engine_s(
+    tickets: Database, tmp_path: Path, *, per_migration: bool
+) -> None:
+    project = Project.from_template(tmp_path, tickets.server.url(tickets.name))
+    if per_migration:
+        project.configure(PER_MIGRATION)
+    project.revision("a", f"with op.get_context().autocommit_block():\n    {index('ix_a')}")
+    found = project.call("upgrade", "head")
+    assert found.returncode == 0
+    assert relations(tickets) == {"ix_a"}
+    assert "create_engine()" not in found.stderr
+    assert ("transaction_per_migration" in found.stderr) != per_migration
+
+
 def test_a_template_s_env_py_allows_mixed_revisions_by_a_setting(tickets: Database, tmp_path: Path) -> None:
     project = project_of("per migration", tmp_path, tickets)
     project.replace(project.env, PER_MIGRATION, f"{PER_MIGRATION}, pgopt_settings={{'mixed_revisions': True}}")

@@ -317,6 +317,27 @@ def test_what_else_fails_in_an_undo_is_an_error(run_project: Project, tickets: D
     assert relations(tickets) == {"ix_one"}
 
 
+def test_an_undo_that_cannot_tell_what_is_done_says_at_which_statement(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    mixed = index("ix_one").replace(")", ", settings={'mixed_revisions': True})")
+    key = "op.create_primary_key('notes_pkey', 'notes', ['id'])"
+    project.revision(
+        "b", f"op.create_table('notes', sa.Column('id', sa.Integer, nullable=False))\n{key}\n{mixed}", "pass", after="a"
+    )
+    project.upgrade("b")
+    left = no_index("ix_one").replace(")", ", settings={'mixed_revisions': True})")
+    project.revision("b", f"{key}\n{mixed}", f"op.execute('create sequence counted')\n{left}\n{FAIL}", after="a")
+    assert "division by zero" in project.call("downgrade", "a").stderr
+    said = project.refused("undo", "b", program="pgopt")
+    assert "the upgrade of revision b failed at 'ALTER TABLE notes ADD CONSTRAINT notes_pkey PRIMARY KEY (id)'" in said
+    assert "multiple primary keys" in said
+    assert "take the statement out of the revision for this once, and run `pgopt undo` again" in said
+    project.revision("b", mixed, f"{left}\n{FAIL}", after="a")
+    project.undo("b")
+    assert "ix_one" in relations(tickets)
+    assert remembered(tickets) == []
+
+
 @pytest.mark.parametrize("project", ["run", "one transaction"], indirect=True)
 def test_a_killed_undo_is_run_again(project: Project, tickets: Database) -> None:
     before = tickets.dump()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic.operations import Operations
 
-from pgopt import PgoptError
+from pgopt import InvalidOperation, PgoptError
 from pgopt.operations import (
     CreateCheckConstraintOnline,
     CreateForeignKeyOnline,
@@ -514,4 +514,46 @@ def test_a_key_that_is_given_up_leaves_what_only_has_its_names(database: Databas
     ):
         Operations(context).invoke(CreateUniqueConstraintOnline("uq", "part", ["id", "k"]))
     database.run("drop index part2_uq")
+    assert database.dump() == before
+
+
+@pytest.mark.parametrize("partitioned", [False, True], ids=["table", "partition"])
+@pytest.mark.parametrize("others", ["(b)", "(b) where a > 1", "(a, b) include (c)"])
+def test_a_replacement_refuses_indexes_of_others_that_have_its_name(
+    database: Database, others: str, *, partitioned: bool
+) -> None:
+    by, leaf = (" partition by range (a)", "leaf") if partitioned else ("", "tt")
+    database.run(f"create table tt (a int not null, b int not null, c int, constraint pk primary key (a)){by}")
+    if partitioned:
+        database.run("create table leaf partition of tt for values from (1) to (9)")
+    name = "leaf_pkey" if partitioned else "pk"
+    database.run(f"create unique index {name}_pgopt_new on {leaf} {others}")
+    before = database.dump()
+    said = (
+        f"index public.{name}_pgopt_new on public.{leaf} has the name that the replacement of {name} takes for a while"
+    )
+    with pytest.raises(InvalidOperation, match=said):
+        database.perform(ReplacePrimaryKeyOnline("pk", "tt", ["a", "b"], old=["a"]))
+    assert database.dump() == before
+
+
+@pytest.mark.parametrize("then", ["again", "back"])
+def test_a_replacement_of_a_key_takes_up_what_an_interrupted_one_left(database: Database, then: str) -> None:
+    operation = ReplacePrimaryKeyOnline("pk", "tt", ["a", "b"], old=["a"])
+    database.run(
+        "create table tt (a int not null, b int not null, constraint pk primary key (a) with (fillfactor = 70))"
+    )
+    before = database.dump()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, StepStarted) and event.label.startswith("swap "):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        database.perform(operation, pgopt_report=stop)
+    assert database.value("select to_regclass('pk_pgopt_new')") is not None
+    if then == "again":
+        database.perform(operation)
+        assert database.value("select to_regclass('pk_pgopt_new')") is None
+    database.perform(operation.reverse())
     assert database.dump() == before

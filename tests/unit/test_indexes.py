@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg import OperationalError
 
-from pgopt import InvalidOperation, NotReversible, PgoptError
+from pgopt import InvalidOperation, NotReversible, PgoptError, StatementFailed
 from pgopt.operations import (
     CreateIndexConcurrently,
     DropIndexConcurrently,
@@ -379,6 +380,26 @@ def test_an_index_becomes_valid_when_the_partition_goes_that_was_to_be_attached_
         database.perform(operation, pgopt_report=go)
     database.perform(operation)
     assert database.value("select bool_and(indisvalid) from pg_index where indexrelid::regclass::text ~ 'ix$'")
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ("drop table t", 'relation "public.t" does not exist'),
+        ("alter table t rename a to b", 'column "a" does not exist'),
+    ],
+    ids=["table", "column"],
+)
+def test_what_goes_before_a_step_is_named(database: Database, gone: str, said: str) -> None:
+    database.run("create table t (a int)")
+
+    def go(event: Event) -> None:
+        if isinstance(event, StepStarted):
+            database.run(gone)
+
+    said = f"could not build ix on public.t: {said}: if it was there when this began, it was dropped or renamed since: run again"
+    with pytest.raises(StatementFailed, match=re.escape(said)):
+        database.perform(CreateIndexConcurrently("ix", "t", ["a"]), pgopt_report=go)
 
 
 WAITING = (

@@ -17,15 +17,14 @@ from sqlalchemy import event
 from sqlalchemy.exc import DBAPIError
 
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
-from pgopt.errors import InvalidOperation
+from pgopt.errors import InvalidOperation, StatementFailed
 from pgopt.plan.journal import DONE, DOWN, UNDOING, Journal, Revision, chain_of, handed_over, stamped_revisions
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import commit_if_shared, is_autocommit
 from pgopt.server.session import server_error
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
@@ -108,11 +107,16 @@ def _only_what_was_done(context: MigrationContext, inverse: Revision, *, committ
     execute = context.impl._exec
 
     def attempt(construct: Any, *args: Any, **kwargs: Any) -> Any:
-        if is_autocommit(cast("Connection", context.connection)):
-            return _unless_already_so(nullcontext(), partial(execute, construct, *args, **kwargs))
-        if committed:
-            return _unless_already_so(connection.begin_nested(), partial(execute, construct, *args, **kwargs))
-        if _SETS.match(said := _said(construct, context)):
+        said = _said(construct, context)
+        alone = is_autocommit(cast("Connection", context.connection))
+        if committed or alone:
+            try:
+                with nullcontext() if alone else connection.begin_nested():
+                    return execute(construct, *args, **kwargs)
+            except DBAPIError as error:
+                _refuse_unless_already_so(error, said, inverse)
+                return None
+        if _SETS.match(said):
             return execute(construct, *args, **kwargs)
         log.warning("passed over, since it was rolled back: %s", said[:_LONGEST])
         return None
@@ -134,16 +138,15 @@ def _only_what_was_done(context: MigrationContext, inverse: Revision, *, committ
         del context.impl._exec
 
 
-def _unless_already_so(savepoint: AbstractContextManager[Any], execute: Callable[[], Any]) -> Any:
-    """Execute a statement, and pass over one by which nothing would change."""
-    try:
-        with savepoint:
-            return execute()
-    except DBAPIError as error:
-        if server_error(error).code not in _ALREADY_SO:
-            raise
-        log.warning("passed over, there is nothing to take back: %s", server_error(error).sentence)
-        return None
+def _refuse_unless_already_so(error: DBAPIError, said: str, inverse: Revision) -> None:
+    """Pass over a statement by which nothing would change; of what else fails it cannot be told whether it is done already."""
+    failure = server_error(error)
+    if failure.code not in _ALREADY_SO:
+        raise StatementFailed(
+            f"the {inverse.direction} of revision {inverse.id} failed at {said[:_LONGEST]!r}: {failure.sentence}: mend that, or where"
+            " it is done already take the statement out of the revision for this once, and run `pgopt undo` again"
+        ) from error
+    log.warning("passed over, there is nothing to take back: %s", failure.sentence)
 
 
 def _said(construct: Any, context: MigrationContext) -> str:

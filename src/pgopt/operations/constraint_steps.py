@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.errors import InvalidOperation
 from pgopt.plan.step import Step
+from pgopt.server.keys import equality_of
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 
@@ -184,7 +185,7 @@ def orphans(
     full: bool,
 ) -> str:
     """Count the rows that refer to nothing, and show some; with MATCH FULL those that refer in part, too."""
-    condition = refers_to_nothing(table, columns, referent, referent_columns, full=full)
+    condition = refers_to_nothing(db, table, columns, referent, referent_columns, full=full)
     do = f"refer to no row of {referent}"
     if full and len(columns) > 1:
         do += ", or have NULL in some of their columns and not in all"
@@ -192,17 +193,24 @@ def orphans(
 
 
 def refers_to_nothing(
-    table: Relation, columns: Sequence[str], referent: Relation, referent_columns: Sequence[str], *, full: bool
+    db: Catalog,
+    table: Relation,
+    columns: Sequence[str],
+    referent: Relation,
+    referent_columns: Sequence[str],
+    *,
+    full: bool,
 ) -> Composable:
     """Give the condition that a row of a table meets when a foreign key would refuse it."""
     ours = [sql("{}.{}", table.ident, ident(name)) for name in columns]
-    theirs = [sql("r.{}", ident(name)) for name in referent_columns]
+    # as the foreign key compares them, whatever the search path
+    signs = map(verbatim, equality_of(db.session, referent, referent_columns))
+    same = zip(referent_columns, signs, ours, strict=True)
     condition = sql(
-        "({}) and not exists (select from {} r where ({}) = ({}))",
+        "({}) and not exists (select from {} r where {})",
         joined((sql("{} is not null", name) for name in ours), " and "),
         referent.ident,
-        joined(theirs),
-        joined(ours),
+        joined((sql("r.{} {} {}", ident(name), sign, value) for name, sign, value in same), " and "),
     )
     if not full or len(columns) == 1:
         return condition

@@ -13,7 +13,7 @@ from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import column, column_name, ident, joined, literal, name_of, options, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from psycopg.sql import Composable
 
@@ -136,6 +136,19 @@ def _refuse(index: IndexInfo, reasons: Sequence[tuple[object, str]]) -> None:
     for holds, reason in reasons:
         if holds:
             raise InvalidOperation(f"index {index} {reason}")
+
+
+def refuse_of_others(
+    db: Catalog, index: IndexInfo, table: Relation, replaced: str, ours: Iterable[IndexOperation]
+) -> None:
+    """Refuse to drop an index that has the name of what stands beside another for a while, and is none that we have made."""
+    free = index.table == table.oid and index.constraint is None and index.parent is None
+    if free and (not index.valid or index.comment == FORMER or any(is_same(db, each, index, table) for each in ours)):
+        return
+    raise InvalidOperation(
+        f"index {index} on {db.by_oid(index.table)} has the name that the replacement of {replaced} takes for a while, and"
+        f" is neither the old nor the new {replaced}: rename or drop it"
+    )
 
 
 # -- steps on one table --------------------------------------------------------------------------------------------------

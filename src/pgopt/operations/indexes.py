@@ -207,8 +207,10 @@ class ReplaceIndexConcurrently(IndexOperation):
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
         new, old = (replace(self, name=name(self.key)) for name in (steps.new_name, steps.old_name))
+        ours = [self, *([replace(self, **self._replaced(), old=None)] if self.old is not None else [])]
         for each in new, old:
-            self._refuse_of_others(db, each.key, table)
+            if (beside := db.index(each.key, table.schema)) is not None:
+                steps.refuse_of_others(db, beside, table, self.key, ours)
         if steps.is_there(db, self, self.key, table):
             yield from _drop(db, new, table)
             if self.comment is not None:
@@ -221,24 +223,6 @@ class ReplaceIndexConcurrently(IndexOperation):
         if (there := db.index(new.key, table.schema)) and not steps.is_same(db, self, there, table):
             yield from _drop(db, new, table)
         yield from self._exchange(db, new, old, table)
-
-    def _refuse_of_others(self, db: Catalog, name: str, table: Relation) -> None:
-        """Refuse to drop an index that has the name of what stands beside for a while, and is none that we have made."""
-        index = db.index(name, table.schema)
-        if index is None:
-            return
-        free = index.table == table.oid and index.constraint is None and index.parent is None
-        former = [replace(self, **self._replaced(), old=None)] if self.old is not None else []
-        if free and (
-            not index.valid
-            or index.comment == steps.FORMER
-            or any(steps.is_same(db, each, index, table) for each in (self, *former))
-        ):
-            return
-        raise InvalidOperation(
-            f"index {index} on {db.by_oid(index.table)} has the name that the replacement of {self.key} takes for a while, and"
-            f" is neither the old nor the new {self.key}: rename or drop it"
-        )
 
     def _exchange(self, db: Catalog, new: IndexOperation, old: IndexOperation, table: Relation) -> Iterator[Step]:
         if table.partitioned:

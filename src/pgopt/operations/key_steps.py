@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from pgopt.errors import InvalidOperation
 from pgopt.operations import constraint_steps, index_steps, index_trees
-from pgopt.operations.indexes import DropIndexConcurrently
+from pgopt.operations.indexes import CreateIndexConcurrently, DropIndexConcurrently
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, literal, name_of, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from typing import Any
 
     from psycopg.sql import Composable
 
@@ -109,6 +108,10 @@ def replace_key(db: Catalog, new: KeyOperation, old: KeyOperation, table: Relati
     there = _replaced(db, new, table)
     places = list(_places(db, new.name, table))
     leaves = [each for each in places if not each.table.partitioned]
+    for each in leaves:
+        if (beside := db.index(each.new, each.table.schema)) is not None:
+            ours = (_index_beside(db, key, each) for key in (new, old))
+            index_steps.refuse_of_others(db, beside, each.table, each.name, ours)
     if there.definition == wanted:
         yield from (index_steps.drop(each.new, each.table) for each in leaves)
         return
@@ -144,9 +147,8 @@ def _replaced(db: Catalog, of: KeyOperation, table: Relation) -> Constraint:
 
 
 def _build_beside(db: Catalog, of: KeyOperation, place: Place, leaves: Sequence[Place]) -> Iterator[Step]:
-    table = place.table
-    index = of.index(place.new, table, **_kept(db.index(place.name, table.schema)))
-    if not index_steps.is_there(db, index, place.new, table):
+    table, index = place.table, _index_beside(db, of, place)
+    if (there := db.index(place.new, table.schema)) and not index_steps.is_same(db, index, there, table):
         yield index_steps.drop(place.new, table)
     yield replace(
         index_steps.build(index, place.new, table),
@@ -155,12 +157,13 @@ def _build_beside(db: Catalog, of: KeyOperation, place: Place, leaves: Sequence[
     )
 
 
-def _kept(index: IndexInfo | None) -> dict[str, Any]:
-    """Give what the new index takes over from the old one."""
-    if index is None:
-        return {}
-    storage = dict(option.split("=", 1) for option in index.storage.split(", ")) if index.storage else None
-    return {"storage": storage, "tablespace": index.tablespace}
+def _index_beside(db: Catalog, of: KeyOperation, place: Place) -> CreateIndexConcurrently:
+    """Give the index that takes the place of a key's, with what it takes over from that."""
+    there = db.index(place.name, place.table.schema)
+    if there is None:
+        return of.index(place.new, place.table)
+    storage = dict(option.split("=", 1) for option in there.storage.split(", ")) if there.storage else None
+    return of.index(place.new, place.table, storage=storage, tablespace=there.tablespace)
 
 
 def _swap(db: Catalog, of: KeyOperation, places: Sequence[Place], wanted: str) -> Step:

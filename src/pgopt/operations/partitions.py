@@ -358,7 +358,7 @@ def _refuse_orphans(db: Catalog, table: Relation, memory: Memory) -> None:
         if owner is None or db.constraint(owner, key["name"]) is not None:
             continue
         found = {"columns": key["columns"], "referent": table, "referent_columns": key["referent_columns"]}
-        condition = refers_to_nothing(owner, **found, full=key["match"] == "f")
+        condition = refers_to_nothing(db, owner, **found, full=key["match"] == "f")
         if db.session.value(sql("select exists (select from {} where {})", owner.ident, condition)):
             reason = orphans(db, table=owner, **found, full=key["match"] == "f")
             raise InvalidOperation(f"foreign key {key['name']} of {owner} cannot be given back: {reason}")

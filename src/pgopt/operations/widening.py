@@ -134,7 +134,7 @@ class Widening:
         for key, by in self._wide():
             owner = db.by_oid(key.owner)
             columns, theirs = [*key.columns, by], [*key.referent_columns, self.column]
-            condition = refers_to_nothing(owner, columns, self.table, theirs, full=True)
+            condition = refers_to_nothing(db, owner, columns, self.table, theirs, full=True)
             if db.session.value(sql("select exists (select from {} where {})", owner.ident, condition)):
                 reason = orphans(
                     db, table=owner, columns=columns, referent=self.table, referent_columns=theirs, full=True

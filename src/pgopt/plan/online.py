@@ -22,6 +22,8 @@ from pgopt.server.session import (
     INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,
     QUERY_CANCELED,
+    UNDEFINED_COLUMN,
+    UNDEFINED_OBJECT,
     UNDEFINED_TABLE,
     is_integrity_violation,
     server_error,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     Tracing = Callable[[Session, AnyStep], AbstractContextManager[object]]
 
 CONCURRENT_ATTEMPTS = 3
+_GONE = (UNDEFINED_TABLE, UNDEFINED_OBJECT, UNDEFINED_COLUMN)
 _NOT_TO_BE_LOCKED = (UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE)
 
 
@@ -109,7 +112,12 @@ class OnlineRunner:
             raise
 
     def _explain(self, step: Step, error: DBAPIError) -> None:
-        """Say which rows the server means, and leave nothing of the plan behind."""
+        """Say which rows the server means, and leave nothing of the plan behind; or what is gone that the plan was made for."""
+        if server_error(error).code in _GONE and self.session.alive:
+            raise StatementFailed(
+                f"could not {step.label}: {server_error(error).sentence}: if it was there when this began, it was dropped or renamed"
+                " since: run again"
+            ) from error
         if step.explain is None or not self.session.alive or not is_integrity_violation(error):
             return
         reason = self._reason(step.explain)

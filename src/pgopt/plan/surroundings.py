@@ -50,7 +50,9 @@ def _stamp_at_once(context: MigrationContext, connection: Connection) -> Stamped
     stamped = Stamped()
     stamped.versions = Session(connection).value(sql(_QUALIFIED, literal(render(_version_table(context)))))
     context.on_version_apply_callbacks = (*context.on_version_apply_callbacks, stamped)
-    if is_autocommit(connection):
+    # in a block of autocommit Alembic has given up its transaction
+    in_block = context._transaction is None and not context._in_external_transaction
+    if is_autocommit(connection) and not in_block:
         log.warning(
             "the engine has isolation_level='AUTOCOMMIT', so an interrupted revision of plain operations is left half-done and"
             " not stamped: take that out of create_engine(), online operations do not need it"
