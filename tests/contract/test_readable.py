@@ -37,14 +37,14 @@ REVERSIBLE = [example for example in EXAMPLES if example.reversible]
 
 @pytest.mark.parametrize("example", REVERSIBLE, ids=str)
 def test_an_inverse_knows_what_it_takes_back(example: Example) -> None:
-    assert any(isinstance(each, Operation) and each.undoes(example.operation.title) for each in example.inverse)
+    assert any(isinstance(each, Operation) and each.undoes(example.operation.title, ()) for each in example.inverse)
 
 
 def test_an_inverse_knows_what_it_does_not_take_back() -> None:
     index = CreateIndexConcurrently("ix", "t", ["a"])
     for other in (CreateIndexConcurrently("ix", "other", ["a"]), CreateIndexConcurrently("ix_two", "t", ["a"])):
-        assert not index.reverse().undoes(other.title)
-        assert not operations.DropIndexConcurrently("ix", "t").undoes(other.title)
+        assert not index.reverse().undoes(other.title, ())
+        assert not operations.DropIndexConcurrently("ix", "t").undoes(other.title, ())
 
 
 def read(text: str) -> Operation:

@@ -253,7 +253,7 @@ def test_what_is_refused_has_not_begun(run_project: Project, tickets: Database) 
     assert "it is another one" in project.refused("upgrade", "head")
     assert remembered(tickets) == [("b", "upgrade")]
     said = project.must("undo", "b", program="pgopt")
-    assert "passed over, since nothing of it has begun: drop_index_concurrently ix_two on tickets" in said
+    assert "passed over, since there is nothing of it to take back: drop_index_concurrently ix_two on tickets" in said
     assert tickets.dump() == before
     assert remembered(tickets) == []
 
@@ -390,6 +390,159 @@ def test_how_far_batches_came_is_forgotten_with_the_undo(run_project: Project, t
     assert remembered(tickets) == []
     project.upgrade("c")
     assert tickets.value("select count(*) from tickets where size is null") == 0
+
+
+def test_an_undo_leaves_what_has_the_same_name_in_another_schema(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run(
+        "create schema a; create schema b; create table a.t (id int primary key);"
+        "create table b.t (id int primary key, c int); insert into b.t values (1, 42)"
+    )
+    before, rows = tickets.dump(), tickets.contents()
+    add, drop = (
+        'op.{}_column_online("t", "c", "int", schema="{}")'.format(kind, "{}").format for kind in ("add", "drop")
+    )
+    project.revision("b", f"{add('a')}\n{FAIL}\n{add('b')}", f"{drop('b')}\n{drop('a')}", after="a")
+    project.call("upgrade", "head")
+    assert tickets.dump() != before
+    project.undo("b")
+    assert (tickets.dump(), tickets.contents()) == (before, rows)
+
+
+def test_an_undo_does_not_fill_what_was_not_made_anew(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run(
+        "create table t (id int primary key, a int, b int); insert into t select g, g from generate_series(1, 9) g"
+    )
+    before, rows = tickets.dump(), tickets.contents()
+    up, down = ("op.backfill('t', set={'b': 'a * 2'})", "op.backfill('t', set={'a': 'coalesce(b / 2, 0)'})")
+    project.revision("b", f"{index('ix_one')}\n{FAIL}\n{up}", f"{down}\n{no_index('ix_one')}", after="a")
+    project.call("upgrade", "head")
+    said = project.must("undo", "b", program="pgopt")
+    assert "passed over, since there is nothing of it to take back: backfill t" in said
+    assert (tickets.dump(), tickets.contents()) == (before, rows)
+
+
+def test_an_undo_fills_a_column_that_it_makes_anew(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    add, drop = (f"op.{kind}_column_online('tickets', 'size', 'int')" for kind in ("add", "drop"))
+    project.revision("b", f"{add}\nop.backfill('tickets', set={{'size': 'length(title)'}})", drop, after="a")
+    project.upgrade("b")
+    rows = tickets.contents()
+    project.revision(
+        "b", f"{add}\nop.backfill('tickets', set={{'size': 'length(title)'}})", f"{drop}\n{FAIL}", after="a"
+    )
+    project.call("downgrade", "a")
+    assert tickets.contents() != rows
+    assert project.undo("b") == "downgrade"
+    assert tickets.contents() == rows
+
+
+def test_batches_begin_anew_after_an_undo_that_did_not_end(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    project.upgrade()
+    alone = f"with op.get_context().autocommit_block():\n    {BACKFILL_DOWN}\n    op.execute('select 1 / 0')"
+    project.revision("c", BACKFILL_UP, alone)
+    process = project.start("upgrade", "c", PGOPT_BATCH_PAUSE="1")
+    wait_until("batches were made", lambda: (tickets.value("select max(keys_done) from pgopt.progress") or 0) >= 20)
+    process.kill()
+    process.communicate()
+    wait_until(
+        "the session of the killed process has ended",
+        lambda: not tickets.value("select count(*) from pg_locks where locktype = 'advisory'"),
+    )
+    assert "division by zero" in project.refused("undo", "c", program="pgopt")
+    project.upgrade("c")
+    assert tickets.value("select count(*) from tickets where size is null") == 0
+
+
+def test_what_a_block_of_autocommit_has_committed_is_taken_back(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    before = tickets.dump()
+    block = "with op.get_context().autocommit_block():\n    {}"
+    up = f"{ADD}\n{block.format(index('ix_one'))}\n{FAIL}"
+    project.revision("b", up, f"{block.format(no_index('ix_one'))}\n{DROP}", after="a")
+    assert "division by zero" in project.call("upgrade", "head").stderr
+    project.undo("b")
+    assert tickets.dump() == before
+
+
+def test_a_name_that_a_revision_drops_and_creates_is_taken_back(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run("create index ix_one on tickets (status)")
+    before = tickets.dump()
+    drop, create = no_index("ix_one"), index("ix_one", column="title")
+    project.revision(
+        "b", f"{drop}\n{FAIL}\n{create}", f"{no_index('ix_one', column='title')}\n{index('ix_one')}", after="a"
+    )
+    project.call("upgrade", "head")
+    project.undo("b")
+    assert tickets.dump() == before
+
+
+def test_an_undo_beside_a_run_that_is_still_at_work_lets_neither_lie(tickets: Database, tmp_path: Path) -> None:
+    project = project_of("template", tickets, tmp_path)
+    project.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    project.upgrade()
+    before = tickets.dump()
+    project.revision("b", TWO, NOT_TWO)
+    with held(tickets):
+        upgrade = project.start("upgrade", "b")
+        wait_until("it waits", lambda: waits(tickets, "create index concurrently") or upgrade.poll() is not None)
+        undo = project.start("undo", "b", program="pgopt")
+        wait_until("it is told", lambda: tickets.value("select taken_back from pgopt.run"))
+    undo_said, upgrade_said = undo.communicate(), upgrade.communicate()
+    assert undo.returncode != 0 or upgrade.returncode != 0, (undo_said, upgrade_said)
+    if upgrade.returncode != 0:
+        assert "meanwhile, the other way" in "".join(upgrade_said)
+        assert version(tickets) == "a"
+        if undo.returncode != 0:
+            project.undo("b")
+        assert tickets.dump() == before
+    else:
+        assert relations(tickets) == {"ix_one", "ix_two"}
+
+
+def test_each_of_two_half_done_revisions_can_be_taken_back(tickets: Database, tmp_path: Path) -> None:
+    project = project_of("template", tickets, tmp_path)
+    project.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    project.upgrade()
+    before = tickets.dump()
+    project.revision("b", f"{index('ix_one')}\n{FAIL}", no_index("ix_one"))
+    project.revision("c", f"{index('ix_two')}\n{FAIL}", no_index("ix_two"), after="a")
+    project.call("upgrade", "b")
+    # as two runs leave it that begin at once
+    tickets.run("create table aside as table pgopt.run; delete from pgopt.run")
+    project.call("upgrade", "c")
+    tickets.run("insert into pgopt.run select * from aside; drop table aside")
+    assert remembered(tickets) == [("c", "upgrade"), ("b", "upgrade")]
+    project.undo("b")
+    project.undo("c")
+    assert tickets.dump() == before
+    assert remembered(tickets) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        'op.create_index_concurrently("ix_one", "tickets", ["titel"])',
+        'op.create_index_concurrently("ix_one", "tickets", ["title"], where="stauts = 1")',
+        'op.create_index_concurrently("ix_one", "tickets", ["length(title) + random()"])',
+        'op.create_index_concurrently("ix_one", "tickets", ["(title is null)"], unique=True)',
+    ],
+    ids=["column", "predicate", "not immutable", "duplicates"],
+)
+def test_what_fails_before_anything_is_done_has_not_begun(run_project: Project, tickets: Database, wrong: str) -> None:
+    project = run_project
+    before = tickets.dump()
+    project.revision("b", wrong, "pass", after="a")
+    project.refused("upgrade", "head")
+    assert remembered(tickets) == []
+    assert tickets.dump() == before
+    project.revision("b", f"{index('ix_one')}\n{wrong.replace('ix_one', 'ix_two')}", "pass", after="a")
+    project.refused("upgrade", "head")
+    assert remembered(tickets) == [("b", "upgrade")]
+    assert tickets.value("select count(*) from unnest((select begun from pgopt.run))") == 1
 
 
 # -- without the schema --------------------------------------------------------------------------------------------------

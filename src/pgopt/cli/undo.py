@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from alembic.ddl.base import AddColumn
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import to_tuple
@@ -18,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
 from pgopt.errors import InvalidOperation, StatementFailed
-from pgopt.plan.journal import DONE, DOWN, UNDOING, Journal, Revision, chain_of, handed_over, stamped_revisions
+from pgopt.plan.journal import DONE, DOWN, UNDOING, Done, Journal, Revision, chain_of, handed_over, stamped_revisions
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import commit_if_shared, is_autocommit
 from pgopt.server.session import server_error
@@ -83,21 +84,23 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
     inverse = interrupted.opposite
     context.opts[UNDOING] = (inverse.id, inverse.direction)
     journal = Journal.of(context, inverse)
-    journal.check()
+    journal.take_back()
     log.info("Undoing the %s of %s", interrupted.direction, interrupted.id)
     context.opts[DONE] = done = journal.done_by(interrupted)
     committed = done.mixed if done else Settings.of(context.opts.get("pgopt_settings")).mixed_revisions
     with context.begin_transaction(_per_migration=True):
-        with _only_what_was_done(context, inverse, committed=committed):
+        with _only_what_was_done(context, journal, done, inverse, committed=committed):
             getattr(script.module, inverse.direction)(**handed_over())
-        Journal.of(context, inverse).forget(inverse.id, down=inverse.direction == DOWN)
+        Journal.of(context, inverse).forget(inverse.id, down=inverse.direction == DOWN, begun=done is not None)
         commit_if_shared(context)
     looked.undone.append(interrupted)
     return []
 
 
 @contextmanager
-def _only_what_was_done(context: MigrationContext, inverse: Revision, *, committed: bool) -> Iterator[None]:
+def _only_what_was_done(
+    context: MigrationContext, journal: Journal, done: Done | None, inverse: Revision, *, committed: bool
+) -> Iterator[None]:
     """Pass over the plain statements of an inverse: what they would take back was rolled back with the revision.
 
     Where plain ones were committed with the others, each is tried, and so is one in a block of autocommit; an operation of ours is
@@ -110,12 +113,16 @@ def _only_what_was_done(context: MigrationContext, inverse: Revision, *, committ
         said = _said(construct, context)
         alone = is_autocommit(cast("Connection", context.connection))
         if committed or alone:
+            journal.turn()
             try:
                 with nullcontext() if alone else connection.begin_nested():
-                    return execute(construct, *args, **kwargs)
+                    result = execute(construct, *args, **kwargs)
             except DBAPIError as error:
                 _refuse_unless_already_so(error, said, inverse)
                 return None
+            if done is not None and isinstance(construct, AddColumn):
+                done.columns.add(construct.column.name)
+            return result
         if _SETS.match(said):
             return execute(construct, *args, **kwargs)
         log.warning("passed over, since it was rolled back: %s", said[:_LONGEST])

@@ -17,7 +17,7 @@ from pgopt.operations.kinds import KINDS
 from pgopt.server.objects import TableNamed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from pgopt.plan.step import AnyStep, Plan
     from pgopt.server.catalog import Catalog
@@ -81,9 +81,17 @@ class Operation(MigrateOperation):
 
         return Plan(self.title, tuple(self.plan(db)), tuple(self.notes(db)))
 
-    def undoes(self, title: str) -> bool:  # noqa: ARG002
-        """Whether this takes back an operation of that title; an action may harmlessly be done in any case."""
+    def undoes(self, title: str, made: Collection[str]) -> bool:  # noqa: ARG002
+        """Whether this takes back an operation of that title, when these columns were made anew on the way back.
+
+        An action may harmlessly be done in any case.
+        """
         return True
+
+    @property
+    def makes(self) -> Sequence[str]:
+        """The columns that it adds."""
+        return ()
 
     def subject(self, db: Catalog) -> str | TableNamed:  # noqa: ARG002
         """Name what two runners must not work on at once: the table, where there is one."""
@@ -128,10 +136,12 @@ class StateOperation(Operation):
     def reverse(self) -> Operation:
         """Give the operation that takes it back, or raise `NotReversible`."""
 
-    def undoes(self, title: str) -> bool:
-        """Whether it is about the same thing, or the inverse of this has that title."""
-        about = self.title.partition(" ")[2]
-        return about in ("", title.partition(" ")[2]) or self._title_of_inverse == title
+    def undoes(self, title: str, made: Collection[str]) -> bool:  # noqa: ARG002
+        """Whether the inverse of this has that title, or another operation about the same thing."""
+        if self._title_of_inverse == title:
+            return True
+        directive, _, about = title.partition(" ")
+        return directive != self.directive and self.title.partition(" ")[2] in ("", about)
 
     @property
     def _title_of_inverse(self) -> str | None:

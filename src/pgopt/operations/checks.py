@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from pgopt.plan.step import Step
     from pgopt.server.catalog import Catalog
+    from pgopt.server.objects import Relation
 
 
 @operation("create_check_constraint_online")
@@ -51,6 +52,8 @@ class CreateCheckConstraintOnline(StateOperation):
         table = steps.table_of(db, self.table, self.schema)
         steps.same_or_refuse(db, self.name, table, _check(self.condition))
         tables = steps.tree(db, table)
+        if db.online and db.constraint(table, self.name) is None:
+            self._refuse_of_partitions(db, db.partitions(table))
         yield steps.add(self.name, _check(self.condition), tables, steps.on_all(Mode.ACCESS_EXCLUSIVE, tables))
         violated = sql("not ({})", verbatim(self.condition))
         yield steps.validate(
@@ -59,6 +62,15 @@ class CreateCheckConstraintOnline(StateOperation):
             partial(steps.violating_rows, tables=tables, condition=violated),
             give_up=[steps.drop(self.name, tables)] if self.on_violation == "drop" else [],
         )
+
+    def _refuse_of_partitions(self, db: Catalog, parts: Sequence[Relation]) -> None:
+        """Refuse where a partition has such a constraint: it would become a part of this, and go with it."""
+        for part in parts:
+            if db.constraint(part, self.name) is not None:
+                raise InvalidOperation(
+                    f"partition {part} has a constraint {self.name} of its own, which would become a part of that of {self.table}:"
+                    " drop or rename it first"
+                )
 
 
 @operation("drop_check_constraint_online")

@@ -21,7 +21,7 @@ from pgopt.server.objects import Column, above
 from pgopt.server.quoting import check_name, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from psycopg.sql import Composable
 
@@ -54,6 +54,10 @@ class Backfill(Action):
             raise InvalidOperation(f"backfill of {self.table} sets nothing: set={{'column': 'expression'}}")
         for name, value in self.set.items():
             _refuse_compound(value, f"column {name!r} of {self.table}")
+
+    def undoes(self, title: str, made: Collection[str]) -> bool:  # noqa: ARG002
+        """Whether one of its columns was made anew: what the others had is there, and what they are made of may not be."""
+        return not self.set.keys().isdisjoint(made)
 
     def plan(self, db: Catalog) -> Iterator[BatchStep]:
         root = db.table(self.table, self.schema)
@@ -118,7 +122,7 @@ class Backfill(Action):
         """Refuse to set what tells which rows are done, each table by its own key, and which rows a partition has."""
         if not db.online:
             return
-        key = self._key_columns(db, table)
+        key = _with_what_generates(db, table, self._key_columns(db, table))
         by = _columns_of_partition_key(db, table) if table.partitioned else ()
         for name in self.set:
             if name in key:
@@ -141,6 +145,22 @@ def _refuse_compound(value: Any, whose: str) -> None:
 
 def _expression(value: Any) -> Composable:
     return verbatim(value) if isinstance(value, str) else literal(value)
+
+
+def _with_what_generates(db: Catalog, table: Relation, names: Sequence[str]) -> Sequence[str]:
+    """Give columns with those of which generated ones among them are made."""
+    rows = db.session.rows(
+        sql(
+            "select distinct b.attname from pg_attribute g join pg_attrdef e on (e.adrelid, e.adnum) = (g.attrelid, g.attnum)"
+            " join pg_depend d on d.classid = 'pg_attrdef'::regclass and d.objid = e.oid"
+            " and d.refclassid = 'pg_class'::regclass and d.refobjid = g.attrelid"
+            " join pg_attribute b on (b.attrelid, b.attnum) = (d.refobjid, d.refobjsubid)"
+            " where g.attrelid = {} and g.attgenerated <> '' and g.attname = any({})",
+            literal(table.oid),
+            literal(list(names)),
+        )
+    )
+    return [*names, *(name for (name,) in rows)]
 
 
 def _columns_of_partition_key(db: Catalog, table: Relation) -> Sequence[str]:
@@ -238,11 +258,17 @@ class AddColumnOnline(ColumnOperation):
     def reverse(self) -> DropColumnOnline:
         return DropColumnOnline(**_definition(self))
 
+    @property
+    def makes(self) -> Sequence[str]:
+        return (self.name,)
+
     def plan(self, db: Catalog) -> Iterator[Step | BatchStep]:
         tree = self.tree(db)
         wanted = db.shape_of_column(tree[0], self.kind, self.said_default)
         self._refuse(tree[0], wanted)
         there = self.same_or_refuse(db, tree[0], wanted)
+        if there is None:
+            self._refuse_of_children(db, tree[1:])
         if not wanted.rewrites:
             yield self._add(tree, sql("{}{}", self.said_default, verbatim("" if self.nullable else " not null")))
         else:
@@ -251,6 +277,14 @@ class AddColumnOnline(ColumnOperation):
             yield from self._fill(db, tree, there)
         if not self.nullable and (wanted.rewrites or (there is not None and not there.not_null)):
             yield from SetNotNullOnline(self.table, self.name, schema=self.schema).plan(_Foreseeing(db, self.name))
+
+    def _refuse_of_children(self, db: Catalog, children: Sequence[Relation]) -> None:
+        """Refuse where an inheritance child has such a column: it would get this default, and keep it on the way back."""
+        for child in children:
+            if db.column_shape(literal(child.oid), self.name) is not None:
+                raise InvalidOperation(
+                    f"{child}, which inherits from {self.table}, has a column {self.name!r} of its own: rename one of them"
+                )
 
     def _add(self, tree: Sequence[Relation], more: Composable, *statements: Composable) -> Step:
         table = tree[0]

@@ -75,7 +75,13 @@ def is_there(db: Catalog, of: IndexOperation, name: str, table: Relation) -> boo
     return index is not None and index.valid and is_same(db, of, index, table)
 
 
-def same_or_refuse(db: Catalog, of: IndexOperation, table: Relation) -> None:
+def same_or_refuse(
+    db: Catalog,
+    of: IndexOperation,
+    table: Relation,
+    *,
+    way_out: str = "replace_index_concurrently changes the definition of an index",
+) -> None:
     """Take an equal index for the operation's own, and refuse another one of that name."""
     index = db.index(of.key, table.schema)
     if index is None:
@@ -85,8 +91,7 @@ def same_or_refuse(db: Catalog, of: IndexOperation, table: Relation) -> None:
         wanted = render(create_statement(of, ident(of.key), table.ident))
         there = index.definition + (f" TABLESPACE {index.tablespace}" if index.tablespace else "")
         raise InvalidOperation(
-            f"there is an index {index} already, and it is another one:\n  there is  {there}\n  wanted is {wanted}\n"
-            "replace_index_concurrently changes the definition of an index"
+            f"there is an index {index} already, and it is another one:\n  there is  {there}\n  wanted is {wanted}\n{way_out}"
         )
 
 
@@ -109,6 +114,23 @@ def refuse_to_drop(
         ],
     )
     refuse_to_lose(index, table, reversible=reversible, comment=comment)
+    for each in db.index_tree(index)[1:] if table.partitioned else ():
+        if (part := db.index(each.name, each.schema)) is not None:
+            _refuse_to_lose_part(part, db.by_oid(part.table), index, reversible=reversible)
+
+
+def _refuse_to_lose_part(part: IndexInfo, table: Relation, whole: IndexInfo, *, reversible: bool) -> None:
+    """Refuse to drop the part of an index that goes with it, and would not come back as it is."""
+    owner, storage = part.constraint, part.storage
+    reasons = [
+        (owner, f"belongs to the constraint {owner} of {table}, which is a part of {whole}: drop that"),
+        (
+            reversible and storage != whole.storage,
+            f"has storage parameters of its own ({storage or 'none'}), which would not come back: ALTER INDEX ... SET those of {whole} first",
+        ),
+    ]
+    _refuse(part, reasons)
+    refuse_to_lose(part, table, reversible=reversible)
 
 
 def refuse_to_lose(index: IndexInfo, table: Relation, *, reversible: bool, comment: str | None = None) -> None:

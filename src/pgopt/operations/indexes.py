@@ -213,7 +213,7 @@ class ReplaceIndexConcurrently(IndexOperation):
                 steps.refuse_of_others(db, beside, table, self.key, ours)
         if steps.is_there(db, self, self.key, table):
             yield from _drop(db, new, table)
-            if self.comment is not None:
+            if self.comment is not None or self._has_comment_of_old(db, table):
                 yield steps.comment(self, self.key, table)
             yield from _drop(db, old, table)
             return
@@ -223,6 +223,12 @@ class ReplaceIndexConcurrently(IndexOperation):
         if (there := db.index(new.key, table.schema)) and not steps.is_same(db, self, there, table):
             yield from _drop(db, new, table)
         yield from self._exchange(db, new, old, table)
+
+    def _has_comment_of_old(self, db: Catalog, table: Relation) -> bool:
+        """Whether an index that stays as it is has the comment that goes with the old definition."""
+        index = db.index(self.key, table.schema)
+        said = self._replaced()["comment"] if self.old is not None else None
+        return said is not None and index is not None and index.comment == said
 
     def _exchange(self, db: Catalog, new: IndexOperation, old: IndexOperation, table: Relation) -> Iterator[Step]:
         if table.partitioned:
@@ -259,7 +265,7 @@ class ReplaceIndexConcurrently(IndexOperation):
             return
         replaced = replace(self, **self._replaced(), old=None)
         steps.refuse_to_drop(db, index, table, reversible=True, comment=replaced.comment)
-        steps.same_or_refuse(db, replaced, table)
+        steps.same_or_refuse(db, replaced, table, way_out="say in old= what is there")
 
 
 @operation("rename_index")

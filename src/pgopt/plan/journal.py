@@ -7,27 +7,34 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 
-from pgopt.errors import HalfDone
+from pgopt.errors import HalfDone, RunnerBusy
 from pgopt.plan.rights import journal, usable
 from pgopt.server.quoting import literal, render, sql
 from pgopt.server.session import Session
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from psycopg.sql import Composable
 
-Begun = list[list[str]] | None
-"""The revisions that were begun, each with its direction and operation."""
+
+class Undoable(Protocol):
+    """As much of an operation as is asked when a revision is taken back."""
+
+    def undoes(self, title: str, made: Collection[str]) -> bool: ...  # noqa: D102
+
+
+Rows = list[list[str]] | None
+"""The revisions that were begun, each with its direction, operation, and whether an undo has gone on with it."""
 
 
 class Unknown(Enum):
@@ -36,6 +43,7 @@ class Unknown(Enum):
     UNKNOWN = "not asked"
 
 
+OTHERS_WENT_ON = "another run has gone on with revision {} meanwhile, the other way: run again when that has ended"
 UNKNOWN: Final = Unknown.UNKNOWN
 UP, DOWN = "upgrade", "downgrade"
 UNDOING = "pgopt_undoing"
@@ -59,13 +67,37 @@ class Revision:
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a half-done revision has done."""
+class Begun:
+    """An operation that a revision has begun."""
 
-    begun: tuple[str, ...]
-    """The titles of its operations."""
+    title: str
+    about: str
+    """What it is about, by its full name: two tables of one name may be in two schemas."""
+
+    def __str__(self) -> str:
+        return f"{self.title}\n{self.about}"
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Read what was written down."""
+        title, _, about = text.rpartition("\n")
+        return cls(title, about)
+
+
+@dataclass
+class Done:
+    """What a half-done revision has done, and what of it is taken back."""
+
+    begun: tuple[Begun, ...]
+    """Its operations."""
     mixed: bool
     """Whether plain operations were committed with them."""
+    columns: set[str] = field(default_factory=set)
+    """The columns that were made anew on the way back."""
+
+    def includes(self, operation: Undoable, about: str | None = None) -> bool:
+        """Whether what an operation takes back has begun, on what it is about where that is known."""
+        return any(operation.undoes(each.title, self.columns) for each in self.begun if about in (None, each.about))
 
 
 def chain_of(context: MigrationContext) -> str:
@@ -193,8 +225,10 @@ class Journal:
             there=there,
         )
 
-    def check(self, begun: Begun | Unknown = UNKNOWN) -> None:
-        """Refuse to go on past a half-done revision, or back over it."""
+    def check(self, begun: Rows | Unknown = UNKNOWN) -> None:
+        """Refuse to go on past a half-done revision, or back over it; each may be taken back."""
+        if self.undoing:
+            return
         for revision, operation in self.half_done(begun, others=True):
             where = f"the {revision.direction} of revision {revision.id} was interrupted in {operation}"
             raise HalfDone(f"{where}{self._way_out(revision)}")
@@ -218,11 +252,11 @@ class Journal:
         if not self.installed:
             return sql("null")
         return sql(
-            "(select array_agg(array[revision, direction, operation] order by started_at) from pgopt.run where chain = {})",
+            "(select array_agg(array[revision, direction, operation, taken_back::text] order by started_at) from pgopt.run where chain = {})",
             literal(self.chain),
         )
 
-    def half_done(self, begun: Begun | Unknown = UNKNOWN, *, others: bool = False) -> list[tuple[Revision, str]]:
+    def half_done(self, begun: Rows | Unknown = UNKNOWN, *, others: bool = False) -> list[tuple[Revision, str]]:
         """Give the revisions that were begun and not stamped, or the others than ours, with the operation at which each was.
 
         One that somebody has stamped by hand is half-done no longer.
@@ -230,7 +264,7 @@ class Journal:
         if not self.installed:
             return []
         rows = (self.session.value(sql("select {}", self.begun)) if begun is UNKNOWN else begun) or ()
-        found = [(Revision(self.chain, revision, direction), operation) for revision, direction, operation in rows]
+        found = [(Revision(self.chain, revision, direction), operation) for revision, direction, operation, _ in rows]
         if others:
             found = [each for each in found if not self._is_ours(each[0])]
         stamped = self.stamped() if found and self.stamped else set()
@@ -239,6 +273,11 @@ class Journal:
     def _is_ours(self, revision: Revision) -> bool:
         return revision == self.revision or (self.undoing and revision.opposite == self.revision)
 
+    def is_ours_still(self, begun: Rows) -> bool:
+        """Whether nobody has taken back meanwhile what this run has begun."""
+        ours = self.revision is not None and [self.revision.id, str(self.undoing).lower()]
+        return not self.installed or any([revision, back] == ours for revision, _, _, back in begun or ())
+
     def task(self, name: str) -> str:
         """Name what a revision may do twice in the same words: run again, it does so in the same order."""
         if self.revision is None:
@@ -246,31 +285,69 @@ class Journal:
         self.tasks[name] += 1
         return name if self.tasks[name] == 1 else f"{name} for the {self.tasks[name]}. time"
 
-    def begin(self, operation: str, *, mixed: bool) -> None:
-        """Write down that the revision has begun an operation, and whether what it did before that is committed with it."""
+    def begin(self, operation: Begun, *, mixed: bool) -> bool:
+        """Write down that the revision has begun an operation, and whether what it did before that is committed with it.
+
+        Tell whether that is new.
+        """
         if not self.installed or self.revision is None:
-            return
+            return False
         revision = self.revision
         # an undo that is interrupted leaves the revision half-done in the direction in which it was
         direction = revision.opposite.direction if self.undoing else revision.direction
-        # the commit does not wait for the disk: that of the first thing that lasts will, and takes this one along;
-        # and how far the other way came is no longer true
-        self.session.run(
+        # the commit does not wait for the disk: that of the first thing that lasts will, and takes this one along
+        known = self.session.change(
             sql(
-                "with unhurried as materialized (select set_config('synchronous_commit', 'off', true)),"
-                " other_way as (delete from pgopt.progress where chain = {chain} and revision = {id} and direction <> {way})"
-                " insert into pgopt.run as run (chain, revision, direction, operation, begun, mixed)"
-                " select {chain}, {id}, {direction}, {operation}, array[{operation}], {mixed} from unhurried"
+                "with unhurried as materialized (select set_config('synchronous_commit', 'off', true)), other_way as ({other_way}),"
+                " before as (select begun from pgopt.run where chain = {chain} and revision = {id})"
+                " insert into pgopt.run as run (chain, revision, direction, operation, begun, mixed, taken_back)"
+                " select {chain}, {id}, {direction}, {operation}, array[{begun}], {mixed}, {back} from unhurried"
                 " on conflict (chain, revision) do update"
-                " set direction = excluded.direction, operation = excluded.operation, seen_at = now(),"
-                " begun = array_remove(run.begun, excluded.operation) || excluded.begun, mixed = run.mixed or excluded.mixed",
+                " set direction = excluded.direction, operation = excluded.operation, seen_at = now(), taken_back = excluded.taken_back,"
+                " begun = array_remove(run.begun, {begun}) || excluded.begun, mixed = run.mixed or excluded.mixed"
+                " returning coalesce((select {begun} = any(begun) from before), false)",
+                other_way=self._forget_other_way(revision),
                 chain=literal(self.chain),
                 id=literal(revision.id),
-                way=literal(revision.direction),
                 direction=literal(direction),
-                operation=literal(operation),
+                operation=literal(operation.title),
+                begun=literal(str(operation)),
                 mixed=literal(mixed),
+                back=literal(self.undoing),
             )
+        )
+        return not known
+
+    def never_mind(self, operation: Begun) -> None:
+        """Forget that an operation was begun of which nothing was done."""
+        if self.revision is None or self.undoing:
+            return
+        where = sql("(chain, revision) = ({}, {})", literal(self.chain), literal(self.revision.id))
+        self.session.run(
+            sql(
+                "with rest as (update pgopt.run set begun = array_remove(begun, {begun}) where {where} and (mixed or begun <> array[{begun}]))"
+                " delete from pgopt.run where {where} and not mixed and begun = array[{begun}]",
+                begun=literal(str(operation)),
+                where=where,
+            )
+        )
+
+    def take_back(self) -> None:
+        """Let a run of the revision that may still be at work know that it is being taken back."""
+        if self.installed and self.revision is not None:
+            with self.session.autocommit():
+                where = sql("(chain, revision) = ({}, {})", literal(self.chain), literal(self.revision.id))
+                self.session.run(sql("update pgopt.run set taken_back = true where {}", where))
+
+    def turn(self) -> None:
+        """Forget how far batches came the other way, before anything of them is taken back."""
+        if self.installed and self.revision is not None:
+            self.session.run(self._forget_other_way(self.revision))
+
+    def _forget_other_way(self, revision: Revision) -> Composable:
+        return sql(
+            "delete from pgopt.progress where chain = {} and revision = {} and direction <> {}",
+            *map(literal, (self.chain, revision.id, revision.direction)),
         )
 
     def done_by(self, revision: Revision) -> Done | None:
@@ -279,21 +356,27 @@ class Journal:
             return None
         where = sql("(chain, revision) = ({}, {})", literal(revision.chain), literal(revision.id))
         row = self.session.row(sql("select begun, mixed from pgopt.run where {}", where))
-        return row and Done(tuple(row[0]), row[1])
+        return row and Done(tuple(map(Begun.read, row[0])), row[1])
 
-    def forget(self, revision: str, *, down: bool) -> None:
+    def forget(self, revision: str, *, down: bool, begun: bool = False) -> None:
         """Forget a revision; done in the transaction that stamps it.
 
-        What was there before it is kept until it is taken back.
+        What was there before it is kept until it is taken back. One that was begun must be there still, and nobody else may have
+        gone on with it.
         """
-        if self.installed:
-            self.session.run(
-                sql(
-                    "with progress as (delete from pgopt.progress where chain = {chain} and revision = {revision}),"
-                    " undo as (delete from pgopt.undo where {down} and chain = {chain} and revision = {revision})"
-                    " delete from pgopt.run where chain = {chain} and revision = {revision}",
-                    chain=literal(self.chain),
-                    revision=literal(revision),
-                    down=literal(down),
-                )
+        if not self.installed:
+            return
+        found = self.session.count(
+            sql(
+                "with progress as (delete from pgopt.progress where chain = {chain} and revision = {revision}),"
+                " undo as (delete from pgopt.undo where {down} and chain = {chain} and revision = {revision})"
+                " delete from pgopt.run where chain = {chain} and revision = {revision} and (taken_back = {undoing} or not {begun})",
+                chain=literal(self.chain),
+                revision=literal(revision),
+                down=literal(down),
+                undoing=literal(self.undoing),
+                begun=literal(begun),
             )
+        )
+        if begun and not found:
+            raise RunnerBusy(OTHERS_WENT_ON.format(revision))

@@ -22,8 +22,6 @@ from pgopt.server.session import (
     INSUFFICIENT_PRIVILEGE,
     LOCK_NOT_AVAILABLE,
     QUERY_CANCELED,
-    UNDEFINED_COLUMN,
-    UNDEFINED_OBJECT,
     UNDEFINED_TABLE,
     is_integrity_violation,
     server_error,
@@ -45,7 +43,6 @@ if TYPE_CHECKING:
     Tracing = Callable[[Session, AnyStep], AbstractContextManager[object]]
 
 CONCURRENT_ATTEMPTS = 3
-_GONE = (UNDEFINED_TABLE, UNDEFINED_OBJECT, UNDEFINED_COLUMN)
 _NOT_TO_BE_LOCKED = (UNDEFINED_TABLE, INSUFFICIENT_PRIVILEGE)
 
 
@@ -70,6 +67,9 @@ class OnlineRunner:
         self.tracing: Tracing = tracing or (lambda *_: nullcontext())
         self.db = Catalog(session, remember=True, memory=memory_of(journal.revision))
 
+        self.changed = False
+        """Whether something of a plan may have been done."""
+
     def run(self, plan: Plan) -> bool:
         """Carry a plan out, and tell whether there was anything to do."""
         started = time.monotonic()
@@ -92,33 +92,36 @@ class OnlineRunner:
             # a bar must be gone from the screen before the error is printed
             self.report(events.StepFailed(step.label))
             raise
+        self.changed = True
         self.report(events.StepFinished(step.label, time.monotonic() - started))
         return True
 
     def _carry_out(self, step: AnyStep) -> None:
-        if isinstance(step, DrainStep):
-            with self.tracing(self.session, step):
-                DrainRun(self.session, self.settings, self.report, step).run()
-            return
-        if isinstance(step, BatchStep):
-            with self.tracing(self.session, step):
-                BatchRun(self.session, self.settings, self.journal, self.report, step).run()
-            return
-        self._clear(step)
         try:
-            (self._short if step.transaction else self._concurrent)(step)
+            if isinstance(step, Step):
+                self._clear(step)
+                (self._short if step.transaction else self._concurrent)(step)
+                return
+            self.changed = True
+            with self.tracing(self.session, step):
+                if isinstance(step, DrainStep):
+                    DrainRun(self.session, self.settings, self.report, step).run()
+                else:
+                    BatchRun(self.session, self.settings, self.journal, self.report, step).run()
         except DBAPIError as error:
             self._explain(step, error)
             raise
 
-    def _explain(self, step: Step, error: DBAPIError) -> None:
+    def _explain(self, step: AnyStep, error: DBAPIError) -> None:
         """Say which rows the server means, and leave nothing of the plan behind; or what is gone that the plan was made for."""
-        if server_error(error).code in _GONE and self.session.alive:
+        if not self.session.alive:
+            return
+        if server_error(error).code == UNDEFINED_TABLE:
             raise StatementFailed(
                 f"could not {step.label}: {server_error(error).sentence}: if it was there when this began, it was dropped or renamed"
                 " since: run again"
             ) from error
-        if step.explain is None or not self.session.alive or not is_integrity_violation(error):
+        if not isinstance(step, Step) or step.explain is None or not is_integrity_violation(error):
             return
         reason = self._reason(step.explain)
         for each in step.give_up:
@@ -280,11 +283,13 @@ class OnlineRunner:
 
     def _clear_up(self, step: Step) -> str:
         """Remove what a failure left, or say why not: an invalid unique index still refuses rows."""
+        before, self.changed = self.changed, True
         try:
             self._clear(step)
         except (DBAPIError, LockNotAcquired) as error:
             why = server_error(error).sentence if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
             return f"; and what it left behind could not be removed, the next run will ({why.rstrip(':')})"
+        self.changed = before
         return ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError
@@ -10,7 +10,17 @@ from sqlalchemy.exc import DBAPIError
 from pgopt.errors import InvalidOperation, PgoptError, RunnerBusy, StatementFailed
 from pgopt.plan import rights
 from pgopt.plan.events import Note, WaitingForRunner
-from pgopt.plan.journal import DONE, UP, Journal, chain_of, current_revision, known_heads, stamped_revisions
+from pgopt.plan.journal import (
+    DONE,
+    OTHERS_WENT_ON,
+    UP,
+    Begun,
+    Journal,
+    chain_of,
+    current_revision,
+    known_heads,
+    stamped_revisions,
+)
 from pgopt.plan.online import OnlineRunner, long_limits
 from pgopt.plan.progress import reporter
 from pgopt.plan.script import write
@@ -23,9 +33,10 @@ from pgopt.server.quoting import joined, sql, verbatim
 from pgopt.server.session import INSUFFICIENT_PRIVILEGE, Session, server_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from alembic.runtime.migration import MigrationContext
+    from psycopg.sql import Composable
 
     from pgopt.plan.journal import Done, Revision
     from pgopt.plan.step import Plan
@@ -41,7 +52,9 @@ class Plannable(Protocol):
     @property
     def title(self) -> str: ...  # noqa: D102
     def make_plan(self, db: Catalog) -> Plan: ...  # noqa: D102
-    def undoes(self, title: str) -> bool: ...  # noqa: D102
+    def undoes(self, title: str, made: Collection[str]) -> bool: ...  # noqa: D102
+    @property
+    def makes(self) -> Sequence[str]: ...  # noqa: D102
     def subject(self, db: Catalog) -> str | TableNamed: ...  # noqa: D102
 
 
@@ -63,8 +76,9 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
     session = Session(context.connection)  # type: ignore[arg-type]
     report = context.opts.get("pgopt_report") or reporter()
     done: Done | None = context.opts.get(DONE)
-    if done is not None and not any(map(operation.undoes, done.begun)):
-        report(Note(f"passed over, since nothing of it has begun: {operation.title}"))
+    passed_over = Note(f"passed over, since there is nothing of it to take back: {operation.title}")
+    if done is not None and not done.includes(operation):
+        report(passed_over)
         return
     with _named(operation.title):
         stamped = prepare(context, settings)
@@ -79,6 +93,9 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
             along=rights.journal(),
         ) as claim:
+            if done is not None and not done.includes(operation, claim.what):
+                report(passed_over)
+                return
             journal = Journal.of(context, revision, tasks=stamped.tasks, there=claim.told)
             stamped.installed = journal.installed
             runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
@@ -87,10 +104,21 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
                 if (known := known_heads(context)) is not None and heads is not None and set(heads) != known:
                     _refuse_what_is_over(context, revision)
                 journal.check(begun)
+                if stamped.begun and not journal.is_ours_still(begun):
+                    raise RunnerBusy(OTHERS_WENT_ON.format(revision.id))
             plan = operation.make_plan(runner.db)
             # what is refused has not begun: nothing of it is to be taken back
-            journal.begin(operation.title, mixed=stamped.mixed)
-            runner.run(plan)
+            begins = Begun(operation.title, claim.what)
+            is_new = journal.begin(begins, mixed=stamped.mixed)
+            try:
+                runner.run(plan)
+            except (DBAPIError, PgoptError):
+                if is_new and not runner.changed and session.alive:
+                    journal.never_mind(begins)
+                raise
+            stamped.begun = journal.installed and revision is not None
+            if done is not None:
+                done.columns.update(operation.makes)
 
 
 def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal, stamped: Stamped) -> Sequence[Any]:
@@ -98,23 +126,25 @@ def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal, stampe
     try:
         return _ask(db, subject, journal, stamped.versions)
     except DBAPIError as error:
-        # a migration may work as a role that may not read the version table
+        # a migration may work as a role that may not read the version table, which Alembic's own may
         if stamped.versions is None or server_error(error).code != INSUFFICIENT_PRIVILEGE:
             raise
+        begun, _ = _ask(db, subject, journal, None)
+        with suppress(DBAPIError), db.session.settings({"role": "none"}):
+            return [begun, db.session.value(_heads(stamped.versions))]
         stamped.versions = None
-        return _ask(db, subject, journal, None)
+        return [begun, None]
 
 
 def _ask(db: Catalog, subject: str | TableNamed, journal: Journal, versions: str | None) -> Sequence[Any]:
-    heads = (
-        sql("(select coalesce(array_agg(version_num::text), array[]::text[]) from {})", verbatim(versions))
-        if versions
-        else sql("null")
-    )
-    along = joined([journal.begun, heads])
+    along = joined([journal.begun, sql("({})", _heads(versions)) if versions else sql("null")])
     if isinstance(subject, str):
         return cast("Sequence[Any]", db.session.row(sql("select {}", along)))
     return db.ahead(subject, along)
+
+
+def _heads(versions: str) -> Composable:
+    return sql("select coalesce(array_agg(version_num::text), array[]::text[]) from {}", verbatim(versions))
 
 
 def _refuse_what_is_over(context: MigrationContext, revision: Revision) -> None:

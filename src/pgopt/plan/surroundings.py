@@ -38,7 +38,8 @@ def prepare(context: MigrationContext, settings: Settings) -> Stamped:
             " mixed_revisions)"
         )
     stamped = _stamp_at_once(context, connection)
-    stamped.mixed = worked
+    # a block of autocommit has committed what came before it, whatever that was
+    stamped.mixed = worked or (is_autocommit(connection) and _in_block(context))
     return stamped
 
 
@@ -50,9 +51,7 @@ def _stamp_at_once(context: MigrationContext, connection: Connection) -> Stamped
     stamped = Stamped()
     stamped.versions = Session(connection).value(sql(_QUALIFIED, literal(render(_version_table(context)))))
     context.on_version_apply_callbacks = (*context.on_version_apply_callbacks, stamped)
-    # in a block of autocommit Alembic has given up its transaction
-    in_block = context._transaction is None and not context._in_external_transaction
-    if is_autocommit(connection) and not in_block:
+    if is_autocommit(connection) and not _in_block(context):
         log.warning(
             "the engine has isolation_level='AUTOCOMMIT', so an interrupted revision of plain operations is left half-done and"
             " not stamped: take that out of create_engine(), online operations do not need it"
@@ -80,14 +79,18 @@ class Stamped:
         """The version table, where it is found when the run begins."""
         self.mixed = False
         """Whether plain work of the running revision is committed with the operation that has begun last."""
+        self.begun = False
+        """Whether the journal has an operation of the running revision."""
         self.tasks: Counter[str] = Counter()
         """How often the running revision has begun which batches."""
 
     def __call__(self, *, ctx: MigrationContext, step: Any, **_: Any) -> None:
         """Let the journal forget the revision, and commit where Alembic would not."""
         self.tasks.clear()
+        begun, self.begun = self.begun, False
         if self.installed:
-            Journal.of(ctx, None).forget(step.up_revision_id, down=not step.is_upgrade and not step.is_stamp)
+            down = not step.is_upgrade and not step.is_stamp
+            Journal.of(ctx, None).forget(step.up_revision_id, down=down, begun=begun)
         # the operations of this revision are committed, so its stamp must be
         commit_if_shared(ctx)
 
@@ -95,6 +98,11 @@ class Stamped:
 def is_autocommit(connection: Connection) -> bool:
     """Whether each statement stands for itself now: the engine is made so, or a migration has a block of it."""
     return bool(connection.connection.dbapi_connection.autocommit)  # type: ignore[union-attr]
+
+
+def _in_block(context: MigrationContext) -> bool:
+    """Whether Alembic has given up its transaction for a block of autocommit."""
+    return context._transaction is None and not context._in_external_transaction
 
 
 def commit_if_shared(context: MigrationContext) -> None:

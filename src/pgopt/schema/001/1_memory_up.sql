@@ -16,12 +16,14 @@ create table pgopt.run (
     operation text not null,
     begun text[] not null,
     mixed boolean not null,
+    taken_back boolean not null default false,
     started_at timestamptz not null default now(),
     seen_at timestamptz not null default now(),
     primary key (chain, revision)
 );
 comment on table pgopt.run is 'revisions that have begun and are not stamped yet';
-comment on column pgopt.run.begun is 'all operations of it that have begun, which are those that are taken back';
+comment on column pgopt.run.begun is 'all operations of it that have begun, each with what it is about: those are taken back';
+comment on column pgopt.run.taken_back is 'whether an undo was the last to go on with it';
 comment on column pgopt.run.mixed is 'whether plain operations of it were committed with the others';
 
 create table pgopt.progress (
