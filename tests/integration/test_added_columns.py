@@ -164,3 +164,13 @@ def test_a_killed_revision_goes_on_where_it_was_and_can_be_undone(filled: Databa
         assert filled.value("select count(distinct token) from t") == 2500
         project.downgrade("base")
         assert filled.dump() == before
+
+
+def test_a_column_of_an_inheritance_child_is_not_swallowed(filled: Database) -> None:
+    filled.run(
+        "create table k (token uuid default '00000000-0000-0000-0000-000000000000') inherits (t); insert into k values (0, 0, null)"
+    )
+    before, rows = filled.dump(), filled.contents()
+    with pytest.raises(InvalidOperation, match=r"public\.k, which inherits from t, has a column 'token' of its own"):
+        filled.perform(TOKEN)
+    assert (filled.dump(), filled.contents()) == (before, rows)

@@ -343,6 +343,7 @@ create table p0 partition of p for values in (0);
 create table p1 partition of p for values in (1) partition by range (b, lower(v::text));
 create table p11 partition of p1 default;
 alter table p0 add primary key (a);
+create table made (id int, k int generated always as (id * 2) stored primary key);
 create table parent (id int primary key, a int);
 create table child (primary key (a)) inherits (parent);
 """
@@ -353,6 +354,7 @@ create table child (primary key (a)) inherits (parent);
     [
         ("p", "a", "column 'a' is part of the key by which batches go through public.p0"),
         ("parent", "a", "column 'a' is part of the key by which batches go through public.child"),
+        ("made", "id", "column 'id' is part of the key by which batches go through public.made"),
         ("p", "id", "public.p is partitioned by column 'id', and batches set rows where they are"),
         ("p", "b", "public.p1 is partitioned by column 'b', and batches set rows where they are"),
         ("p", "v", "public.p1 is partitioned by column 'v', and batches set rows where they are"),

@@ -12,6 +12,7 @@ from tests.databases import wait_until
 from tests.integration.alembic_project import PLAIN, PLAIN_DOWN, Project, index, no_index
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.databases import Database
@@ -318,6 +319,36 @@ if place := os.environ.get("PLACE"):
     while not pathlib.Path(place, "go on").exists():
         time.sleep(0.05)
 """
+
+
+WORKER = "a worker"
+
+
+@pytest.fixture
+def worker(tickets: Database) -> Iterator[str]:
+    """A role that may do what a backfill does, and may not read the version table."""
+    tickets.run(f'create role "{WORKER}"; grant select, update on tickets to "{WORKER}"')
+    yield WORKER
+    tickets.run(f'drop owned by "{WORKER}" cascade; drop role "{WORKER}"')
+
+
+def test_who_works_as_another_role_does_nothing_again_either(tickets: Database, tmp_path: Path, worker: str) -> None:
+    project = project_of("per migration", tmp_path, tickets)
+    project.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    project.upgrade()
+    tickets.run(
+        f'grant usage, create on schema pgopt to "{worker}"; grant all on all tables in schema pgopt to "{worker}";'
+        f' grant all on all routines in schema pgopt to "{worker}"'
+    )
+    fill = "op.backfill('tickets', set={'title': \"title || '!'\"})"
+    project.revision("b", f"{WAITING}op.execute('set role \"{worker}\"')\n{fill}\nop.execute('reset role')")
+    slow = project.start("upgrade", "head", PLACE=str(tmp_path))
+    wait_until("it has begun", (tmp_path / "begun").exists)
+    project.upgrade()
+    (tmp_path / "go on").touch()
+    said = slow.communicate(timeout=60)[1]
+    assert "another run has carried out the upgrade of revision b meanwhile" in said
+    assert tickets.value("select count(*) from tickets where title like '%!' and title not like '%!!'") == 100
 
 
 @pytest.mark.parametrize("environment", ["per migration", "one transaction", "asyncpg"], indirect=True, ids=str)

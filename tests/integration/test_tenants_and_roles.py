@@ -256,9 +256,10 @@ def test_a_role_with_some_rights_is_told_of_the_others(stranger: Project, databa
     assert database.rows(FILLFACTORS) == [("public", ["fillfactor=90"])]
 
 
-def test_what_else_is_denied_is_not_said_to_be_pgopt_s(stranger: Project, database: Database) -> None:
+@pytest.mark.parametrize("right", ["all", "usage"])
+def test_what_else_is_denied_is_not_said_to_be_pgopt_s(stranger: Project, database: Database, right: str) -> None:
     database.run("alter table t owner to current_user; grant select on t to public")
-    database.run(f"grant all on schema pgopt to {STRANGER}; grant all on all tables in schema pgopt to {STRANGER}")
+    database.run(f"grant {right} on schema pgopt to {STRANGER}; grant all on all tables in schema pgopt to {STRANGER}")
     with pytest.raises(PgoptError, match=r"must be owner of table t$"):
         stranger.upgrade()
 

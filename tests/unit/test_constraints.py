@@ -557,3 +557,15 @@ def test_a_replacement_of_a_key_takes_up_what_an_interrupted_one_left(database: 
         assert database.value("select to_regclass('pk_pgopt_new')") is None
     database.perform(operation.reverse())
     assert database.dump() == before
+
+
+@pytest.mark.parametrize("more", ["", " not valid"])
+def test_a_check_of_a_partition_is_not_swallowed(database: Database, more: str) -> None:
+    database.run(
+        "create table tt (id int, a int) partition by list (id); create table tt1 partition of tt for values in (1);"
+        f"alter table tt1 add constraint c check (a > 0){more}"
+    )
+    before = database.dump()
+    with pytest.raises(InvalidOperation, match=r"partition public\.tt1 has a constraint c of its own"):
+        database.perform(CreateCheckConstraintOnline("c", "tt", "a > 0"))
+    assert database.dump() == before

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from pgopt.server.objects import TableNamed
 
 
+_OWN_ROLE = {"role": "none"}
+
+
 class Plannable(Protocol):
     """As much of an operation as the runners know."""
 
@@ -102,7 +105,9 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             begun, heads = _look_again(runner.db, subject, journal, stamped)
             if revision is not None:
                 if (known := known_heads(context)) is not None and heads is not None and set(heads) != known:
-                    _refuse_what_is_over(context, revision)
+                    # Alembic's own role may read the version table
+                    with session.settings(_OWN_ROLE):
+                        _refuse_what_is_over(context, revision)
                 journal.check(begun)
                 if stamped.begun and not journal.is_ours_still(begun):
                     raise RunnerBusy(OTHERS_WENT_ON.format(revision.id))
@@ -130,7 +135,7 @@ def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal, stampe
         if stamped.versions is None or server_error(error).code != INSUFFICIENT_PRIVILEGE:
             raise
         begun, _ = _ask(db, subject, journal, None)
-        with suppress(DBAPIError), db.session.settings({"role": "none"}):
+        with suppress(DBAPIError), db.session.settings(_OWN_ROLE):
             return [begun, db.session.value(_heads(stamped.versions))]
         stamped.versions = None
         return [begun, None]
