@@ -333,6 +333,15 @@ def test_a_replacement_refuses_indexes_of_others_that_have_its_names(
     assert database.dump() == before
 
 
+@pytest.mark.parametrize("name", ["ix_pgopt_new", "ix_pgopt_old"])
+def test_a_replacement_refuses_a_table_that_has_its_name(database: Database, name: str) -> None:
+    database.run(f"create table t (a int, b int); create index ix on t (a); create table {name} ()")
+    before = database.dump()
+    with pytest.raises(InvalidOperation, match=f"public.{name} has the name that the replacement of ix takes"):
+        database.perform(ReplaceIndexConcurrently("ix", "t", ["a", "b"], old=["a"]))
+    assert database.dump() == before
+
+
 @pytest.mark.parametrize("table", ["t", "part"])
 def test_a_replacement_without_the_old_definition_may_be_interrupted_before_its_last_step(
     database: Database, table: str

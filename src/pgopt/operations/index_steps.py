@@ -160,10 +160,16 @@ def _refuse(index: IndexInfo, reasons: Sequence[tuple[object, str]]) -> None:
             raise InvalidOperation(f"index {index} {reason}")
 
 
-def refuse_of_others(
-    db: Catalog, index: IndexInfo, table: Relation, replaced: str, ours: Iterable[IndexOperation]
-) -> None:
+def refuse_of_others(db: Catalog, name: str, table: Relation, replaced: str, ours: Iterable[IndexOperation]) -> None:
     """Refuse to drop an index that has the name of what stands beside another for a while, and is none that we have made."""
+    index = db.index(name, table.schema)
+    if index is None:
+        taken = db.relation(name, table.schema) if db.online else None
+        if taken is not None:
+            raise InvalidOperation(
+                f"{taken} has the name that the replacement of {replaced} takes for a while: rename it"
+            )
+        return
     free = index.table == table.oid and index.constraint is None and index.parent is None
     if free and (not index.valid or index.comment == FORMER or any(is_same(db, each, index, table) for each in ours)):
         return

@@ -209,8 +209,7 @@ class ReplaceIndexConcurrently(IndexOperation):
         new, old = (replace(self, name=name(self.key)) for name in (steps.new_name, steps.old_name))
         ours = [self, *([replace(self, **self._replaced(), old=None)] if self.old is not None else [])]
         for each in new, old:
-            if (beside := db.index(each.key, table.schema)) is not None:
-                steps.refuse_of_others(db, beside, table, self.key, ours)
+            steps.refuse_of_others(db, each.key, table, self.key, ours)
         if steps.is_there(db, self, self.key, table):
             yield from _drop(db, new, table)
             if self.comment is not None or self._has_comment_of_old(db, table):

@@ -109,9 +109,8 @@ def replace_key(db: Catalog, new: KeyOperation, old: KeyOperation, table: Relati
     places = list(_places(db, new.name, table))
     leaves = [each for each in places if not each.table.partitioned]
     for each in leaves:
-        if (beside := db.index(each.new, each.table.schema)) is not None:
-            ours = (_index_beside(db, key, each) for key in (new, old))
-            index_steps.refuse_of_others(db, beside, each.table, each.name, ours)
+        ours = (_index_beside(db, key, each) for key in (new, old))
+        index_steps.refuse_of_others(db, each.new, each.table, each.name, ours)
     if there.definition == wanted:
         yield from (index_steps.drop(each.new, each.table) for each in leaves)
         return
