@@ -285,7 +285,9 @@ def _look_first(
     # an interrupted downgrade is still stamped: `alembic upgrade head` finds nothing to do
     nothing_to_do = not steps and getattr(steps_of, "__name__", "") in (UP, DOWN)
     if first is not None or nothing_to_do:
-        Journal.of(context, first).check()
+        journal = Journal.of(context, first)
+        journal.check()
+        journal.settle()
     if first is not None:
         # the version table that Alembic may just have made is no work of the first revision
         context.connection.commit()  # type: ignore[union-attr]

@@ -257,6 +257,26 @@ def test_what_would_be_refused_is_said(run_project: Project, tickets: Database) 
     assert "would be refused:" in "\n".join(plan.text(preview(run_project)))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ("['statuss']", 'column "statuss" does not exist'),
+        ("['status'], where='stauts = 1'", 'column "stauts" does not exist'),
+        ("['status foo_ops']", 'operator class "foo_ops" does not exist'),
+        ("['status'], using='gim'", 'access method "gim" does not exist'),
+        ("['(status || random())']", "must be marked IMMUTABLE"),
+    ],
+)
+def test_an_index_that_the_server_would_refuse_is_said(
+    run_project: Project, tickets: Database, wrong: str, said: str
+) -> None:
+    run_project.revision("a", f"op.create_index_concurrently('ix_a', 'tickets', {wrong})")
+    before = tickets.dump()
+    (operation,) = operations(preview(run_project))
+    assert said in str(operation.refused)
+    assert tickets.dump() == before
+
+
 def test_nobody_is_disturbed(run_project: Project, tickets: Database) -> None:
     tickets.run("create index ix_a on tickets (status)")
     chain(run_project)

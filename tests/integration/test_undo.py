@@ -373,19 +373,24 @@ op.backfill("tickets", set={"size": "length(title)"}, settings={"batch_rows": 10
 BACKFILL_DOWN = 'op.execute("alter table tickets drop column if exists size")'
 
 
-def test_how_far_batches_came_is_forgotten_with_the_undo(run_project: Project, tickets: Database) -> None:
-    project = run_project
-    project.upgrade()
-    project.revision("c", BACKFILL_UP, BACKFILL_DOWN)
+def kill_backfill(project: Project, tickets: Database) -> None:
+    """Kill the upgrade of `c` when its backfill has done some rows."""
     process = project.start("upgrade", "c", PGOPT_BATCH_PAUSE="1")
     wait_until("batches were made", lambda: (tickets.value("select max(keys_done) from pgopt.progress") or 0) >= 20)
     process.kill()
     process.communicate()
-    assert remembered(tickets) == [("c", "upgrade"), ("c", "upgrade")]
     wait_until(
         "the session of the killed process has ended",
         lambda: not tickets.value("select count(*) from pg_locks where locktype = 'advisory'"),
     )
+
+
+def test_how_far_batches_came_is_forgotten_with_the_undo(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    project.upgrade()
+    project.revision("c", BACKFILL_UP, BACKFILL_DOWN)
+    kill_backfill(project, tickets)
+    assert remembered(tickets) == [("c", "upgrade"), ("c", "upgrade")]
     project.undo("c")
     assert remembered(tickets) == []
     project.upgrade("c")
@@ -443,15 +448,21 @@ def test_batches_begin_anew_after_an_undo_that_did_not_end(run_project: Project,
     project.upgrade()
     alone = f"with op.get_context().autocommit_block():\n    {BACKFILL_DOWN}\n    op.execute('select 1 / 0')"
     project.revision("c", BACKFILL_UP, alone)
-    process = project.start("upgrade", "c", PGOPT_BATCH_PAUSE="1")
-    wait_until("batches were made", lambda: (tickets.value("select max(keys_done) from pgopt.progress") or 0) >= 20)
-    process.kill()
-    process.communicate()
-    wait_until(
-        "the session of the killed process has ended",
-        lambda: not tickets.value("select count(*) from pg_locks where locktype = 'advisory'"),
-    )
+    kill_backfill(project, tickets)
     assert "division by zero" in project.refused("undo", "c", program="pgopt")
+    project.upgrade("c")
+    assert tickets.value("select count(*) from tickets where size is null") == 0
+
+
+def test_batches_begin_anew_after_a_stamp_by_hand(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    project.upgrade()
+    project.revision("c", BACKFILL_UP, "pass")
+    kill_backfill(project, tickets)
+    project.must("stamp", "c")
+    project.downgrade("a")
+    assert remembered(tickets) == []
+    tickets.run("alter table tickets drop column size")
     project.upgrade("c")
     assert tickets.value("select count(*) from tickets where size is null") == 0
 

@@ -569,3 +569,20 @@ def test_a_check_of_a_partition_is_not_swallowed(database: Database, more: str) 
     with pytest.raises(InvalidOperation, match=r"partition public\.tt1 has a constraint c of its own"):
         database.perform(CreateCheckConstraintOnline("c", "tt", "a > 0"))
     assert database.dump() == before
+
+
+def test_not_null_that_goes_with_the_parent_s_is_told(database: Database, major: int) -> None:
+    database.run(
+        "create table tt (id int, a int) partition by list (id); create table tt1 partition of tt for values in (1);"
+        "create table tt2 partition of tt for values in (2); alter table tt1 alter a set not null"
+    )
+    before = database.dump()
+    operation, said = SetNotNullOnline("tt", "a"), list[Event]()
+    database.perform(operation, pgopt_report=said.append)
+    told = [each.text for each in said if isinstance(each, Note)]
+    # from 18 on it is a constraint of the partition's own, which stays
+    assert told == (
+        [] if major >= 18 else ["NOT NULL of column 'a' is their own, and goes when this is undone: public.tt1"]
+    )
+    database.perform(operation.reverse())
+    assert (database.dump() == before) == (major >= 18)

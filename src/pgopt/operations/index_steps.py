@@ -7,10 +7,13 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import DBAPIError
+
 from pgopt.errors import InvalidOperation
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import column, column_name, ident, joined, literal, name_of, options, render, sql, verbatim
+from pgopt.server.session import INSUFFICIENT_PRIVILEGE, server_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from pgopt.server.objects import IndexInfo, Relation
 
 
+SYNTAX_OR_ACCESS = "42"
+"""What the codes of errors begin with that are in a statement itself."""
 FORMER = "dropped by pgopt, which has replaced it"
 """The comment on an index that has been replaced, until it is dropped."""
 
@@ -93,6 +98,20 @@ def same_or_refuse(
         raise InvalidOperation(
             f"there is an index {index} already, and it is another one:\n  there is  {there}\n  wanted is {wanted}\n{way_out}"
         )
+
+
+def refuse_unreadable(db: Catalog, of: IndexOperation, table: Relation) -> None:
+    """Refuse, in a preview, a definition that the server would refuse, such as one with a misspelt column."""
+    if not db.online or not db.thorough:
+        return
+    try:
+        db.shape_of_new(table, partial(create_statement, of))
+    except InvalidOperation:
+        return  # this role may make nothing temporary
+    except DBAPIError as error:
+        failure = server_error(error)
+        if (failure.code or "").startswith(SYNTAX_OR_ACCESS) and failure.code != INSUFFICIENT_PRIVILEGE:
+            raise InvalidOperation(failure.sentence) from error
 
 
 def on_this_table(index: IndexInfo, table: Relation, db: Catalog) -> None:

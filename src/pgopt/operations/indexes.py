@@ -103,6 +103,7 @@ class CreateIndexConcurrently(IndexOperation):
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
         steps.same_or_refuse(db, self, table)
+        steps.refuse_unreadable(db, self, table)
         if table.partitioned:
             yield from trees.build_on_tree(db, trees.IndexParts(self), table)
         else:
@@ -217,6 +218,7 @@ class ReplaceIndexConcurrently(IndexOperation):
             yield from _drop(db, old, table)
             return
         self._check_replaced(db, table)
+        steps.refuse_unreadable(db, self, table)
         if db.index(old.key, table.schema):
             yield from _drop(db, old, table)
         if (there := db.index(new.key, table.schema)) and not steps.is_same(db, self, there, table):

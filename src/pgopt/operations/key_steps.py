@@ -11,7 +11,7 @@ from pgopt.operations import constraint_steps, index_steps, index_trees
 from pgopt.operations.indexes import CreateIndexConcurrently, DropIndexConcurrently
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
-from pgopt.server.quoting import ident, literal, name_of, sql, verbatim
+from pgopt.server.quoting import ident, literal, name_of, options, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -159,10 +159,19 @@ def _build_beside(db: Catalog, of: KeyOperation, place: Place, leaves: Sequence[
 def _index_beside(db: Catalog, of: KeyOperation, place: Place) -> CreateIndexConcurrently:
     """Give the index that takes the place of a key's, with what it takes over from that."""
     there = db.index(place.name, place.table.schema)
-    if there is None:
-        return of.index(place.new, place.table)
-    storage = dict(option.split("=", 1) for option in there.storage.split(", ")) if there.storage else None
-    return of.index(place.new, place.table, storage=storage, tablespace=there.tablespace)
+    tablespace = there.tablespace if there else None
+    return of.index(place.new, place.table, storage=_storage(there), tablespace=tablespace)
+
+
+def _storage(index: IndexInfo | None) -> dict[str, str] | None:
+    """Give the storage parameters of an index."""
+    return dict(option.split("=", 1) for option in index.storage.split(", ")) if index and index.storage else None
+
+
+def _key_of_parent(db: Catalog, of: KeyOperation, place: Place) -> Composable:
+    """Write the key of a partitioned table, with the storage parameters of the one that it replaces."""
+    storage = _storage(db.index(place.name, place.table.schema))
+    return sql("{} with ({})", of.definition, options(storage)) if storage else of.definition
 
 
 def _swap(db: Catalog, of: KeyOperation, places: Sequence[Place], wanted: str) -> Step:
@@ -173,7 +182,9 @@ def _swap(db: Catalog, of: KeyOperation, places: Sequence[Place], wanted: str) -
             "alter table {} add constraint {} {}",
             each.table.ident,
             ident(each.name),
-            of.definition if each.table.partitioned else sql("primary key using index {}", ident(each.new)),
+            _key_of_parent(db, of, each)
+            if each.table.partitioned
+            else sql("primary key using index {}", ident(each.new)),
         )
         for each in reversed(places)
     ]

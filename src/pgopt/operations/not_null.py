@@ -61,6 +61,17 @@ class SetNotNullOnline(NotNullOperation):
             return
         yield from (self._by_not_valid if db.version >= 180000 else self._by_check)(table, tables)
 
+    def notes(self, db: Catalog) -> Sequence[str]:
+        if not db.online or db.version >= 180000:
+            return ()
+        table = steps.table_of(db, self.table, self.schema)
+        if db.column(table, self.column).not_null:
+            return ()
+        own = [str(each) for each in db.descendants(table) if db.column(each, self.column).not_null]
+        if not own:
+            return ()
+        return [f"NOT NULL of column {self.column!r} is their own, and goes when this is undone: {', '.join(own)}"]
+
     def _by_not_valid(self, table: Relation, tables: Sequence[Relation]) -> Iterator[Step]:
         yield Step(
             f"forbid NULL in {self.column} of {table} for new rows",

@@ -22,7 +22,7 @@ from pgopt.server.session import Session
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
     from psycopg.sql import Composable
 
@@ -261,14 +261,27 @@ class Journal:
 
         One that somebody has stamped by hand is half-done no longer.
         """
+        found = [each for each in self._known(begun) if not (others and self._is_ours(each[0]))]
+        over = self._over([revision for revision, _ in found])
+        return [each for each in found if each[0] not in over]
+
+    def settle(self, begun: Rows | Unknown = UNKNOWN) -> None:
+        """Forget what somebody has stamped by hand since it was half-done: how far its batches came is no longer true."""
+        for revision in self._over([each for each, _ in self._known(begun) if not self._is_ours(each)]):
+            self.forget(revision.id, down=revision.direction == DOWN)
+
+    def _known(self, begun: Rows | Unknown) -> list[tuple[Revision, str]]:
         if not self.installed:
             return []
         rows = (self.session.value(sql("select {}", self.begun)) if begun is UNKNOWN else begun) or ()
-        found = [(Revision(self.chain, revision, direction), operation) for revision, direction, operation, _ in rows]
-        if others:
-            found = [each for each in found if not self._is_ours(each[0])]
-        stamped = self.stamped() if found and self.stamped else set()
-        return [each for each in found if (each[0].direction == UP) != (each[0].id in stamped) or self.stamped is None]
+        return [(Revision(self.chain, revision, direction), operation) for revision, direction, operation, _ in rows]
+
+    def _over(self, revisions: Sequence[Revision]) -> list[Revision]:
+        """Give those that are stamped as they were to be."""
+        if not revisions or self.stamped is None:
+            return []
+        stamped = self.stamped()
+        return [each for each in revisions if (each.direction == UP) == (each.id in stamped)]
 
     def _is_ours(self, revision: Revision) -> bool:
         return revision == self.revision or (self.undoing and revision.opposite == self.revision)

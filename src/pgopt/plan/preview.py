@@ -131,7 +131,7 @@ class Preview:
         """Look through a connection in autocommit for a block; it only reads from then on."""
         session = Session(connection)
         session.run(*LIMITS)
-        self._db, self._changed = Catalog(session), False
+        self._db, self._changed = Catalog(session, thorough=True), False
         yield
         self._db = None
 

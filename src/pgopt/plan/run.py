@@ -109,6 +109,7 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
                     with session.settings(_OWN_ROLE):
                         _refuse_what_is_over(context, revision)
                 journal.check(begun)
+                journal.settle(begun)
                 if stamped.begun and not journal.is_ours_still(begun):
                     raise RunnerBusy(OTHERS_WENT_ON.format(revision.id))
             plan = operation.make_plan(runner.db)

@@ -42,8 +42,12 @@ class Catalog:
 
     online = True
 
-    def __init__(self, session: Session, *, remember: bool = False, memory: Memory | None = None) -> None:
+    def __init__(
+        self, session: Session, *, remember: bool = False, memory: Memory | None = None, thorough: bool = False
+    ) -> None:
         self.session = session
+        self.thorough = thorough
+        """Whether to ask beforehand what a run learns from its first statement."""
         self.memory = memory or Memory()
         """Where what was there is written down, for the revision that is running."""
         self.remember = remember

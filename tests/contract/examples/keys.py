@@ -171,7 +171,7 @@ EXAMPLES = [
         "replaced primary key of a partitioned table",
         EVENTS
         + """
-            alter table events add constraint pk primary key (id, at, kind);
+            alter table events add constraint pk primary key (id, at, kind) with (fillfactor = 80);
             alter index events_2026_a_pkey rename to "of A";
             comment on constraint pk on events is 'the whole';
             comment on index "of A" is 'a part';
