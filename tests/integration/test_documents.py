@@ -90,7 +90,7 @@ SINCE = {
 }
 # a command fails by it where the revision is to be interrupted
 STOP = """
-    create function stop() returns event_trigger language plpgsql as 'begin raise ''stop''; end';
+    create function stop() returns event_trigger language plpgsql as 'begin perform pg_terminate_backend(pg_backend_pid()); end';
     create event trigger stop on ddl_command_start when tag in ('CREATE INDEX') execute function stop()
 """
 

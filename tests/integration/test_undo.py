@@ -533,6 +533,19 @@ def test_each_of_two_half_done_revisions_can_be_taken_back(tickets: Database, tm
     assert remembered(tickets) == []
 
 
+def test_a_drop_that_is_broken_off_has_begun(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run("create index ix_one on tickets (status)")
+    project.revision("b", no_index("ix_one"), index("ix_one"), after="a")
+    before = tickets.dump()
+    with held(tickets):
+        project.refused("upgrade", "head", PGOPT_CONCURRENT_TIMEOUT="0.5")
+    assert tickets.value("select indisvalid from pg_index where indexrelid = 'ix_one'::regclass") is False
+    assert remembered(tickets) == [("b", "upgrade")]
+    project.undo("b")
+    assert tickets.dump() == before
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

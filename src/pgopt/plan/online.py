@@ -289,7 +289,8 @@ class OnlineRunner:
         except (DBAPIError, LockNotAcquired) as error:
             why = server_error(error).sentence if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
             return f"; and what it left behind could not be removed, the next run will ({why.rstrip(':')})"
-        self.changed = before
+        # a DROP that was broken off has nothing to clear, and leaves an index that nobody uses
+        self.changed = before or step.clear is None
         return ""
 
 
