@@ -414,6 +414,18 @@ def test_an_undo_leaves_what_has_the_same_name_in_another_schema(run_project: Pr
     assert (tickets.dump(), tickets.contents()) == (before, rows)
 
 
+def test_an_undo_knows_names_of_several_lines(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run('create table "a\nb" (id int)')
+    before = tickets.dump()
+    create, drop = (f"op.{each}_index_concurrently('i\\nx', 'a\\nb', ['id'])" for each in ("create", "drop"))
+    project.revision("b", f"{create}\n{FAIL}", drop, after="a")
+    project.call("upgrade", "head")
+    assert tickets.dump() != before
+    project.undo("b")
+    assert tickets.dump() == before
+
+
 def test_an_undo_does_not_fill_what_was_not_made_anew(run_project: Project, tickets: Database) -> None:
     project = run_project
     tickets.run(
@@ -441,6 +453,48 @@ def test_an_undo_fills_a_column_that_it_makes_anew(run_project: Project, tickets
     assert tickets.contents() != rows
     assert project.undo("b") == "downgrade"
     assert tickets.contents() == rows
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["killed", "done"])
+def test_a_backfill_is_taken_back_whole_or_not_at_all(run_project: Project, tickets: Database, *, fails: bool) -> None:
+    project = run_project
+    tickets.run("alter table tickets add size int; update tickets set size = id")
+    project.upgrade()
+    rows = tickets.contents()
+    fill = (
+        "op.backfill('tickets', set={{'size': 'size {} 100'}}, settings={{'batch_rows': 10, 'batch_most': 10}})".format
+    )
+    project.revision("c", fill("*") + (f"\n{FAIL}" if fails else ""), fill("/"))
+    if fails:
+        project.call("upgrade", "c")
+        project.undo("c")
+        assert tickets.contents() == rows
+        return
+    kill_backfill(project, tickets)
+    half = tickets.contents()
+    assert half != rows
+    said = project.refused("undo", "c", program="pgopt")
+    assert "some of these rows were set before the interruption" in said
+    assert tickets.contents() == half
+    project.upgrade("c")
+    project.downgrade("b")
+    assert tickets.contents() == rows
+
+
+def test_an_index_that_was_replaced_without_words_for_the_old_one_is_taken_back(
+    run_project: Project, tickets: Database
+) -> None:
+    project = run_project
+    tickets.run("create index ix_one on tickets (status)")
+    before = tickets.dump()
+    up, down = (
+        f"op.replace_index_concurrently('ix_one', 'tickets', {each})" for each in (["status", "title"], ["status"])
+    )
+    project.revision("b", f"{up}\n{FAIL}", down, after="a")
+    project.call("upgrade", "head")
+    assert tickets.dump() != before
+    project.undo("b")
+    assert tickets.dump() == before
 
 
 def test_batches_begin_anew_after_an_undo_that_did_not_end(run_project: Project, tickets: Database) -> None:

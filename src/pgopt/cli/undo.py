@@ -121,7 +121,7 @@ def _only_what_was_done(
                 _refuse_unless_already_so(error, said, inverse)
                 return None
             if done is not None and isinstance(construct, AddColumn):
-                done.columns.add(construct.column.name)
+                done.columns.add((str(construct.table_name), construct.column.name))
             return result
         if _SETS.match(said):
             return execute(construct, *args, **kwargs)

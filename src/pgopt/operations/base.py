@@ -19,6 +19,7 @@ from pgopt.server.objects import TableNamed
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
+    from pgopt.plan.journal import ColumnNamed
     from pgopt.plan.step import AnyStep, Plan
     from pgopt.server.catalog import Catalog
 
@@ -81,7 +82,7 @@ class Operation(MigrateOperation):
 
         return Plan(self.title, tuple(self.plan(db)), tuple(self.notes(db)))
 
-    def undoes(self, title: str, made: Collection[str]) -> bool:  # noqa: ARG002
+    def undoes(self, title: str, made: Collection[ColumnNamed]) -> bool:  # noqa: ARG002
         """Whether this takes back an operation of that title, when these columns were made anew on the way back.
 
         An action may harmlessly be done in any case.
@@ -89,7 +90,7 @@ class Operation(MigrateOperation):
         return True
 
     @property
-    def makes(self) -> Sequence[str]:
+    def makes(self) -> Sequence[ColumnNamed]:
         """The columns that it adds."""
         return ()
 
@@ -136,12 +137,12 @@ class StateOperation(Operation):
     def reverse(self) -> Operation:
         """Give the operation that takes it back, or raise `NotReversible`."""
 
-    def undoes(self, title: str, made: Collection[str]) -> bool:  # noqa: ARG002
+    def undoes(self, title: str, made: Collection[ColumnNamed]) -> bool:  # noqa: ARG002
         """Whether the inverse of this has that title, or another operation about the same thing."""
-        if self._title_of_inverse == title:
-            return True
+        inverse = self._title_of_inverse
         directive, _, about = title.partition(" ")
-        return directive != self.directive and self.title.partition(" ")[2] in ("", about)
+        is_other = directive != self.directive or inverse is None
+        return inverse == title or (is_other and self.title.partition(" ")[2] in ("", about))
 
     @property
     def _title_of_inverse(self) -> str | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
+    from pgopt.plan.journal import ColumnNamed
     from pgopt.server.objects import ColumnShape, Relation
 
 
@@ -55,9 +56,9 @@ class Backfill(Action):
         for name, value in self.set.items():
             _refuse_compound(value, f"column {name!r} of {self.table}")
 
-    def undoes(self, title: str, made: Collection[str]) -> bool:  # noqa: ARG002
+    def undoes(self, title: str, made: Collection[ColumnNamed]) -> bool:  # noqa: ARG002
         """Whether one of its columns was made anew: what the others had is there, and what they are made of may not be."""
-        return not self.set.keys().isdisjoint(made)
+        return any((self.table, name) in made for name in self.set)
 
     def plan(self, db: Catalog) -> Iterator[BatchStep]:
         root = db.table(self.table, self.schema)
@@ -259,8 +260,8 @@ class AddColumnOnline(ColumnOperation):
         return DropColumnOnline(**_definition(self))
 
     @property
-    def makes(self) -> Sequence[str]:
-        return (self.name,)
+    def makes(self) -> Sequence[ColumnNamed]:
+        return [(self.table, self.name)]
 
     def plan(self, db: Catalog) -> Iterator[Step | BatchStep]:
         tree = self.tree(db)

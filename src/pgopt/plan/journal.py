@@ -5,6 +5,7 @@ Without the schema nothing is remembered, and nothing is refused.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -22,15 +23,19 @@ from pgopt.server.session import Session
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from psycopg.sql import Composable
+
+
+ColumnNamed = tuple[str, str]
+"""A column, after its table, as a migration names both."""
 
 
 class Undoable(Protocol):
     """As much of an operation as is asked when a revision is taken back."""
 
-    def undoes(self, title: str, made: Collection[str]) -> bool: ...  # noqa: D102
+    def undoes(self, title: str, made: Collection[ColumnNamed]) -> bool: ...  # noqa: D102
 
 
 Rows = list[list[str]] | None
@@ -75,13 +80,13 @@ class Begun:
     """What it is about, by its full name: two tables of one name may be in two schemas."""
 
     def __str__(self) -> str:
-        return f"{self.title}\n{self.about}"
+        # names may hold what else would part the two, and the database an encoding that has not all of theirs
+        return json.dumps([self.title, self.about])
 
     @classmethod
     def read(cls, text: str) -> Self:
         """Read what was written down."""
-        title, _, about = text.rpartition("\n")
-        return cls(title, about)
+        return cls(*json.loads(text))
 
 
 @dataclass
@@ -92,7 +97,9 @@ class Done:
     """Its operations."""
     mixed: bool
     """Whether plain operations were committed with them."""
-    columns: set[str] = field(default_factory=set)
+    batches: Mapping[str, bool]
+    """Its batches, and whether they came to their end."""
+    columns: set[ColumnNamed] = field(default_factory=set)
     """The columns that were made anew on the way back."""
 
     def includes(self, operation: Undoable, about: str | None = None) -> bool:
@@ -369,7 +376,17 @@ class Journal:
             return None
         where = sql("(chain, revision) = ({}, {})", literal(revision.chain), literal(revision.id))
         row = self.session.row(sql("select begun, mixed from pgopt.run where {}", where))
-        return row and Done(tuple(map(Begun.read, row[0])), row[1])
+        if row is None:
+            return None
+        # those of an undo that was interrupted go on
+        batches = self.session.rows(
+            sql(
+                "select task, direction <> {} or finished_at is not null from pgopt.progress where {}",
+                literal(revision.direction),
+                where,
+            )
+        )
+        return Done(tuple(map(Begun.read, row[0])), row[1], dict(map(tuple, batches)))
 
     def forget(self, revision: str, *, down: bool, begun: bool = False) -> None:
         """Forget a revision; done in the transaction that stamps it.

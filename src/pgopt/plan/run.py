@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
     from psycopg.sql import Composable
 
-    from pgopt.plan.journal import Done, Revision
+    from pgopt.plan.journal import ColumnNamed, Done, Revision
     from pgopt.plan.step import Plan
     from pgopt.plan.surroundings import Stamped
     from pgopt.server.objects import TableNamed
@@ -55,9 +55,9 @@ class Plannable(Protocol):
     @property
     def title(self) -> str: ...  # noqa: D102
     def make_plan(self, db: Catalog) -> Plan: ...  # noqa: D102
-    def undoes(self, title: str, made: Collection[str]) -> bool: ...  # noqa: D102
+    def undoes(self, title: str, made: Collection[ColumnNamed]) -> bool: ...  # noqa: D102
     @property
-    def makes(self) -> Sequence[str]: ...  # noqa: D102
+    def makes(self) -> Sequence[ColumnNamed]: ...  # noqa: D102
     def subject(self, db: Catalog) -> str | TableNamed: ...  # noqa: D102
 
 
@@ -80,9 +80,13 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
     report = context.opts.get("pgopt_report") or reporter()
     done: Done | None = context.opts.get(DONE)
     passed_over = Note(f"passed over, since there is nothing of it to take back: {operation.title}")
+    was_filled = False
     if done is not None and not done.includes(operation):
-        report(passed_over)
-        return
+        with _named(operation.title):
+            was_filled = _was_filled(operation, done, Catalog(session))
+        if not was_filled:
+            report(passed_over)
+            return
     with _named(operation.title):
         stamped = prepare(context, settings)
     with session.autocommit(), _named(operation.title, session):
@@ -96,7 +100,7 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
             along=rights.journal(),
         ) as claim:
-            if done is not None and not done.includes(operation, claim.what):
+            if done is not None and not was_filled and not done.includes(operation, claim.what):
                 report(passed_over)
                 return
             journal = Journal.of(context, revision, tasks=stamped.tasks, there=claim.told)
@@ -120,11 +124,29 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
                 runner.run(plan)
             except (DBAPIError, PgoptError):
                 if is_new and not runner.changed and session.alive:
-                    journal.never_mind(begins)
+                    with suppress(DBAPIError):
+                        journal.never_mind(begins)
                 raise
             stamped.begun = journal.installed and revision is not None
             if done is not None:
                 done.columns.update(operation.makes)
+
+
+def _was_filled(operation: Plannable, done: Done, db: Catalog) -> bool:
+    """Whether the same columns were set by what is taken back; where some rows were, no statement sets those alone back."""
+    if not done.batches:
+        return False
+    try:
+        steps = operation.make_plan(db).steps
+    except PgoptError:
+        return False
+    ends = [ended for task, ended in done.batches.items() for step in steps if task.startswith(f"{step.label} (")]
+    if not all(ends):
+        raise InvalidOperation(
+            "some of these rows were set before the interruption, and this would set them all back: finish the revision, and"
+            " then take it back"
+        )
+    return bool(ends)
 
 
 def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal, stamped: Stamped) -> Sequence[Any]:
