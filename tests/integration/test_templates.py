@@ -321,6 +321,17 @@ if place := os.environ.get("PLACE"):
 """
 
 
+def check_that_the_second_does_nothing(project: Project, tickets: Database, place: Path) -> None:
+    """A run that has begun goes on when another has done it all."""
+    slow = project.start("upgrade", "head", PLACE=str(place))
+    wait_until("it has begun", (place / "begun").exists)
+    project.upgrade()
+    (place / "go on").touch()
+    said = slow.communicate(timeout=60)[1]
+    assert "another run has carried out the upgrade of revision b meanwhile" in said
+    assert tickets.value("select count(*) from tickets where title like '%!' and title not like '%!!'") == 100
+
+
 WORKER = "a worker"
 
 
@@ -342,13 +353,7 @@ def test_who_works_as_another_role_does_nothing_again_either(tickets: Database, 
     )
     fill = "op.backfill('tickets', set={'title': \"title || '!'\"})"
     project.revision("b", f"{WAITING}op.execute('set role \"{worker}\"')\n{fill}\nop.execute('reset role')")
-    slow = project.start("upgrade", "head", PLACE=str(tmp_path))
-    wait_until("it has begun", (tmp_path / "begun").exists)
-    project.upgrade()
-    (tmp_path / "go on").touch()
-    said = slow.communicate(timeout=60)[1]
-    assert "another run has carried out the upgrade of revision b meanwhile" in said
-    assert tickets.value("select count(*) from tickets where title like '%!' and title not like '%!!'") == 100
+    check_that_the_second_does_nothing(project, tickets, tmp_path)
 
 
 @pytest.mark.parametrize("environment", ["per migration", "one transaction", "asyncpg"], indirect=True, ids=str)
@@ -359,13 +364,7 @@ def test_who_comes_when_another_run_is_over_does_nothing_again(
     project.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
     project.upgrade()
     project.revision("b", WAITING + "op.backfill('tickets', set={'title': \"title || '!'\"})")
-    slow = project.start("upgrade", "head", PLACE=str(tmp_path))
-    wait_until("it has begun", (tmp_path / "begun").exists)
-    project.upgrade()
-    (tmp_path / "go on").touch()
-    said = slow.communicate(timeout=60)[1]
-    assert "another run has carried out the upgrade of revision b meanwhile" in said
-    assert tickets.value("select count(*) from tickets where title like '%!' and title not like '%!!'") == 100
+    check_that_the_second_does_nothing(project, tickets, tmp_path)
     assert tickets.value("select count(*) from pgopt.run") == 0
 
 

@@ -481,6 +481,22 @@ def test_a_backfill_is_taken_back_whole_or_not_at_all(run_project: Project, tick
     assert tickets.contents() == rows
 
 
+def test_an_undo_that_is_run_again_knows_what_was_filled(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run("alter table tickets add size int; update tickets set size = id")
+    project.upgrade("a")
+    rows = tickets.contents()
+    up = f"op.backfill('tickets', set={{'size': 'size * 100'}})\n{index('ix_one')}\n{FAIL}"
+    drop, back = no_index("ix_one"), "op.backfill('tickets', set={'size': 'size / 100'})"
+    project.revision("b", up, f"{drop}\nraise SystemExit(3)\n{back}", after="a")
+    project.call("upgrade", "head")
+    assert project.call("undo", "b", program="pgopt").returncode != 0
+    assert relations(tickets) == set()
+    project.revision("b", up, f"{drop}\n{back}", after="a")
+    project.undo("b")
+    assert tickets.contents() == rows
+
+
 def test_an_index_that_was_replaced_without_words_for_the_old_one_is_taken_back(
     run_project: Project, tickets: Database
 ) -> None:

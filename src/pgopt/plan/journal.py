@@ -51,6 +51,8 @@ class Unknown(Enum):
 OTHERS_WENT_ON = "another run has gone on with revision {} meanwhile, the other way: run again when that has ended"
 UNKNOWN: Final = Unknown.UNKNOWN
 UP, DOWN = "upgrade", "downgrade"
+TAKEN_BACK = "taken back"
+"""The direction of batches that an undo has begun to take back."""
 UNDOING = "pgopt_undoing"
 """The option by which `pgopt undo` says which revision's inverse it runs: its id and the inverse's direction."""
 DONE = "pgopt_done"
@@ -365,10 +367,14 @@ class Journal:
             self.session.run(self._forget_other_way(self.revision))
 
     def _forget_other_way(self, revision: Revision) -> Composable:
-        return sql(
-            "delete from pgopt.progress where chain = {} and revision = {} and direction <> {}",
+        """Let batches of the other way begin anew; an undo that is run again must know still which there were."""
+        where = sql(
+            "chain = {} and revision = {} and direction <> {}",
             *map(literal, (self.chain, revision.id, revision.direction)),
         )
+        if self.undoing:
+            return sql("update pgopt.progress set direction = {} where {}", literal(TAKEN_BACK), where)
+        return sql("delete from pgopt.progress where {}", where)
 
     def done_by(self, revision: Revision) -> Done | None:
         """Tell what a half-done revision has done, where that was written down."""
@@ -381,8 +387,8 @@ class Journal:
         # those of an undo that was interrupted go on
         batches = self.session.rows(
             sql(
-                "select task, direction <> {} or finished_at is not null from pgopt.progress where {}",
-                literal(revision.direction),
+                "select task, bool_and(direction = {} or finished_at is not null) from pgopt.progress where {} group by task",
+                literal(revision.opposite.direction),
                 where,
             )
         )
