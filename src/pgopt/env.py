@@ -17,10 +17,11 @@ from sqlalchemy.exc import ArgumentError
 from pgopt.copy.shape import GONE, PART, PARTED, PLAIN, beside
 from pgopt.errors import PgoptError, UnsafeTransaction
 from pgopt.plan.events import WaitingForRunner
-from pgopt.plan.journal import DOWN, UNDOING, UP, Journal, chain_of, revision_of
+from pgopt.plan.journal import DOWN, UP, Journal, chain_of, revision_of
 from pgopt.plan.progress import reporter
 from pgopt.plan.script import stop_at_errors
 from pgopt.plan.settings import Settings
+from pgopt.plan.undoing import UNDOING
 from pgopt.server import runners
 from pgopt.server.pooler import refuse_pooler
 from pgopt.server.session import Session

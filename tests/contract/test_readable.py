@@ -15,6 +15,7 @@ from pgopt import operations
 from pgopt.operations import CreateForeignKeyOnline, CreateIndexConcurrently, Operation, StateOperation
 from pgopt.plan.journal import UP
 from pgopt.plan.preview import OperationView, Preview
+from pgopt.plan.undoing import Begun
 from pgopt.server.catalog import Catalog
 from pgopt.server.quoting import NAME_BYTES, ident, render, sql
 from pgopt.server.session import Session
@@ -37,14 +38,16 @@ REVERSIBLE = [example for example in EXAMPLES if example.reversible]
 
 @pytest.mark.parametrize("example", REVERSIBLE, ids=str)
 def test_an_inverse_knows_what_it_takes_back(example: Example) -> None:
-    assert any(isinstance(each, Operation) and each.undoes(example.operation.title, ()) for each in example.inverse)
+    assert any(
+        isinstance(each, Operation) and each.undoes(Begun.of(example.operation, ""), ()) for each in example.inverse
+    )
 
 
 def test_an_inverse_knows_what_it_does_not_take_back() -> None:
     index = CreateIndexConcurrently("ix", "t", ["a"])
     for other in (CreateIndexConcurrently("ix", "other", ["a"]), CreateIndexConcurrently("ix_two", "t", ["a"])):
-        assert not index.reverse().undoes(other.title, ())
-        assert not operations.DropIndexConcurrently("ix", "t").undoes(other.title, ())
+        assert not index.reverse().undoes(Begun.of(other, ""), ())
+        assert not operations.DropIndexConcurrently("ix", "t").undoes(Begun.of(other, ""), ())
 
 
 def read(text: str) -> Operation:

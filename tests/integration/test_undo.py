@@ -89,7 +89,10 @@ def kill(
 
 def kill_upgrade(project: Project, tickets: Database) -> None:
     """Kill the upgrade of `b` in its second index."""
-    tickets.run("create index concurrently if not exists ix_one on tickets (status)")
+    tickets.run("create table ix_two ()")
+    project.call("upgrade", "b")
+    tickets.run("drop table ix_two")
+    assert "ix_one" in relations(tickets)
     kill(project, tickets, "create index concurrently", "upgrade", "b")
 
 
@@ -240,6 +243,29 @@ def test_what_was_there_before_is_not_taken_back(run_project: Project, tickets: 
     assert (tickets.dump(), tickets.contents()) == (before, rows)
 
 
+def test_what_of_ours_was_there_before_is_not_taken_back_either(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run(
+        "alter table tickets add size int, add check (id > 0); update tickets set size = id; create index ix_one on tickets (status);"
+        "alter table tickets rename constraint tickets_id_check to positive"
+    )
+    before, rows = tickets.dump(), tickets.contents()
+    both = [
+        "AddColumnOnline('tickets', 'size', 'int')",
+        "CreateCheckConstraintOnline('positive', 'tickets', 'id > 0')",
+        "CreateIndexConcurrently('ix_one', 'tickets', ['status'])",
+        "CreateIndexConcurrently('ix_two', 'tickets', ['title'])",
+    ]
+    module = project.revision("b", "pass", "pass", after="a")
+    text = module.read_text()
+    made = f"from pgopt import operations, reversible\nup, downgrade = reversible({', '.join(f'operations.{each}' for each in both)})"
+    module.write_text(f"{text}\n{made}\n\n\ndef upgrade():\n    up()\n    {FAIL}\n")
+    assert "division by zero" in project.call("upgrade", "head").stderr
+    assert "ix_two" in relations(tickets)
+    project.undo("b")
+    assert (tickets.dump(), tickets.contents()) == (before, rows)
+
+
 def test_what_is_refused_has_not_begun(run_project: Project, tickets: Database) -> None:
     project = run_project
     tickets.run("create unique index ix_two on tickets (title, status)")
@@ -349,17 +375,26 @@ def test_a_killed_undo_is_run_again(project: Project, tickets: Database) -> None
     assert remembered(tickets) == []
 
 
-def test_a_killed_undo_may_be_followed_by_the_upgrade(run_project: Project, tickets: Database) -> None:
+def test_a_killed_undo_is_finished_before_anything_else(run_project: Project, tickets: Database) -> None:
+    before = tickets.dump()
     kill_upgrade(run_project, tickets)
     kill(run_project, tickets, "drop index concurrently", "undo", "b", program="pgopt")
+    for command in ("upgrade", "b"), ("downgrade", "base"):
+        said = run_project.refused(*command)
+        assert (
+            "an undo of the upgrade of revision b was interrupted in drop_index_concurrently ix_two on tickets" in said
+        )
+        assert "let `pgopt undo b` come to its end, before anything else" in said
+    run_project.undo("b")
+    assert tickets.dump() == before
     run_project.upgrade("b")
     assert tickets.value("select count(*) from pg_index where not indisvalid") == 0
     assert relations(tickets) == {"ix_one", "ix_two"}
 
 
 def test_a_session_that_outlives_its_killed_process_is_waited_for(run_project: Project, tickets: Database) -> None:
-    before = tickets.dump()
     tickets.run("create index concurrently ix_one on tickets (status)")
+    before = tickets.dump()
     kill(run_project, tickets, "create index concurrently", "upgrade", "b", orphan=True)
     run_project.undo("b")
     assert tickets.dump() == before
@@ -373,10 +408,17 @@ op.backfill("tickets", set={"size": "length(title)"}, settings={"batch_rows": 10
 BACKFILL_DOWN = 'op.execute("alter table tickets drop column if exists size")'
 
 
-def kill_backfill(project: Project, tickets: Database) -> None:
-    """Kill the upgrade of `c` when its backfill has done some rows."""
-    process = project.start("upgrade", "c", PGOPT_BATCH_PAUSE="1")
-    wait_until("batches were made", lambda: (tickets.value("select max(keys_done) from pgopt.progress") or 0) >= 20)
+def kill_backfill(
+    project: Project, tickets: Database, *command: str, program: str = "alembic", least: int = 20, tasks: int = 1
+) -> None:
+    """Kill the upgrade of `c`, or another command, when its last backfill has done some rows."""
+    before = tickets.value("select count(*) from pgopt.progress")
+    process = project.start(
+        *(command or ("upgrade", "c")), program=program, PGOPT_BATCH_PAUSE="1" if tasks == 1 else "0.1"
+    )
+    begun = f"select count(*) = {tasks} and min(keys_done) >= {least} from (select keys_done from pgopt.progress order by started_at offset {before}) p"
+    wait_until("batches were made", lambda: tickets.value(begun) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
     process.kill()
     process.communicate()
     wait_until(
@@ -455,8 +497,8 @@ def test_an_undo_fills_a_column_that_it_makes_anew(run_project: Project, tickets
     assert tickets.contents() == rows
 
 
-@pytest.mark.parametrize("fails", [False, True], ids=["killed", "done"])
-def test_a_backfill_is_taken_back_whole_or_not_at_all(run_project: Project, tickets: Database, *, fails: bool) -> None:
+@pytest.mark.parametrize("killed", ["done", "upgrade", "undo", "downgrade"])
+def test_a_backfill_is_taken_back_as_far_as_it_came(run_project: Project, tickets: Database, killed: str) -> None:
     project = run_project
     tickets.run("alter table tickets add size int; update tickets set size = id")
     project.upgrade()
@@ -464,20 +506,62 @@ def test_a_backfill_is_taken_back_whole_or_not_at_all(run_project: Project, tick
     fill = (
         "op.backfill('tickets', set={{'size': 'size {} 100'}}, settings={{'batch_rows': 10, 'batch_most': 10}})".format
     )
-    project.revision("c", fill("*") + (f"\n{FAIL}" if fails else ""), fill("/"))
-    if fails:
+    project.revision("c", fill("*") + (f"\n{FAIL}" if killed == "done" else ""), fill("/"))
+    if killed == "done":
         project.call("upgrade", "c")
-        project.undo("c")
-        assert tickets.contents() == rows
-        return
-    kill_backfill(project, tickets)
+    elif killed == "downgrade":
+        project.upgrade("c")
+        rows = tickets.contents()
+        kill_backfill(project, tickets, "downgrade", "b")
+    else:
+        kill_backfill(project, tickets)
     half = tickets.contents()
     assert half != rows
+    if killed == "undo":
+        kill_backfill(project, tickets, "undo", "c", program="pgopt", least=10)
+        assert tickets.contents() not in (half, rows)
+        for command in ("upgrade", "c"), ("downgrade", "a"):
+            assert "let `pgopt undo c` come to its end" in project.refused(*command)
+    project.undo("c")
+    assert tickets.contents() == rows
+    assert remembered(tickets) == []
+
+
+def test_a_backfill_that_is_two_at_once_is_not_taken_back_half_done(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run("alter table tickets add size int; update tickets set size = id")
+    project.upgrade()
+    rows = tickets.contents()
+    fill = "op.backfill('tickets', set={'size': 'size * 10'}, settings={'batch_rows': 10, 'batch_most': 10})"
+    down = f"{no_index('ix_three')}\nop.backfill('tickets', set={{'size': 'size / 100'}})"
+    project.revision("c", f"{fill}\n{index('ix_three')}\n{fill}", down)
+    kill_backfill(project, tickets, tasks=2)
+    half = tickets.contents(), tickets.dump()
     said = project.refused("undo", "c", program="pgopt")
-    assert "some of these rows were set before the interruption" in said
-    assert tickets.contents() == half
+    assert "some rows were set before the interruption, and which cannot be told (backfill tickets)" in said
+    assert (tickets.contents(), tickets.dump()) == half
     project.upgrade("c")
     project.downgrade("b")
+    assert tickets.contents() == rows
+
+
+def test_a_backfill_of_partitions_is_taken_back_where_it_was_made(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    tickets.run(
+        "create table parted (id int primary key, n int) partition by range (id);"
+        "create table p1 partition of parted for values from (0) to (100);"
+        "create table p2 partition of parted for values from (100) to (200);"
+        "insert into parted select g, g from generate_series(0, 199) g"
+    )
+    project.upgrade()
+    rows = tickets.contents()
+    fill = "op.backfill('parted', set={{'n': 'n {} 1'}}, settings={{'batch_rows': 50, 'batch_most': 50}})".format
+    project.revision("c", fill("+"), fill("-"))
+    with tickets.engine().connect() as other:
+        other.exec_driver_sql("select from p2 for update")
+        project.refused("upgrade", "c", PGOPT_LOCK_ATTEMPTS="1", PGOPT_LOCK_TIMEOUT="0.1")
+    assert tickets.value("select sum(n - id) from parted") == 100
+    project.undo("c")
     assert tickets.contents() == rows
 
 
@@ -488,7 +572,7 @@ def test_an_undo_that_is_run_again_knows_what_was_filled(run_project: Project, t
     rows = tickets.contents()
     up = f"op.backfill('tickets', set={{'size': 'size * 100'}})\n{index('ix_one')}\n{FAIL}"
     drop, back = no_index("ix_one"), "op.backfill('tickets', set={'size': 'size / 100'})"
-    project.revision("b", up, f"{drop}\nraise SystemExit(3)\n{back}", after="a")
+    project.revision("b", up, f"{drop}\nop.get_bind().execute(sa.text('select 1 / 0'))\n{back}", after="a")
     project.call("upgrade", "head")
     assert project.call("undo", "b", program="pgopt").returncode != 0
     assert relations(tickets) == set()
@@ -513,13 +597,18 @@ def test_an_index_that_was_replaced_without_words_for_the_old_one_is_taken_back(
     assert tickets.dump() == before
 
 
-def test_batches_begin_anew_after_an_undo_that_did_not_end(run_project: Project, tickets: Database) -> None:
+def test_an_undo_that_failed_after_batches_were_taken_back_comes_to_its_end_first(
+    run_project: Project, tickets: Database
+) -> None:
     project = run_project
     project.upgrade()
     alone = f"with op.get_context().autocommit_block():\n    {BACKFILL_DOWN}\n    op.execute('select 1 / 0')"
     project.revision("c", BACKFILL_UP, alone)
     kill_backfill(project, tickets)
     assert "division by zero" in project.refused("undo", "c", program="pgopt")
+    assert "let `pgopt undo c` come to its end" in project.refused("upgrade", "c")
+    project.revision("c", BACKFILL_UP, BACKFILL_DOWN, after="b")
+    project.undo("c")
     project.upgrade("c")
     assert tickets.value("select count(*) from tickets where size is null") == 0
 
@@ -558,6 +647,277 @@ def test_a_name_that_a_revision_drops_and_creates_is_taken_back(run_project: Pro
     )
     project.call("upgrade", "head")
     project.undo("b")
+    assert tickets.dump() == before
+
+
+CHECK = "op.{}_check_constraint_online('positive', 'tickets', 'id {}')".format
+CHECK_TO_OTHER = f"{CHECK('drop', '> 0')}\n{CHECK('create', '>= 0')}"
+
+
+@pytest.mark.parametrize("how", ["again", "undo", "undo again"])
+def test_a_name_that_is_dropped_and_created_may_be_interrupted_anywhere(
+    run_project: Project, tickets: Database, how: str
+) -> None:
+    project = run_project
+    tickets.run("alter table tickets add constraint positive check (id > 0)")
+    before = tickets.dump()
+    back = f"{CHECK('drop', '>= 0')}\n{CHECK('create', '> 0')}"
+    fails = "op.get_bind().execute(sa.text('select 1 / 0'))"
+    project.revision("b", f"{CHECK_TO_OTHER}\n{FAIL}", f"{back}\n{fails if how == 'undo again' else ''}", after="a")
+    project.call("upgrade", "head")
+    if how == "undo again":
+        for _ in range(3):
+            assert "division by zero" in project.call("undo", "b", program="pgopt").stderr
+        project.revision("b", f"{CHECK_TO_OTHER}\n{FAIL}", back, after="a")
+    if how != "again":
+        project.undo("b")
+        assert tickets.dump() == before
+    project.revision("b", CHECK_TO_OTHER, back, after="a")
+    project.upgrade("head")
+    assert ">= 0" in tickets.value("select pg_get_constraintdef(oid) from pg_constraint where conname = 'positive'")
+    project.downgrade("a")
+    assert tickets.dump() == before
+
+
+INDEXES = "create index ia on tickets (status); create index ib on tickets (title)"
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["failed", "killed"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["RenameIndex('ia', 'tmp')", "RenameIndex('ib', 'ia')", "RenameIndex('tmp', 'ib')"],
+        ["RenameIndex('ia', 'ia_old')", "CreateIndexConcurrently('ia', 'tickets', ['title', 'id'])"],
+        [
+            "CreateIndexConcurrently('tmp', 'tickets', ['title', 'id'])",
+            "DropIndexConcurrently('ia', 'tickets', ['status'])",
+            "RenameIndex('tmp', 'ia')",
+        ],
+        [
+            "CreateIndexConcurrently('i2', 'tickets', ['id', 'title'])",
+            "ReplaceIndexConcurrently('i2', 'tickets', ['title', 'id'], old=['id', 'title'])",
+        ],
+    ],
+    ids=["swapped", "renamed", "dropped", "replaced"],
+)
+def test_a_name_that_serves_twice_ends_where_it_should(
+    run_project: Project, tickets: Database, names: list[str], *, fails: bool
+) -> None:
+    project = run_project
+    tickets.run(INDEXES)
+    before = tickets.dump()
+    every = [*names, "CreateIndexConcurrently('last', 'tickets', ['title', 'status'])"]
+    module = project.revision("b", "pass", "pass", after="a")
+    made = f"from pgopt import operations, reversible\nupgrade, downgrade = reversible({', '.join(f'operations.{each}' for each in every)})"
+    module.write_text(f"{module.read_text()}\n{made}\n")
+    project.upgrade("head")
+    after = tickets.dump()
+    project.downgrade("a")
+    assert tickets.dump() == before
+
+    def interrupt(*command: str, program: str = "alembic") -> None:
+        if fails:
+            tickets.run("create table last ()")
+            project.call(*command, program=program)
+            tickets.run("drop table last")
+        else:
+            kill(project, tickets, "", *command, program=program)
+
+    interrupt("upgrade", "head")
+    interrupt("upgrade", "head")
+    project.undo("b")
+    assert tickets.dump() == before
+    interrupt("upgrade", "head")
+    project.upgrade("head")
+    assert tickets.dump() == after
+    project.downgrade("a")
+    assert tickets.dump() == before
+
+
+REPLACE = "op.replace_index_concurrently('ix_one', 'tickets', {}, old={})".format
+
+
+@pytest.mark.parametrize("first", ["replaced", "created"])
+def test_of_two_operations_on_one_name_only_what_has_begun_is_taken_back(
+    run_project: Project, tickets: Database, first: str
+) -> None:
+    project = run_project
+    both = "['status', 'title']"
+    if first == "replaced":
+        tickets.run("create index ix_one on tickets (status)")
+        up = [REPLACE(both, "['status']"), f"op.drop_index_concurrently('ix_one', 'tickets', {both})"]
+        down = [f"op.create_index_concurrently('ix_one', 'tickets', {both})", REPLACE("['status']", both)]
+    else:
+        up = [index("ix_one"), REPLACE(both, "['status']")]
+        down = [REPLACE("['status']", both), no_index("ix_one")]
+    before = tickets.dump()
+    project.revision("b", "\n".join(up), "\n".join(down), after="a")
+    kill(project, tickets, "create index concurrently", "upgrade", "b")
+    project.undo("b")
+    assert tickets.dump() == before
+    project.upgrade("head")
+    project.downgrade("a")
+    assert tickets.dump() == before
+
+
+def test_of_two_backfills_of_one_column_only_what_was_made_is_taken_back(
+    run_project: Project, tickets: Database
+) -> None:
+    project = run_project
+    tickets.run("alter table tickets add size int; update tickets set size = id")
+    project.upgrade()
+    rows = tickets.contents()
+    fill = "op.backfill('tickets', set={{'size': 'size {}'}}, where='id {} 100')".format
+    up = [fill("+ 1", "<="), index("ix_three"), fill("+ 1000", ">")]
+    down = [fill("- 1000", ">"), no_index("ix_three"), fill("- 1", "<=")]
+    project.revision("c", "\n".join(up), "\n".join(down))
+    kill(project, tickets, "create index concurrently", "upgrade", "c")
+    assert tickets.contents() != rows
+    project.undo("c")
+    assert tickets.contents() == rows
+    project.upgrade("c")
+    assert tickets.value("select sum(size - id) from tickets where id <= 100") == 100
+    project.downgrade("b")
+    assert tickets.contents() == rows
+
+
+COUNT = "op.execute('update tickets set status = status || {}')".format
+UNCOUNT = "op.execute('update tickets set status = left(status, -1) where status like {}')".format
+
+
+@pytest.mark.parametrize("seen", [True, False])
+@pytest.mark.parametrize("project", ["run", "template"], indirect=True)
+def test_rows_that_plain_work_changed_are_set_back_where_that_lasted(
+    project: Project, tickets: Database, *, seen: bool
+) -> None:
+    before, rows = tickets.dump(), tickets.contents()
+    block = "with op.get_context().autocommit_block():\n    {}".format
+    up = [COUNT("$$a$$"), block(index("ix_one")), COUNT("$$b$$"), COUNT("$$c$$"), FAIL]
+    back = [UNCOUNT("$$%c$$"), UNCOUNT("$$%b$$"), block(no_index("ix_one")), UNCOUNT("$$%a$$")]
+    project.revision("b", "\n".join(up), "\n".join(back if seen else [UNCOUNT("$$%d$$"), *back]), after="a")
+    kill(project, tickets, "create index concurrently", "upgrade", "b")
+    if not seen:
+        half = tickets.contents()
+        said = project.refused("undo", "b", program="pgopt")
+        assert "changes rows, and whether what that takes back was done before the interruption cannot be told" in said
+        assert tickets.contents() == half
+        return
+    project.undo("b")
+    assert (tickets.dump(), tickets.contents()) == (before, rows)
+
+
+def test_what_no_inverse_takes_back_is_told(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    kill_upgrade(project, tickets)
+    project.revision("b", index("ix_three"), no_index("ix_three"), after="a")
+    said = project.must("undo", "b", program="pgopt")
+    assert (
+        "left as it is, since no operation of the downgrade takes it back: create_index_concurrently ix_one on tickets"
+        in said
+    )
+    assert "ix_one" in relations(tickets)
+
+
+def test_a_column_of_the_same_name_elsewhere_is_not_filled(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    project.upgrade("a")
+    tickets.run(
+        "create schema s1; create schema s2; create table s1.t (id int primary key); create table s2.t (id int primary key);"
+        "insert into s1.t values (1); insert into s2.t values (1)"
+    )
+    both = [("s1", "1"), ("s2", "2")]
+    add = (
+        "op.add_column_online('t', 'n', 'int', schema='{0}')\nop.backfill('t', set={{'n': '{1}'}}, schema='{0}')".format
+    )
+    up = "\n".join([*(add(*each) for each in both), index("i2", "t", "n").replace(")", ", schema='s2')")])
+    drop = "op.drop_column_online('t', 'n', 'int', schema='{}')".format
+    no_i2 = no_index("i2", "t", "n").replace(")", ", schema='s2')")
+    project.revision("b", up, f"{drop('s1')}\n{no_i2}\n{FAIL}\n{drop('s2')}", after="a")
+    project.upgrade("b")
+    tickets.run("update s2.t set n = 777")
+    rows = tickets.contents()
+    project.call("downgrade", "a")
+    project.undo("b")
+    assert tickets.contents() == rows
+
+
+def test_a_column_that_was_never_dropped_is_not_filled(run_project: Project, tickets: Database) -> None:
+    project = run_project
+    project.upgrade("a")
+    add, drop = (f"op.{kind}_column_online('tickets', 'size', 'int')" for kind in ("add", "drop"))
+    project.revision("b", f"{add}\nop.backfill('tickets', set={{'size': 'id'}})", drop, after="a")
+    project.upgrade("b")
+    tickets.run("update tickets set size = 777 where id <= 100")
+    rows = tickets.contents()
+    with tickets.engine().connect() as other:
+        other.exec_driver_sql("select from tickets")
+        project.refused("downgrade", "a", PGOPT_LOCK_ATTEMPTS="1", PGOPT_LOCK_TIMEOUT="0.1")
+        process = project.start("downgrade", "a")
+        wait_until("it waits", lambda: waits(tickets, "alter table") or process.poll() is not None)
+        process.kill()
+        process.communicate()
+    project.undo("b")
+    assert tickets.contents() == rows
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "op.execute(\"set local lock_timeout = '1s'; update tickets set status = 'lost'\")",
+        "op.execute('reset lock_timeout; update tickets set status = 1')",
+    ],
+)
+def test_what_begins_with_a_setting_was_rolled_back_too(run_project: Project, tickets: Database, sql: str) -> None:
+    project = run_project
+    rows = tickets.contents()
+    project.revision("b", f"{index('ix_one')}\n{FAIL}", f"{sql}\n{no_index('ix_one')}", after="a")
+    project.call("upgrade", "head")
+    said = project.must("undo", "b", program="pgopt")
+    assert "passed over, since it was rolled back" in said
+    assert tickets.contents() == rows
+    assert relations(tickets) == set()
+
+
+@pytest.mark.parametrize("project", ["run", "asyncpg"], indirect=True)
+def test_a_call_that_writes_is_refused_and_one_that_reads_is_not(project: Project, tickets: Database) -> None:
+    tickets.run("create function lose() returns int language sql as 'delete from tickets returning 1'")
+    rows = tickets.contents()
+    reads = "assert op.get_bind().scalar(sa.text('select count(*) from tickets'))"
+    writes = "op.get_bind().execute(sa.text('select lose()'))"
+    project.revision("b", f"{index('ix_one')}\n{FAIL}", f"{reads}\n{no_index('ix_one')}\n{writes}", after="a")
+    project.call("upgrade", "head")
+    said = project.refused("undo", "b", program="pgopt")
+    assert "sends SQL of its own, which cannot be told from what was rolled back: select lose()" in said
+    assert (relations(tickets), tickets.contents()) == ({"ix_one"}, rows)
+    project.revision("b", f"{index('ix_one')}\n{FAIL}", f"{reads}\n{no_index('ix_one')}", after="a")
+    project.undo("b")
+    assert (relations(tickets), tickets.contents()) == (set(), rows)
+
+
+@pytest.mark.parametrize("down", ["raise NotImplementedError('by hand')", None])
+def test_without_a_way_back_nothing_is_begun(run_project: Project, tickets: Database, down: str | None) -> None:
+    project = run_project
+    module = project.revision("b", f"{index('ix_one')}\n{FAIL}", down or "pass", after="a")
+    if down is None:
+        project.replace(module, "def downgrade", "def other")
+    project.call("upgrade", "head")
+    said = project.refused("undo", "b", program="pgopt")
+    why = " (by hand)" if down else ""
+    assert f"revision b has no downgrade(){why}: write it, or finish the revision with `alembic upgrade`" in said
+    assert "Traceback" not in said
+    project.replace(module, FAIL, "pass")
+    project.upgrade("head")
+
+
+def test_the_schema_goes_with_the_revision_that_brought_it(tickets: Database, tmp_path: Path) -> None:
+    project = project_of("run", tickets, tmp_path)
+    before = tickets.dump()
+    up = f"op.install_pgopt(version=1)\n{index('ix_one')}\n{FAIL}"
+    project.revision("a", up, f"{no_index('ix_one')}\nop.uninstall_pgopt(version=1)")
+    project.call("upgrade", "head")
+    assert remembered(tickets) == [("a", "upgrade")]
+    project.undo("a")
+    assert tickets.value("select to_regnamespace('pgopt')") is None
     assert tickets.dump() == before
 
 

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 import logging
-import re
-from contextlib import contextmanager, nullcontext
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from alembic.ddl.base import AddColumn
 from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 from alembic.util import to_tuple
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
 
+from pgopt.cli.inverses import Undoing, look
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
-from pgopt.errors import InvalidOperation, StatementFailed
-from pgopt.plan.journal import DONE, DOWN, UNDOING, Done, Journal, Revision, chain_of, handed_over, stamped_revisions
+from pgopt.errors import InvalidOperation
+from pgopt.plan.journal import DOWN, Journal, Revision, chain_of, handed_over, stamped_revisions
 from pgopt.plan.settings import Settings
-from pgopt.plan.surroundings import commit_if_shared, is_autocommit
-from pgopt.server.session import server_error
+from pgopt.plan.surroundings import commit_if_shared
+from pgopt.plan.undoing import DONE, UNDOING
+from pgopt.server.catalog import Catalog
+from pgopt.server.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Hashable
 
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
     from alembic.script import Script
     from sqlalchemy.engine import Connection
+
+    from pgopt.plan.undoing import Done
 
 log = logging.getLogger("alembic.pgopt")
 
@@ -83,100 +84,68 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
         return []
     inverse = interrupted.opposite
     context.opts[UNDOING] = (inverse.id, inverse.direction)
+    committed = _is_committed(context, interrupted)
+    back = look(context, inverse, partial(_run, script, inverse), committed=committed)
     journal = Journal.of(context, inverse)
-    journal.take_back()
+    is_new = journal.take_back()
     log.info("Undoing the %s of %s", interrupted.direction, interrupted.id)
     context.opts[DONE] = done = journal.done_by(interrupted)
-    committed = done.mixed if done else Settings.of(context.opts.get("pgopt_settings")).mixed_revisions
-    with context.begin_transaction(_per_migration=True):
-        with _only_what_was_done(context, journal, done, inverse, committed=committed):
-            getattr(script.module, inverse.direction)(**handed_over())
-        Journal.of(context, inverse).forget(inverse.id, down=inverse.direction == DOWN, begun=done is not None)
-        commit_if_shared(context)
+    try:
+        if done is not None:
+            done.back, done.forth = back, look(context, interrupted, partial(_run, script, interrupted), forth=True)
+            _refuse_what_is_unknown(context, done)
+        with context.begin_transaction(_per_migration=True):
+            with Undoing(context, inverse, committed=committed, done=done):
+                _run(script, inverse)
+            Journal.of(context, inverse).forget(inverse.id, down=inverse.direction == DOWN, known=done is not None)
+            commit_if_shared(context)
+    except Exception:
+        if is_new and done is not None and journal.session.alive:
+            journal.session.connection.rollback()
+            journal.give_up(changed=done.changed)
+        raise
+    for each in done.left() if done else ():
+        log.warning("left as it is, since no operation of the %s takes it back: %s", inverse.direction, each)
     looked.undone.append(interrupted)
     return []
 
 
-@contextmanager
-def _only_what_was_done(
-    context: MigrationContext, journal: Journal, done: Done | None, inverse: Revision, *, committed: bool
-) -> Iterator[None]:
-    """Pass over the plain statements of an inverse: what they would take back was rolled back with the revision.
-
-    Where plain ones were committed with the others, each is tried, and so is one in a block of autocommit; an operation of ours is
-    passed over by the runner. Alembic has no hook for this.
-    """
-    connection = cast("Connection", context.connection)
-    execute = context.impl._exec
-
-    def attempt(construct: Any, *args: Any, **kwargs: Any) -> Any:
-        said = _said(construct, context)
-        alone = is_autocommit(cast("Connection", context.connection))
-        if committed or alone:
-            journal.turn()
-            try:
-                with nullcontext() if alone else connection.begin_nested():
-                    result = execute(construct, *args, **kwargs)
-            except DBAPIError as error:
-                _refuse_unless_already_so(error, said, inverse)
-                return None
-            if done is not None and isinstance(construct, AddColumn):
-                done.columns.add((str(construct.table_name), construct.column.name))
-            return result
-        if _SETS.match(said):
-            return execute(construct, *args, **kwargs)
-        log.warning("passed over, since it was rolled back: %s", said[:_LONGEST])
-        return None
-
-    def refuse(on: Connection, _: Any, statement: str, __: Any, how: Any, *___: Any) -> None:
-        ours = how is not None and how.execution_options.get("no_parameters")
-        if not ours and not committed and not is_autocommit(on) and not _READS.match(statement):
-            raise InvalidOperation(
-                f"the {inverse.direction} of revision {inverse.id} sends SQL of its own, which cannot be told from what was rolled back:"
-                f" {' '.join(statement.split())[:_LONGEST]}: say it by op.execute(), or take it back by hand"
-            )
-
-    context.impl._exec = attempt  # type: ignore[method-assign]
-    event.listen(connection.engine, "before_cursor_execute", refuse)
+def _run(script: Script, revision: Revision) -> None:
     try:
-        yield
-    finally:
-        event.remove(connection.engine, "before_cursor_execute", refuse)
-        del context.impl._exec
-
-
-def _refuse_unless_already_so(error: DBAPIError, said: str, inverse: Revision) -> None:
-    """Pass over a statement by which nothing would change; of what else fails it cannot be told whether it is done already."""
-    failure = server_error(error)
-    if failure.code not in _ALREADY_SO:
-        raise StatementFailed(
-            f"the {inverse.direction} of revision {inverse.id} failed at {said[:_LONGEST]!r}: {failure.sentence}: mend that, or where"
-            " it is done already take the statement out of the revision for this once, and run `pgopt undo` again"
+        getattr(script.module, revision.direction, _says_nothing)(**handed_over())
+    except NotImplementedError as error:
+        said = f" ({error})" if str(error) else ""
+        raise InvalidOperation(
+            f"revision {revision.id} has no {revision.direction}(){said}: write it, or finish the revision with"
+            f" `alembic {revision.opposite.direction}`"
         ) from error
-    log.warning("passed over, there is nothing to take back: %s", failure.sentence)
 
 
-def _said(construct: Any, context: MigrationContext) -> str:
-    """Give a statement on one line."""
-    text = construct if isinstance(construct, str) else str(construct.compile(dialect=context.dialect))
-    return " ".join(text.split())
+def _says_nothing() -> None:
+    raise NotImplementedError
 
 
-_LONGEST = 200
-"""Characters of a statement in a line."""
-_SETS = re.compile(r"\s*(set|reset)\b", re.IGNORECASE)
-"""What changes nothing but the session, of which the operations after it may know."""
-_READS = re.compile(rf"{_SETS.pattern}|\s*(select|show|savepoint|release|rollback)\b", re.IGNORECASE)
-_ALREADY_SO = {
-    *("42P01", "42703", "42704", "42883", "3F000"),  # no such table, column, object, function, schema
-    *("42P07", "42701", "42710", "42723", "42P06"),  # and there is one
-}
+def _is_committed(context: MigrationContext, interrupted: Revision) -> bool:
+    """Whether plain work of the revision was committed, as far as that is known."""
+    done = Journal.of(context, None).done_by(interrupted)
+    return done.mixed if done else Settings.of(context.opts.get("pgopt_settings")).mixed_revisions
+
+
+def _refuse_what_is_unknown(context: MigrationContext, done: Done) -> None:
+    """Refuse before anything is changed what would be refused when it is reached."""
+    session = Session(cast("Connection", context.connection))
+    met: Counter[Hashable] = Counter()
+    with session.autocommit():
+        for each in done.back.operations:
+            if not done.includes(each):
+                done.so_far(each, Catalog(session), met[each.fills])
+            met[each.fills] += 1
 
 
 def _interrupted(script: Script, context: MigrationContext) -> Revision:
     """Tell in which direction a revision was interrupted, or refuse one that was not."""
     journal = Journal.of(context, None)
-    known = [revision for revision, _ in journal.half_done() if revision.id == script.revision]
+    known = [run.revision for run in journal.half_done() if run.revision.id == script.revision]
     if known:
         return known[0]
     stamped = stamped_revisions(context)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
@@ -17,10 +17,10 @@ from pgopt.operations.kinds import KINDS
 from pgopt.server.objects import TableNamed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Hashable, Iterator
 
-    from pgopt.plan.journal import ColumnNamed
     from pgopt.plan.step import AnyStep, Plan
+    from pgopt.plan.undoing import Begun
     from pgopt.server.catalog import Catalog
 
 OperationT = TypeVar("OperationT", bound="type[Operation]")
@@ -82,15 +82,40 @@ class Operation(MigrateOperation):
 
         return Plan(self.title, tuple(self.plan(db)), tuple(self.notes(db)))
 
-    def undoes(self, title: str, made: Collection[ColumnNamed]) -> bool:  # noqa: ARG002
-        """Whether this takes back an operation of that title, when these columns were made anew on the way back.
+    def undoes(self, begun: Begun, back: Collection[str]) -> bool:  # noqa: ARG002
+        """Whether this takes an operation back that a revision has begun; `back` is what others of the inverse take back.
 
         An action may harmlessly be done in any case.
         """
         return True
 
+    def goes_with(self, columns: Collection[str]) -> bool:  # noqa: ARG002
+        """Whether there is a reason to do it on the way back, when these columns were made anew."""
+        return True
+
     @property
-    def makes(self) -> Sequence[ColumnNamed]:
+    def names(self) -> tuple[str, ...]:
+        """The names, beside that of the table, of what it makes or takes away."""
+        found = (getattr(self, each, None) for each in ("name", "new_name", "column", "partition"))
+        return tuple(each for each in found if each is not None)
+
+    @property
+    def inverse(self) -> Operation | None:
+        """What takes this back, if that can be told."""
+        return None
+
+    @property
+    def fills(self) -> Hashable | None:
+        """Which columns it sets in rows that are there, if it does nothing else."""
+        return None
+
+    @property
+    def brings_journal(self) -> bool:
+        """Whether it brings about what half-done revisions are written into."""
+        return False
+
+    @property
+    def makes(self) -> Sequence[str]:
         """The columns that it adds."""
         return ()
 
@@ -117,6 +142,11 @@ class Operation(MigrateOperation):
             else f"{self.directive} {name or table or ''}".rstrip()
         )
 
+    @property
+    def text(self) -> str:
+        """The operation as a migration says it, but for its settings."""
+        return repr(replace(self, settings=None) if self.settings else self)
+
     def __repr__(self) -> str:
         parts = []
         for each in fields(self):
@@ -137,17 +167,22 @@ class StateOperation(Operation):
     def reverse(self) -> Operation:
         """Give the operation that takes it back, or raise `NotReversible`."""
 
-    def undoes(self, title: str, made: Collection[ColumnNamed]) -> bool:  # noqa: ARG002
-        """Whether the inverse of this has that title, or another operation about the same thing."""
-        inverse = self._title_of_inverse
-        directive, _, about = title.partition(" ")
-        is_other = directive != self.directive or inverse is None
-        return inverse == title or (is_other and self.title.partition(" ")[2] in ("", about))
+    def undoes(self, begun: Begun, back: Collection[str]) -> bool:
+        """Whether its inverse is what was begun; or if that is nobody's inverse, whether both are about the same thing."""
+        inverse = self.inverse
+        if begun.text in back:
+            return inverse is not None and inverse.text == begun.text
+        if inverse is not None and inverse.title == begun.title:
+            return True
+        directive, _, about = begun.title.partition(" ")
+        is_other = inverse is None or directive != self.directive
+        return begun.title not in back and is_other and self.title.partition(" ")[2] in ("", about)
 
     @property
-    def _title_of_inverse(self) -> str | None:
+    def inverse(self) -> Operation | None:
+        """What takes this back, if that can be told."""
         try:
-            return self.reverse().title
+            return self.reverse()
         except NotReversible:
             return None
 

@@ -21,11 +21,10 @@ from pgopt.server.objects import Column, above
 from pgopt.server.quoting import check_name, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Hashable, Iterable, Iterator
 
     from psycopg.sql import Composable
 
-    from pgopt.plan.journal import ColumnNamed
     from pgopt.server.objects import ColumnShape, Relation
 
 
@@ -56,9 +55,13 @@ class Backfill(Action):
         for name, value in self.set.items():
             _refuse_compound(value, f"column {name!r} of {self.table}")
 
-    def undoes(self, title: str, made: Collection[ColumnNamed]) -> bool:  # noqa: ARG002
+    def goes_with(self, columns: Collection[str]) -> bool:
         """Whether one of its columns was made anew: what the others had is there, and what they are made of may not be."""
-        return any((self.table, name) in made for name in self.set)
+        return not set(columns).isdisjoint(self.set)
+
+    @property
+    def fills(self) -> Hashable:
+        return (self.schema, self.table, frozenset(self.set))
 
     def plan(self, db: Catalog) -> Iterator[BatchStep]:
         root = db.table(self.table, self.schema)
@@ -260,8 +263,8 @@ class AddColumnOnline(ColumnOperation):
         return DropColumnOnline(**_definition(self))
 
     @property
-    def makes(self) -> Sequence[ColumnNamed]:
-        return [(self.table, self.name)]
+    def makes(self) -> Sequence[str]:
+        return [self.name]
 
     def plan(self, db: Catalog) -> Iterator[Step | BatchStep]:
         tree = self.tree(db)

@@ -37,6 +37,10 @@ class InstallPgopt(StateOperation):
     def reverse(self) -> UninstallPgopt:
         return UninstallPgopt(self.version)
 
+    @property
+    def brings_journal(self) -> bool:
+        return True
+
     def plan(self, db: Catalog) -> Iterator[Step]:
         before = db.installed() if db.online else 0
         for version in range(before + 1, self.version + 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from contextlib import contextmanager
 from functools import partial
@@ -16,7 +15,7 @@ from pgopt.plan import events
 from pgopt.plan.settings import timeout
 from pgopt.server import locks
 from pgopt.server.keys import ByKey, ByPage, Rewritten, columns_of
-from pgopt.server.quoting import ident, literal, render, sql, verbatim
+from pgopt.server.quoting import ident, literal, sql, verbatim
 from pgopt.server.session import (
     DEADLOCK_DETECTED,
     LOCK_NOT_AVAILABLE,
@@ -228,24 +227,18 @@ class DrainRun:
             return int(self.session.change(self.step.take(most)))
 
 
-def _name(step: BatchStep) -> str:
-    """Tell a step from others of its revision on the same table: by what it does, and by which key."""
-    statement = render(step.statement(verbatim("true")))
-    digest = hashlib.blake2b(statement.encode(), digest_size=8).hexdigest()
-    return f"{step.label} ({', '.join(step.key) or 'pages'}) {digest}"
-
-
 class _Memory:
     """The row of `pgopt.progress` that belongs to a step."""
 
     def __init__(self, session: Session, journal: Journal, step: BatchStep) -> None:
         self.session = session
+        self.until = step.until
         revision = journal.revision
         self.identity = (
             journal.chain,
             revision.id if revision else "",
             revision.direction if revision else "",
-            journal.task(_name(step)),
+            journal.task(step.task),
         )
         self.last: Sequence[str] | None = None
         self.keys = 0
@@ -264,7 +257,7 @@ class _Memory:
             if cut.goes_on(self.session, stored, finished=self.finished, named=bool(self.identity[1])):
                 return stored  # type: ignore[no-any-return]
             self.forget()
-        end = cut.end(self.session)
+        end = self.until or cut.end(self.session)
         if end is None:
             return None
         self.session.run(

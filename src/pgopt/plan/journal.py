@@ -8,38 +8,26 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Protocol, Self
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, Final
 
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError
 
 from pgopt.errors import HalfDone, RunnerBusy
 from pgopt.plan.rights import journal, usable
-from pgopt.server.quoting import literal, render, sql
+from pgopt.plan.undoing import UNDOING, Begun, Done, Filled, told_apart
+from pgopt.server.quoting import joined, literal, render, sql, verbatim
 from pgopt.server.session import Session
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from psycopg.sql import Composable
-
-
-ColumnNamed = tuple[str, str]
-"""A column, after its table, as a migration names both."""
-
-
-class Undoable(Protocol):
-    """As much of an operation as is asked when a revision is taken back."""
-
-    def undoes(self, title: str, made: Collection[ColumnNamed]) -> bool: ...  # noqa: D102
-
-
-Rows = list[list[str]] | None
-"""The revisions that were begun, each with its direction, operation, and whether an undo has gone on with it."""
 
 
 class Unknown(Enum):
@@ -51,12 +39,8 @@ class Unknown(Enum):
 OTHERS_WENT_ON = "another run has gone on with revision {} meanwhile, the other way: run again when that has ended"
 UNKNOWN: Final = Unknown.UNKNOWN
 UP, DOWN = "upgrade", "downgrade"
-TAKEN_BACK = "taken back"
-"""The direction of batches that an undo has begun to take back."""
-UNDOING = "pgopt_undoing"
-"""The option by which `pgopt undo` says which revision's inverse it runs: its id and the inverse's direction."""
-DONE = "pgopt_done"
-"""The option by which it says what is to be taken back."""
+Known = str | Unknown | None
+"""What the server has answered to `Journal.runs`, if it was asked."""
 
 
 @dataclass(frozen=True)
@@ -74,39 +58,28 @@ class Revision:
 
 
 @dataclass(frozen=True)
-class Begun:
-    """An operation that a revision has begun."""
+class Run:
+    """A revision that was begun and is not stamped, as `pgopt.run` has it."""
 
-    title: str
-    about: str
-    """What it is about, by its full name: two tables of one name may be in two schemas."""
+    revision: Revision
+    operation: str
+    """At which operation it was seen last."""
+    taken_back: bool
+    """Whether an undo was the last to go on with it."""
+    begun: Sequence[Begun | None]
+    """Its operations in the order in which they were begun; where an undo has begun, and given up, there is nothing."""
 
-    def __str__(self) -> str:
-        # names may hold what else would part the two, and the database an encoding that has not all of theirs
-        return json.dumps([self.title, self.about])
+    def has_done(self, operation: Begun) -> bool:
+        """Whether an operation came to its end in an earlier run, and what it made or took away is another's matter since."""
+        since = list(takewhile(lambda each: each is not None, reversed(self.begun)))
+        return operation in since and any(
+            operation.gives_way_to(each) for each in since[: since.index(operation)] if each
+        )
 
-    @classmethod
-    def read(cls, text: str) -> Self:
-        """Read what was written down."""
-        return cls(*json.loads(text))
-
-
-@dataclass
-class Done:
-    """What a half-done revision has done, and what of it is taken back."""
-
-    begun: tuple[Begun, ...]
-    """Its operations."""
-    mixed: bool
-    """Whether plain operations were committed with them."""
-    batches: Mapping[str, bool]
-    """Its batches, and whether they came to their end."""
-    columns: set[ColumnNamed] = field(default_factory=set)
-    """The columns that were made anew on the way back."""
-
-    def includes(self, operation: Undoable, about: str | None = None) -> bool:
-        """Whether what an operation takes back has begun, on what it is about where that is known."""
-        return any(operation.undoes(each.title, self.columns) for each in self.begun if about in (None, each.about))
+    @property
+    def last(self) -> Begun | None:
+        """The operation that was begun last, unless an undo has begun or given up since."""
+        return self.begun[-1] if self.begun else None
 
 
 def chain_of(context: MigrationContext) -> str:
@@ -234,20 +207,25 @@ class Journal:
             there=there,
         )
 
-    def check(self, begun: Rows | Unknown = UNKNOWN) -> None:
-        """Refuse to go on past a half-done revision, or back over it; each may be taken back."""
+    def check(self, runs: Known = UNKNOWN) -> None:
+        """Refuse to go on past a half-done revision, or back over it; and with one whose undo was interrupted."""
         if self.undoing:
             return
-        for revision, operation in self.half_done(begun, others=True):
-            where = f"the {revision.direction} of revision {revision.id} was interrupted in {operation}"
+        for run in self.half_done(runs, others=True):
+            revision = run.revision
+            if run.taken_back:
+                raise HalfDone(
+                    f"an undo of the {revision.direction} of revision {revision.id} was interrupted in {run.operation}: let"
+                    f" `pgopt undo {revision.id}` come to its end, before anything else"
+                )
+            where = f"the {revision.direction} of revision {revision.id} was interrupted in {run.operation}"
             raise HalfDone(f"{where}{self._way_out(revision)}")
 
     def _way_out(self, revision: Revision) -> str:
         if self.missing and self.missing(revision.id):
-            row = sql("(chain, revision) = ({}, {})", literal(revision.chain), literal(revision.id))
             return (
                 ", and its file is gone: bring that back, to finish it or to take it back, or do so by hand and say"
-                f" `delete from pgopt.run where {render(row)}`"
+                f" `delete from pgopt.run where {render(_row_of(revision))}`"
             )
         target = revision.id if revision.direction == UP else f"{revision.id}-1"
         return (
@@ -256,34 +234,48 @@ class Journal:
         )
 
     @property
-    def begun(self) -> Composable:
+    def runs(self) -> Composable:
         """Ask for the revisions of the chain that were begun, as one value."""
         if not self.installed:
             return sql("null")
         return sql(
-            "(select array_agg(array[revision, direction, operation, taken_back::text] order by started_at) from pgopt.run where chain = {})",
+            "(select json_agg(json_build_array(revision, direction, operation, taken_back, begun) order by started_at)::text"
+            " from pgopt.run where chain = {})",
             literal(self.chain),
         )
 
-    def half_done(self, begun: Rows | Unknown = UNKNOWN, *, others: bool = False) -> list[tuple[Revision, str]]:
-        """Give the revisions that were begun and not stamped, or the others than ours, with the operation at which each was.
+    def half_done(self, runs: Known = UNKNOWN, *, others: bool = False) -> list[Run]:
+        """Give the revisions that were begun and not stamped, or those of them with which this run may not go on.
 
         One that somebody has stamped by hand is half-done no longer.
         """
-        found = [each for each in self._known(begun) if not (others and self._is_ours(each[0]))]
-        over = self._over([revision for revision, _ in found])
-        return [each for each in found if each[0] not in over]
+        found = [each for each in self.read(runs) if not (others and self._may_go_on(each))]
+        over = self._over([each.revision for each in found])
+        return [each for each in found if each.revision not in over]
 
-    def settle(self, begun: Rows | Unknown = UNKNOWN) -> None:
+    def settle(self, runs: Known = UNKNOWN) -> None:
         """Forget what somebody has stamped by hand since it was half-done: how far its batches came is no longer true."""
-        for revision in self._over([each for each, _ in self._known(begun) if not self._is_ours(each)]):
+        for revision in self._over([each.revision for each in self.read(runs) if not self._is_ours(each.revision)]):
             self.forget(revision.id, down=revision.direction == DOWN)
 
-    def _known(self, begun: Rows | Unknown) -> list[tuple[Revision, str]]:
+    def read(self, runs: Known = UNKNOWN) -> list[Run]:
+        """Read what was answered, or ask."""
         if not self.installed:
             return []
-        rows = (self.session.value(sql("select {}", self.begun)) if begun is UNKNOWN else begun) or ()
-        return [(Revision(self.chain, revision, direction), operation) for revision, direction, operation, _ in rows]
+        said = self.session.value(sql("select {}", self.runs)) if runs is UNKNOWN else runs
+        return [
+            Run(
+                Revision(self.chain, revision, direction),
+                operation,
+                back,
+                [each and Begun.read(each) for each in begun],
+            )
+            for revision, direction, operation, back, begun in json.loads(said or "[]")
+        ]
+
+    def ours(self, runs: Known) -> Run | None:
+        """Give what is known of the revision that is running."""
+        return next((each for each in self.read(runs) if self._is_ours(each.revision)), None)
 
     def _over(self, revisions: Sequence[Revision]) -> list[Revision]:
         """Give those that are stamped as they were to be."""
@@ -295,17 +287,12 @@ class Journal:
     def _is_ours(self, revision: Revision) -> bool:
         return revision == self.revision or (self.undoing and revision.opposite == self.revision)
 
-    def is_ours_still(self, begun: Rows) -> bool:
-        """Whether nobody has taken back meanwhile what this run has begun."""
-        ours = self.revision is not None and [self.revision.id, str(self.undoing).lower()]
-        return not self.installed or any([revision, back] == ours for revision, _, _, back in begun or ())
+    def _may_go_on(self, run: Run) -> bool:
+        return self._is_ours(run.revision) and run.taken_back <= self.undoing
 
     def task(self, name: str) -> str:
-        """Name what a revision may do twice in the same words: run again, it does so in the same order."""
-        if self.revision is None:
-            return name
-        self.tasks[name] += 1
-        return name if self.tasks[name] == 1 else f"{name} for the {self.tasks[name]}. time"
+        """Name what a revision may do twice in the same words."""
+        return name if self.revision is None else told_apart(self.tasks, name)
 
     def begin(self, operation: Begun, *, mixed: bool) -> bool:
         """Write down that the revision has begun an operation, and whether what it did before that is committed with it.
@@ -320,7 +307,7 @@ class Journal:
         # the commit does not wait for the disk: that of the first thing that lasts will, and takes this one along
         known = self.session.change(
             sql(
-                "with unhurried as materialized (select set_config('synchronous_commit', 'off', true)), other_way as ({other_way}),"
+                "with unhurried as materialized (select set_config('synchronous_commit', 'off', true)),"
                 " before as (select begun from pgopt.run where chain = {chain} and revision = {id})"
                 " insert into pgopt.run as run (chain, revision, direction, operation, begun, mixed, taken_back)"
                 " select {chain}, {id}, {direction}, {operation}, array[{begun}], {mixed}, {back} from unhurried"
@@ -328,7 +315,6 @@ class Journal:
                 " set direction = excluded.direction, operation = excluded.operation, seen_at = now(), taken_back = excluded.taken_back,"
                 " begun = array_remove(run.begun, {begun}) || excluded.begun, mixed = run.mixed or excluded.mixed"
                 " returning coalesce((select {begun} = any(begun) from before), false)",
-                other_way=self._forget_other_way(revision),
                 chain=literal(self.chain),
                 id=literal(revision.id),
                 direction=literal(direction),
@@ -342,77 +328,105 @@ class Journal:
 
     def never_mind(self, operation: Begun) -> None:
         """Forget that an operation was begun of which nothing was done."""
-        if self.revision is None or self.undoing:
+        if self.revision is None:
             return
-        where = sql("(chain, revision) = ({}, {})", literal(self.chain), literal(self.revision.id))
+        alone = sql("(not mixed and not {} and begun = array[{}])", literal(self.undoing), literal(str(operation)))
         self.session.run(
             sql(
-                "with rest as (update pgopt.run set begun = array_remove(begun, {begun}) where {where} and (mixed or begun <> array[{begun}]))"
-                " delete from pgopt.run where {where} and not mixed and begun = array[{begun}]",
+                "with rest as (update pgopt.run set begun = array_remove(begun, {begun}) where {where} and not {alone})"
+                " delete from pgopt.run where {where} and {alone}",
                 begun=literal(str(operation)),
-                where=where,
+                where=_row_of(self.revision),
+                alone=alone,
             )
         )
 
-    def take_back(self) -> None:
-        """Let a run of the revision that may still be at work know that it is being taken back."""
-        if self.installed and self.revision is not None:
-            with self.session.autocommit():
-                where = sql("(chain, revision) = ({}, {})", literal(self.chain), literal(self.revision.id))
-                self.session.run(sql("update pgopt.run set taken_back = true where {}", where))
+    def take_back(self) -> bool:
+        """Let a run of the revision that may still be at work know that it is being taken back, and tell whether that is new."""
+        if not self.installed or self.revision is None:
+            return False
+        with self.session.autocommit():
+            return bool(
+                self.session.count(
+                    sql(
+                        "update pgopt.run set taken_back = true, begun = {} where {} and not taken_back",
+                        verbatim(_TURN),
+                        _row_of(self.revision),
+                    )
+                )
+            )
 
-    def turn(self) -> None:
-        """Forget how far batches came the other way, before anything of them is taken back."""
-        if self.installed and self.revision is not None:
-            self.session.run(self._forget_other_way(self.revision))
-
-    def _forget_other_way(self, revision: Revision) -> Composable:
-        """Let batches of the other way begin anew; an undo that is run again must know still which there were."""
-        where = sql(
-            "chain = {} and revision = {} and direction <> {}",
-            *map(literal, (self.chain, revision.id, revision.direction)),
-        )
-        if self.undoing:
-            return sql("update pgopt.progress set direction = {} where {}", literal(TAKEN_BACK), where)
-        return sql("delete from pgopt.progress where {}", where)
+    def give_up(self, *, changed: bool) -> None:
+        """Let an undo that has failed be followed by the revision, too, unless how far batches came is true no longer."""
+        if not self.installed or self.revision is None:
+            return
+        where = _row_of(self.revision)
+        lost = sql("exists (select from pgopt.progress where {})", where) if changed else sql("false")
+        with self.session.autocommit():
+            self.session.run(
+                sql(
+                    "update pgopt.run set taken_back = false, begun = {} where {} and taken_back and not {}",
+                    verbatim(_TURN),
+                    where,
+                    lost,
+                )
+            )
 
     def done_by(self, revision: Revision) -> Done | None:
         """Tell what a half-done revision has done, where that was written down."""
         if not self.installed:
             return None
-        where = sql("(chain, revision) = ({}, {})", literal(revision.chain), literal(revision.id))
-        row = self.session.row(sql("select begun, mixed from pgopt.run where {}", where))
+        row = self.session.row(sql("select begun, mixed from pgopt.run where {}", _row_of(revision)))
         if row is None:
             return None
-        # those of an undo that was interrupted go on
         batches = self.session.rows(
             sql(
-                "select task, bool_and(direction = {} or finished_at is not null) from pgopt.progress where {} group by task",
-                literal(revision.opposite.direction),
-                where,
+                "select task, finished_at is not null, last_key from pgopt.progress where {} and direction = {}",
+                _row_of(revision),
+                literal(revision.direction),
             )
         )
-        return Done(tuple(map(Begun.read, row[0])), row[1], dict(map(tuple, batches)))
+        begun: list[Begun] = []
+        again: list[Begun] = []
+        of_undo = False
+        for each in row[0]:
+            if each is None:
+                of_undo = not of_undo
+            else:
+                (again if of_undo else begun).append(Begun.read(each))
+        return Done(begun, again, row[1], [Filled(*each) for each in batches])
 
-    def forget(self, revision: str, *, down: bool, begun: bool = False) -> None:
+    def forget(self, revision: str, *, down: bool, known: bool = False, last: Begun | None = None) -> None:
         """Forget a revision; done in the transaction that stamps it.
 
-        What was there before it is kept until it is taken back. One that was begun must be there still, and nobody else may have
-        gone on with it.
+        What was there before it is kept until it is taken back. Where it was known to be begun, with one operation last, that must
+        be so still: nobody else may have gone on with it.
         """
         if not self.installed:
             return
+        where = _row_of(Revision(self.chain, revision, DOWN))
+        still = [sql("taken_back = {}", literal(self.undoing))] if known else []
+        if last is not None:
+            still.append(sql("begun[cardinality(begun)] = {}", literal(str(last))))
         found = self.session.count(
             sql(
-                "with progress as (delete from pgopt.progress where chain = {chain} and revision = {revision}),"
-                " undo as (delete from pgopt.undo where {down} and chain = {chain} and revision = {revision})"
-                " delete from pgopt.run where chain = {chain} and revision = {revision} and (taken_back = {undoing} or not {begun})",
-                chain=literal(self.chain),
-                revision=literal(revision),
+                "with progress as (delete from pgopt.progress where {where}),"
+                " undo as (delete from pgopt.undo where {down} and {where})"
+                " delete from pgopt.run where {still}",
+                where=where,
                 down=literal(down),
-                undoing=literal(self.undoing),
-                begun=literal(begun),
+                still=joined([where, *still], " and "),
             )
         )
-        if begun and not found:
+        if known and not found:
             raise RunnerBusy(OTHERS_WENT_ON.format(revision))
+
+
+_TURN = (
+    "case when begun[cardinality(begun)] is null then begun[:cardinality(begun) - 1] else array_append(begun, null) end"
+)
+"""Writes down where the way turns; where nothing was begun since it last did, it goes on from there."""
+
+
+def _row_of(revision: Revision) -> Composable:
+    return sql("(chain, revision) = ({}, {})", literal(revision.chain), literal(revision.id))

@@ -69,9 +69,11 @@ class OnlineRunner:
 
         self.changed = False
         """Whether something of a plan may have been done."""
+        self._begin: Callable[[], None] = lambda: None
 
-    def run(self, plan: Plan) -> bool:
-        """Carry a plan out, and tell whether there was anything to do."""
+    def run(self, plan: Plan, begin: Callable[[], None] = lambda: None) -> bool:
+        """Carry a plan out, and tell whether there was anything to do; if so, `begin` comes before it."""
+        self._begin = begin
         started = time.monotonic()
         self.report(events.OperationStarted(plan.title, len(plan.steps)))
         for note in plan.notes:
@@ -85,6 +87,8 @@ class OnlineRunner:
             self.report(events.StepSkipped(step.label))
             return False
         started = time.monotonic()
+        self._begin()
+        self._begin = lambda: None
         self.report(events.StepStarted(step.label))
         try:
             self._carry_out(step)

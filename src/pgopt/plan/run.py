@@ -11,10 +11,8 @@ from pgopt.errors import InvalidOperation, PgoptError, RunnerBusy, StatementFail
 from pgopt.plan import rights
 from pgopt.plan.events import Note, WaitingForRunner
 from pgopt.plan.journal import (
-    DONE,
     OTHERS_WENT_ON,
     UP,
-    Begun,
     Journal,
     chain_of,
     current_revision,
@@ -26,6 +24,7 @@ from pgopt.plan.progress import reporter
 from pgopt.plan.script import write
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import prepare
+from pgopt.plan.undoing import DONE, LOOKING, Begun, Undoable
 from pgopt.server import runners
 from pgopt.server.catalog import Catalog
 from pgopt.server.pooler import refuse_pooler
@@ -33,36 +32,37 @@ from pgopt.server.quoting import joined, sql, verbatim
 from pgopt.server.session import INSUFFICIENT_PRIVILEGE, Session, server_error
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from alembic.runtime.migration import MigrationContext
     from psycopg.sql import Composable
 
-    from pgopt.plan.journal import ColumnNamed, Done, Revision
+    from pgopt.plan.journal import Known, Revision
     from pgopt.plan.step import Plan
     from pgopt.plan.surroundings import Stamped
+    from pgopt.plan.undoing import Done
     from pgopt.server.objects import TableNamed
 
 
 _OWN_ROLE = {"role": "none"}
 
 
-class Plannable(Protocol):
+class Plannable(Undoable, Protocol):
     """As much of an operation as the runners know."""
 
     @property
     def settings(self) -> Mapping[str, Any] | None: ...  # noqa: D102
     @property
-    def title(self) -> str: ...  # noqa: D102
+    def brings_journal(self) -> bool: ...  # noqa: D102
     def make_plan(self, db: Catalog) -> Plan: ...  # noqa: D102
-    def undoes(self, title: str, made: Collection[ColumnNamed]) -> bool: ...  # noqa: D102
-    @property
-    def makes(self) -> Sequence[ColumnNamed]: ...  # noqa: D102
     def subject(self, db: Catalog) -> str | TableNamed: ...  # noqa: D102
 
 
 def carry_out(context: MigrationContext, operation: Plannable) -> None:
     """Carry an operation out, write it as a script, or show it, as the context wants."""
+    if (looked := context.opts.get(LOOKING)) is not None:
+        looked.append(operation)
+        return
     if context.dialect.name != "postgresql":
         raise InvalidOperation(f"{operation.title}: pgopt works on PostgreSQL, and this is {context.dialect.name}")
     settings = Settings.of(context.opts.get("pgopt_settings"), operation.settings)
@@ -80,11 +80,14 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
     report = context.opts.get("pgopt_report") or reporter()
     done: Done | None = context.opts.get(DONE)
     passed_over = Note(f"passed over, since there is nothing of it to take back: {operation.title}")
-    was_filled = False
+    so_far: Plan | None = None
+    if done is not None:
+        done.met[operation.fills] += 1
     if done is not None and not done.includes(operation):
+        number = done.met[operation.fills] - 1
         with _named(operation.title):
-            was_filled = _was_filled(operation, done, Catalog(session))
-        if not was_filled:
+            so_far = done.so_far(operation, Catalog(session), number)
+        if so_far is None:
             report(passed_over)
             return
     with _named(operation.title):
@@ -100,53 +103,81 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
             along=rights.journal(),
         ) as claim:
-            if done is not None and not was_filled and not done.includes(operation, claim.what):
+            begins = Begun.of(operation, claim.what)
+            if done is not None and so_far is None and not done.includes(operation, claim.what):
                 report(passed_over)
                 return
             journal = Journal.of(context, revision, tasks=stamped.tasks, there=claim.told)
             stamped.installed = journal.installed
             runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
-            begun, heads = _look_again(runner.db, subject, journal, stamped)
-            if revision is not None:
-                if (known := known_heads(context)) is not None and heads is not None and set(heads) != known:
-                    # Alembic's own role may read the version table
-                    with session.settings(_OWN_ROLE):
-                        _refuse_what_is_over(context, revision)
-                journal.check(begun)
-                journal.settle(begun)
-                if stamped.begun and not journal.is_ours_still(begun):
-                    raise RunnerBusy(OTHERS_WENT_ON.format(revision.id))
-            plan = operation.make_plan(runner.db)
-            # what is refused has not begun: nothing of it is to be taken back
-            begins = Begun(operation.title, claim.what)
-            is_new = journal.begin(begins, mixed=stamped.mixed)
-            try:
-                runner.run(plan)
-            except (DBAPIError, PgoptError):
-                if is_new and not runner.changed and session.alive:
-                    with suppress(DBAPIError):
-                        journal.never_mind(begins)
-                raise
-            stamped.begun = journal.installed and revision is not None
+            runs, heads = _look_again(runner.db, subject, journal, stamped)
+            if revision is not None and _is_over(context, revision, journal, stamped, runs, heads, begins):
+                report(Note(f"passed over, since it was done before the interruption: {operation.title}"))
+                return
+            _run(runner, so_far or operation.make_plan(runner.db), begins, stamped)
+            if operation.brings_journal and runner.changed and not journal.installed:
+                runner.journal = Journal.of(context, revision, tasks=stamped.tasks)
+                stamped.installed = runner.journal.installed
+                _begin(runner.journal, begins, stamped)
             if done is not None:
-                done.columns.update(operation.makes)
+                done.changed |= runner.changed
+                if runner.changed or begins in done.again:
+                    done.columns.update((claim.what, name) for name in operation.makes)
 
 
-def _was_filled(operation: Plannable, done: Done, db: Catalog) -> bool:
-    """Whether the same columns were set by what is taken back; where some rows were, no statement sets those alone back."""
-    if not done.batches:
+def _is_over(
+    context: MigrationContext,
+    revision: Revision,
+    journal: Journal,
+    stamped: Stamped,
+    runs: Known,
+    heads: Sequence[str] | None,
+    begins: Begun,
+) -> bool:
+    """Refuse what may not be done now, and tell whether the operation was done before the revision was interrupted."""
+    if (known := known_heads(context)) is not None and heads is not None and set(heads) != known:
+        # Alembic's own role may read the version table
+        with journal.session.settings(_OWN_ROLE):
+            _refuse_what_is_over(context, revision)
+    ours = journal.ours(runs)
+    if stamped.known and (ours is None or ours.last != stamped.last):
+        raise RunnerBusy(OTHERS_WENT_ON.format(revision.id))
+    journal.check(runs)
+    journal.settle(runs)
+    if ours is None:
         return False
+    stamped.known, stamped.last = True, ours.last
+    return ours.has_done(begins)
+
+
+def _run(runner: OnlineRunner, plan: Plan, begins: Begun, stamped: Stamped) -> None:
+    """Carry a plan out; its operation has begun where there is something to do, and not where that fails before anything is done."""
+    before = stamped.last
+    new = stamped.mixed and _begin(runner.journal, begins, stamped)
+
+    def begin() -> None:
+        nonlocal new
+        new = _begin(runner.journal, begins, stamped)
+
+    def never_mind() -> None:
+        if new and not runner.changed and runner.session.alive:
+            runner.journal.never_mind(begins)
+            stamped.last = before
+
     try:
-        steps = operation.make_plan(db).steps
-    except PgoptError:
-        return False
-    ends = [ended for task, ended in done.batches.items() for step in steps if task.startswith(f"{step.label} (")]
-    if not all(ends):
-        raise InvalidOperation(
-            "some of these rows were set before the interruption, and this would set them all back: finish the revision, and"
-            " then take it back"
-        )
-    return bool(ends)
+        runner.run(plan, begin)
+    except (DBAPIError, PgoptError):
+        with suppress(DBAPIError):
+            never_mind()
+        raise
+    never_mind()
+
+
+def _begin(journal: Journal, begins: Begun, stamped: Stamped) -> bool:
+    new = journal.begin(begins, mixed=stamped.mixed)
+    if journal.installed and journal.revision is not None:
+        stamped.known, stamped.last = True, begins
+    return new
 
 
 def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal, stamped: Stamped) -> Sequence[Any]:
@@ -157,15 +188,15 @@ def _look_again(db: Catalog, subject: str | TableNamed, journal: Journal, stampe
         # a migration may work as a role that may not read the version table, which Alembic's own may
         if stamped.versions is None or server_error(error).code != INSUFFICIENT_PRIVILEGE:
             raise
-        begun, _ = _ask(db, subject, journal, None)
+        runs, _ = _ask(db, subject, journal, None)
         with suppress(DBAPIError), db.session.settings(_OWN_ROLE):
-            return [begun, db.session.value(_heads(stamped.versions))]
+            return [runs, db.session.value(_heads(stamped.versions))]
         stamped.versions = None
-        return [begun, None]
+        return [runs, None]
 
 
 def _ask(db: Catalog, subject: str | TableNamed, journal: Journal, versions: str | None) -> Sequence[Any]:
-    along = joined([journal.begun, sql("({})", _heads(versions)) if versions else sql("null")])
+    along = joined([journal.runs, sql("({})", _heads(versions)) if versions else sql("null")])
     if isinstance(subject, str):
         return cast("Sequence[Any]", db.session.row(sql("select {}", along)))
     return db.ahead(subject, along)

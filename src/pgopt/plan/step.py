@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from pgopt.server.quoting import render, verbatim
 
 if TYPE_CHECKING:
     from psycopg.sql import Composable
@@ -81,6 +84,20 @@ class BatchStep:
     """What it fills from page to page, without a key: where a log tells of the rows that move meanwhile."""
     restart: Sequence[Composable] = ()
     """What makes a new beginning when the table has new files, and so other pages."""
+    until: Sequence[str] | None = None
+    """The last key that is meant, where that is not the last one of the table."""
+
+    @property
+    def by(self) -> str:
+        """By what it goes through the table, in parentheses."""
+        return f"({', '.join(self.key) or 'pages'})"
+
+    @property
+    def task(self) -> str:
+        """Tell it from others of its revision on the same table: by what it does, and by which key."""
+        statement = render(self.statement(verbatim("true")))
+        digest = hashlib.blake2b(statement.encode(), digest_size=8).hexdigest()
+        return f"{self.label} {self.by} {digest}"
 
 
 @dataclass(frozen=True)

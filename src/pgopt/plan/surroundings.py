@@ -7,7 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import UnsafeTransaction
-from pgopt.plan.journal import UNDOING, Journal, is_first
+from pgopt.plan.journal import Journal, is_first
+from pgopt.plan.undoing import UNDOING
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 from pgopt.server.session import Session
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
     from pgopt.plan.settings import Settings
+    from pgopt.plan.undoing import Begun
 
 log = logging.getLogger("alembic.pgopt")
 
@@ -79,18 +81,20 @@ class Stamped:
         """The version table, where it is found when the run begins."""
         self.mixed = False
         """Whether plain work of the running revision is committed with the operation that has begun last."""
-        self.begun = False
-        """Whether the journal has an operation of the running revision."""
+        self.known = False
+        """Whether the journal knows of the running revision."""
+        self.last: Begun | None = None
+        """The operation of it that was begun last."""
         self.tasks: Counter[str] = Counter()
         """How often the running revision has begun which batches."""
 
     def __call__(self, *, ctx: MigrationContext, step: Any, **_: Any) -> None:
         """Let the journal forget the revision, and commit where Alembic would not."""
         self.tasks.clear()
-        begun, self.begun = self.begun, False
+        known, self.known, last, self.last = self.known, False, self.last, None
         if self.installed:
             down = not step.is_upgrade and not step.is_stamp
-            Journal.of(ctx, None).forget(step.up_revision_id, down=down, begun=begun)
+            Journal.of(ctx, None).forget(step.up_revision_id, down=down, known=known, last=last)
         # the operations of this revision are committed, so its stamp must be
         commit_if_shared(ctx)
 
