@@ -349,6 +349,39 @@ create table child (primary key (a)) inherits (parent);
 """
 
 
+def test_what_tells_rows_apart_is_not_set_in_a_script_either(database: Database, tmp_path: Path) -> None:
+    project = Project.with_run(tmp_path, database.server.url(database.name))
+    project.revision("a", "op.backfill('k', set={'id': 'id + 1'}, key=['id'])")
+    assert "column 'id' is part of the key by which batches go through" in project.refused("upgrade", "head", "--sql")
+
+
+def test_a_materialized_view_is_not_filled(database: Database) -> None:
+    database.run("create materialized view v as select 1 as a")
+    database.perform(InstallPgopt(version=1))
+    with pytest.raises(InvalidOperation, match=r"public.v is a materialized view, whose rows come from its query"):
+        database.perform(Backfill("v", {"a": "2"}))
+
+
+def test_the_schema_stays_while_another_chain_has_batches(database: Database, tmp_path: Path) -> None:
+    database.run("create table t (id int primary key, v int); insert into t select g, 0 from generate_series(1, 100) g")
+    url = database.server.url(database.name)
+    first, second = projects = [
+        Project.with_run(tmp_path / "one", url),
+        Project.with_run(tmp_path / "two", url, "version_table='v2'"),
+    ]
+    for each in projects:
+        each.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+        each.upgrade()
+    second.revision("b", "op.backfill('t', set={'v': 'v + 1'})\nop.execute('select 1 / 0')")
+    second.call("upgrade", "head")
+    said = first.refused("downgrade", "base")
+    assert "how far the batches of revision b came (of v2): finish that, or take it back, first" in said
+    second.revision("b", "op.backfill('t', set={'v': 'v + 1'})", after="a")
+    second.upgrade()
+    assert database.value("select sum(v) from t") == 100
+    first.downgrade("base")
+
+
 @pytest.mark.parametrize(
     ("table", "column", "said"),
     [

@@ -214,6 +214,23 @@ def test_two_online_operations_and_plain_work_after_them_are_not_refused(
 
 
 @in_a_transaction
+def test_plain_work_in_the_second_revision_of_a_run_is_refused(
+    environment: str, tickets: Database, tmp_path: Path
+) -> None:
+    project = project_of(environment, tmp_path, tickets)
+    project.revision("a", index("ix_a"), no_index("ix_a"))
+    project.revision(
+        "b", f"op.execute(\"insert into tickets (title, status) values ('new', 'OPEN')\")\n{index('ix_b')}"
+    )
+    rows = tickets.contents()
+    with pytest.raises(UnsafeTransaction, match="a revision of its own"):
+        project.upgrade()
+    assert relations(tickets) == {"ix_a"}
+    assert version(tickets) == "a"
+    assert tickets.contents()["public.tickets"] == rows["public.tickets"]
+
+
+@in_a_transaction
 def test_plain_work_between_two_online_operations_is_refused(
     environment: str, tickets: Database, tmp_path: Path
 ) -> None:

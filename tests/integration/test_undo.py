@@ -167,7 +167,7 @@ def test_a_killed_downgrade_is_not_upgraded_over(run_project: Project, tickets: 
     # the version table says that there is nothing to do
     sentence = project.refused("upgrade", "head")
     assert "the downgrade of revision b was interrupted" in sentence
-    assert "`alembic downgrade b-1`" in sentence
+    assert "`alembic downgrade b@-1`" in sentence
     project.revision("c", PLAIN.format("people"), PLAIN_DOWN.format("people"))
     assert "the downgrade of revision b was interrupted" in project.refused("upgrade", "head")
     assert relations(tickets) == {"ix_one", "ix_two"}
@@ -1038,7 +1038,7 @@ def test_what_was_not_interrupted_is_refused_in_one_sentence(run_project: Projec
     before = tickets.dump()
     refused = project.refused("undo", "a", program="pgopt")
     assert "revision a is stamped" in refused
-    assert "`alembic downgrade a-1`" in refused
+    assert "`alembic downgrade a@-1`" in refused
     with pytest.raises(InvalidOperation, match="no interrupted run of revision b is known"):
         project.undo("b")
     assert "Can't locate revision identified by 'zz'" in project.refused("undo", "zz", program="pgopt")

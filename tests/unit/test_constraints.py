@@ -16,10 +16,12 @@ from pgopt.operations import (
     CreateUniqueConstraintOnline,
     DropCheckConstraintOnline,
     DropForeignKeyOnline,
+    DropIndexConcurrently,
     DropNotNull,
     DropPrimaryKeyOnline,
     DropUniqueConstraintOnline,
     Operation,
+    ReplaceIndexConcurrently,
     ReplacePrimaryKeyOnline,
     SetNotNullOnline,
 )
@@ -357,6 +359,29 @@ def test_an_index_in_another_tablespace_is_another_one(database: Database, table
     database.perform(CreateIndexConcurrently("ix", "t", ["a"], tablespace=tablespace))
     with pytest.raises(PgoptError, match=r"(?s)it is another one.*TABLESPACE pgopt_test"):
         database.perform(CreateIndexConcurrently("ix", "t", ["a"], tablespace="pg_default"))
+
+
+def test_an_index_in_a_tablespace_comes_back_there(database: Database, tablespace: str) -> None:
+    database.run(f"create table t (a int); create index ix on t (a) tablespace {tablespace}")
+    for said in DropIndexConcurrently("ix", "t", ["a"]), ReplaceIndexConcurrently("ix", "t", ["a desc"], old=["a"]):
+        with pytest.raises(
+            PgoptError, match="lies in the tablespace pgopt_test, where it would not come back: say tables"
+        ):
+            database.perform(said)
+    before = database.dump()
+    drop = DropIndexConcurrently("ix", "t", ["a"], tablespace=tablespace)
+    database.perform(drop)
+    database.perform(drop.reverse())
+    assert database.dump() == before
+
+
+def test_an_index_that_depends_on_an_extension_would_not_come_back(database: Database) -> None:
+    database.run("create table t (a int); create index ix on t (a); alter index ix depends on extension plpgsql")
+    with pytest.raises(
+        PgoptError, match=r"index public.ix depends on the extension plpgsql, which would not come back"
+    ):
+        database.perform(DropIndexConcurrently("ix", "t", ["a"]))
+    database.perform(DropIndexConcurrently("ix", "t"))
 
 
 def test_a_key_in_a_tablespace_would_not_come_back(database: Database, tablespace: str) -> None:

@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Column, Integer, MetaData, Table, Text, column, func, select
+import pytest
+from sqlalchemy import (
+    Column,
+    Integer,
+    MetaData,
+    Table,
+    Text,
+    bindparam,
+    case,
+    column,
+    func,
+    select,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
 
+from pgopt import InvalidOperation
 from pgopt.operations import Backfill, CreateIndexConcurrently, CreateMaterializedView, InstallPgopt
 from pgopt.operations.expressions import text_of
 
@@ -15,6 +30,40 @@ if TYPE_CHECKING:
 FILES = Table("files", MetaData(), Column("id", Integer), Column("path", Text))
 DIGITS = r"^\d+$"
 HOME = r"C:\a 100%\:b"
+
+
+@pytest.mark.parametrize("value", [text("'see :ref'"), text(":ref + 1"), FILES.c.path == bindparam("ref")])
+def test_what_has_no_value_is_not_written_as_null(value: Any) -> None:
+    with pytest.raises(
+        InvalidOperation, match=r":ref in .* has no value: say .bindparams\(ref=…\), or \\:ref where it"
+    ):
+        Backfill("t", {"b": value})
+    assert text_of(text("a + :ref").bindparams(ref=5)) == "a + 5"
+    assert text_of(text(r"'see \:ref'")) == "'see :ref'"
+
+
+def test_what_cannot_be_written_is_one_sentence() -> None:
+    with pytest.raises(InvalidOperation, match=r"an expression cannot be written as SQL: .*: say it as text"):
+        text_of(column("a", JSONB) == {"x": 1})
+
+
+def test_an_expression_may_be_a_column_of_an_index(database: Database) -> None:
+    database.run("create table files (id int, path text)")
+    number = FILES.c.id
+    made = CreateIndexConcurrently(
+        "ix",
+        "files",
+        [
+            (number + 1).desc().nulls_last(),
+            -number,
+            case((number > 1, 1), else_=2),
+            FILES.c.path.desc(),
+            func.lower("a"),
+        ],
+    )
+    for _ in range(2):
+        database.perform(made)
+    assert "((id + 1)) DESC NULLS LAST" in database.value("select pg_get_indexdef('ix'::regclass)")
 
 
 def test_a_backslash_stays_one() -> None:

@@ -11,12 +11,15 @@ from psycopg import OperationalError
 
 from pgopt import InvalidOperation, NotReversible, PgoptError, StatementFailed
 from pgopt.operations import (
+    Backfill,
     CreateIndexConcurrently,
     DropIndexConcurrently,
+    InstallPgopt,
     Operation,
     ReindexConcurrently,
     RenameIndex,
     ReplaceIndexConcurrently,
+    UninstallPgopt,
 )
 from pgopt.plan.events import Event, Note, StepStarted
 from tests.databases import wait_until
@@ -187,6 +190,10 @@ REFUSED: dict[str, tuple[Operation, str]] = {
         ReplaceIndexConcurrently("t_pkey", "t", ["id", "a"], unique=True),
         "belongs to the constraint t_pkey",
     ),
+    "create of the index of a constraint": (
+        CreateIndexConcurrently("t_pkey", "t", ["id"], unique=True),
+        "index public.t_pkey belongs to the constraint t_pkey: choose another name",
+    ),
     "rename of what is not there": (RenameIndex("nope", "ix"), "there is no index 'nope'"),
     "rename to what is there": (RenameIndex("there", "elsewhere"), "there is an index public.elsewhere already"),
     "rename to the name of a table": (RenameIndex("there", "other"), "other.* already"),
@@ -217,6 +224,31 @@ WRONG = {
         make(CreateIndexConcurrently, "ix", "t", "a, b"),
         "columns='a, b' is one text: write a list",
     ),
+    "a column that is no text": (make(CreateIndexConcurrently, "ix", "t", [1]), "index ix on t says 1: write SQL as"),
+    "a condition that is no text": (make(CreateIndexConcurrently, "ix", "t", ["a"], where=5), "index ix on t says 5"),
+    "a name that is no text": (make(CreateIndexConcurrently, 5, "t", ["a"]), "index_concurrently: name=5 is no text"),
+    "no table": (make(CreateIndexConcurrently, "ix", None, ["a"]), "create_index_concurrently: table=None is no text"),
+    "a comment that is no text": (make(CreateIndexConcurrently, "ix", "t", ["a"], comment=5), "comment=5 is no text"),
+    "storage that is no mapping": (
+        make(CreateIndexConcurrently, "ix", "t", ["a"], storage="x"),
+        "storage='x' is no ma",
+    ),
+    "settings that are no mapping": (make(DropIndexConcurrently, "ix", "t", settings=5), "settings=5 is no mapping"),
+    "unique that is neither": (make(CreateIndexConcurrently, "ix", "t", ["a"], unique=1), "unique=1 is neither True"),
+    "a condition with the table's schema": (
+        make(CreateIndexConcurrently, "ix", "t", ["a"], where="public.t.b > 5"),
+        "'public.t.b > 5': a column of an index is named without its table's schema",
+    ),
+    "a column with the table's schema": (
+        make(CreateIndexConcurrently, "ix", 't"x', ['lower("S".  "t""x".a)']),
+        "a column of an index is named without its table's schema",
+    ),
+    "a key that is no list": (make(Backfill, "t", {"a": "1"}, key=None), "backfill: key=None is no list"),
+    "a key of numbers": (make(Backfill, "t", {"a": "1"}, key=[1]), "backfill: key has 1, which is no text"),
+    "a set that is no mapping": (make(Backfill, "t", "a = 1"), "backfill: set='a = 1' is no mapping"),
+    "rows by a number": (make(Backfill, "t", {"a": "1"}, where=5), "backfill of t says where=5: write SQL as text"),
+    "a version that is no number": (make(InstallPgopt, "x"), "install_pgopt: version='x' is no whole number"),
+    "a version that there is not": (make(UninstallPgopt, 99), "not 99"),
     "include as one text": (make(CreateIndexConcurrently, "ix", "t", ["a"], include="b"), "include='b' is one text"),
     "no columns": (make(CreateIndexConcurrently, "ix", "t", []), "index ix on t has no columns"),
     "no name and no columns": (make(CreateIndexConcurrently, None, "t", []), "on t has no columns"),
@@ -248,6 +280,24 @@ WRONG = {
 def test_wrong_arguments_are_refused_where_they_are_written(making: Any, said: str) -> None:
     with pytest.raises(InvalidOperation, match=said):
         making()
+
+
+def test_what_only_looks_like_a_schema_is_no_schema() -> None:
+    assert CreateIndexConcurrently("ix", "t", ["(t.a)"], where="b <> 'public.t.b' and (c).t.d > 1").columns
+
+
+def test_a_replacement_that_cannot_go_back_says_what_goes(database: Database) -> None:
+    database.run(
+        "create table t (a int, b int); create index ix on t (a) with (fillfactor = 70); comment on index ix is 'keep me';"
+        "alter table t cluster on ix"
+    )
+    told = database.perform(ReplaceIndexConcurrently("ix", "t", ["a", "b"]))
+    notes = [each.text for each in told if isinstance(each, Note)]
+    assert notes == [
+        "public.ix goes with the comment 'keep me'",
+        "public.ix goes with the storage parameters fillfactor=70",
+        "public.ix goes with the mark of CLUSTER",
+    ]
 
 
 @pytest.mark.parametrize("kind", [DropIndexConcurrently, ReplaceIndexConcurrently])

@@ -141,7 +141,9 @@ def _url_of_config(context: MigrationContext) -> URL:
 
 
 def _steps(directory: ScriptDirectory, revisions: str, live: MigrationContext) -> Sequence[Any]:
-    first, _, last = revisions.rpartition(":")
+    first, parted, last = revisions.rpartition(":")
+    if not last or (parted and not first):
+        raise PgoptError(f"{revisions!r} is no range of revisions: write from:to")
     start: Any = live.get_current_heads() if not first else () if first == "base" else (directory.get_revision(first),)
     if first:
         start = tuple(each.revision for each in start)

@@ -16,7 +16,7 @@ from alembic.util import to_tuple
 from pgopt.cli.inverses import Undoing, look
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
 from pgopt.errors import InvalidOperation
-from pgopt.plan.journal import DOWN, Journal, Revision, chain_of, handed_over, stamped_revisions
+from pgopt.plan.journal import DOWN, Journal, Revision, below, chain_of, handed_over, stamped_revisions
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import commit_if_shared
 from pgopt.plan.undoing import DONE, UNDOING
@@ -152,7 +152,7 @@ def _interrupted(script: Script, context: MigrationContext) -> Revision:
     if script.revision in stamped:
         raise InvalidOperation(
             f"revision {script.revision} is stamped, so it was not interrupted: take it back with"
-            f" `alembic downgrade {script.revision}-1`"
+            f" `alembic downgrade {below(context, script.revision)}`"
         )
     if journal.installed:
         raise InvalidOperation(f"there is nothing to undo: no interrupted run of revision {script.revision} is known")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
-from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from alembic.operations import MigrateOperation, Operations
 
 from pgopt.directives import known, register
 from pgopt.errors import InvalidOperation, NotReversible
+from pgopt.operations.arguments import refuse_arguments, refuse_types
 from pgopt.operations.expressions import text_of
 from pgopt.operations.kinds import KINDS
 from pgopt.server.objects import TableNamed
@@ -54,6 +54,7 @@ class Operation(MigrateOperation):
     def __post_init__(self) -> None:
         for each in fields(self):
             object.__setattr__(self, each.name, _plain(getattr(self, each.name)))
+        refuse_types(self)
         self.check()
 
     def check(self) -> None:
@@ -65,7 +66,7 @@ class Operation(MigrateOperation):
         try:
             return cls(*args, **kwargs)
         except TypeError:
-            _refuse_arguments(cls, args, kwargs)
+            refuse_arguments(cls, args, kwargs)
             raise
 
     @abstractmethod
@@ -222,16 +223,6 @@ def _refuse_taken(directive: str) -> None:
     )
     if whose:
         raise InvalidOperation(f"@operation({directive!r}): {whose} has an operation of that name: choose another")
-
-
-def _refuse_arguments(kind: type[Operation], args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Say which argument is missing or unknown, and what the directive takes: Python's own words name a dataclass."""
-    takes = signature(kind)
-    try:
-        takes.bind(*args, **kwargs)
-    except TypeError as error:
-        plain = [each.replace(annotation=Parameter.empty) for each in takes.parameters.values()]
-        raise InvalidOperation(f"{kind.directive}: {error}: say op.{kind.directive}{Signature(plain)}") from None
 
 
 @Operations.implementation_for(Operation)

@@ -52,6 +52,10 @@ class Backfill(Action):
     def check(self) -> None:
         if not self.set:
             raise InvalidOperation(f"backfill of {self.table} sets nothing: set={{'column': 'expression'}}")
+        if self.where is not None and not isinstance(self.where, str):
+            raise InvalidOperation(
+                f"backfill of {self.table} says where={self.where!r}: write SQL as text, or with SQLAlchemy"
+            )
         for name, value in self.set.items():
             _refuse_compound(value, f"column {name!r} of {self.table}")
 
@@ -65,6 +69,10 @@ class Backfill(Action):
 
     def plan(self, db: Catalog) -> Iterator[BatchStep]:
         root = db.table(self.table, self.schema)
+        if root.kind == "m":
+            raise InvalidOperation(
+                f"{root} is a materialized view, whose rows come from its query: replace_materialized_view"
+            )
         self._check_columns(db, root)
         below, partitioned = db.descendants(root), root.partitioned
         for table in [root, *below]:
@@ -124,10 +132,9 @@ class Backfill(Action):
 
     def _check_keys(self, db: Catalog, table: Relation) -> None:
         """Refuse to set what tells which rows are done, each table by its own key, and which rows a partition has."""
-        if not db.online:
-            return
-        key = _with_what_generates(db, table, self._key_columns(db, table))
-        by = _columns_of_partition_key(db, table) if table.partitioned else ()
+        key = self._key_columns(db, table) if db.online else self.key
+        key = _with_what_generates(db, table, key) if db.online else key
+        by = _columns_of_partition_key(db, table) if table.partitioned and db.online else ()
         for name in self.set:
             if name in key:
                 raise InvalidOperation(f"column {name!r} is part of the key by which batches go through {table}")

@@ -92,6 +92,10 @@ def same_or_refuse(
     if index is None:
         return
     on_this_table(index, table, db)
+    if index.constraint:
+        raise InvalidOperation(
+            f"index {index} belongs to the constraint {index.constraint}: choose another name, or leave that constraint its index"
+        )
     if not is_same(db, of, index, table):
         wanted = render(create_statement(of, ident(of.key), table.ident))
         there = index.definition + (f" TABLESPACE {index.tablespace}" if index.tablespace else "")
@@ -121,15 +125,25 @@ def on_this_table(index: IndexInfo, table: Relation, db: Catalog) -> None:
 
 
 def refuse_to_drop(
-    db: Catalog, index: IndexInfo, table: Relation, *, reversible: bool, comment: str | None = None
+    db: Catalog,
+    index: IndexInfo,
+    table: Relation,
+    *,
+    reversible: bool,
+    comment: str | None = None,
+    tablespace: str | None = None,
 ) -> None:
-    """Refuse what cannot be dropped, or what would not come back with this comment."""
+    """Refuse what cannot be dropped, or what would not come back with this comment, there."""
     on_this_table(index, table, db)
     _refuse(
         index,
         [
             (index.constraint, f"belongs to the constraint {index.constraint}: drop that"),
             (index.parent, "is a part of the index on the partitioned table: drop that"),
+            (
+                reversible and index.tablespace not in (None, tablespace),
+                f"lies in the tablespace {index.tablespace}, where it would not come back: say tablespace={index.tablespace!r}",
+            ),
         ],
     )
     refuse_to_lose(index, table, reversible=reversible, comment=comment)
@@ -168,6 +182,10 @@ def refuse_to_lose(index: IndexInfo, table: Relation, *, reversible: bool, comme
         (
             reversible and index.statistics,
             "has statistics targets, which would not come back: ALTER INDEX ... SET STATISTICS -1 first",
+        ),
+        (
+            reversible and index.extension,
+            f"depends on the extension {index.extension}, which would not come back: ALTER INDEX ... NO DEPENDS ON EXTENSION first",
         ),
     ]
     _refuse(index, reasons)

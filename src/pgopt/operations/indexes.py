@@ -13,7 +13,7 @@ from pgopt.operations.base import Action, StateOperation, operation, other
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.objects import Relation, TableNamed
-from pgopt.server.quoting import check_name, ident, sql
+from pgopt.server.quoting import check_name, ident, names_table, sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,11 +47,17 @@ class IndexOperation(StateOperation):
 
     def check(self) -> None:
         """Refuse what no database would take."""
-        for what in ("columns", "include"):
-            if isinstance(getattr(self, what), str):
-                raise InvalidOperation(f"{what}={getattr(self, what)!r} is one text: write a list of columns")
         if self.name is not None:
             check_name(self.name, f"an index on {self.table}")
+        for text in (*self.columns, *self.include, *(() if self.where is None else (self.where,))):
+            if not isinstance(text, str):
+                raise InvalidOperation(
+                    f"index {self.name} on {self.table} says {text!r}: write SQL as text, or with SQLAlchemy"
+                )
+            if names_table(text, self.table):
+                raise InvalidOperation(
+                    f"index {self.name} on {self.table} says {text!r}: a column of an index is named without its table's schema"
+                )
         if self.nulls_not_distinct and not self.unique:
             raise InvalidOperation(f"index {self.name}: nulls_not_distinct says something of unique indexes only")
 
@@ -142,7 +148,9 @@ class DropIndexConcurrently(IndexOperation):
         table = db.table(self.table, self.schema)
         index = db.index(self.key, table.schema)
         if index is not None:
-            steps.refuse_to_drop(db, index, table, reversible=bool(self.columns), comment=self.comment)
+            steps.refuse_to_drop(
+                db, index, table, reversible=bool(self.columns), comment=self.comment, tablespace=self.tablespace
+            )
             if self.columns:
                 steps.same_or_refuse(db, self, table)
         yield from _drop(db, self, table)
@@ -203,7 +211,22 @@ class ReplaceIndexConcurrently(IndexOperation):
         return replace(self, **self._replaced(), old=ours)
 
     def notes(self, db: Catalog) -> Sequence[str]:
-        return _note_drop(db.table(self.table, self.schema))
+        table = db.table(self.table, self.schema)
+        index = db.index(self.key, table.schema) if db.online and self.old is None else None
+        lost = (
+            {
+                f"the comment {index.comment!r}": index.comment not in (None, self.comment),
+                f"the storage parameters {index.storage}": index.storage is not None and not self.storage,
+                f"the tablespace {index.tablespace}": index.tablespace not in (None, self.tablespace),
+                "statistics targets": index.statistics,
+                "the mark of CLUSTER": index.clustered,
+                f"DEPENDS ON EXTENSION {index.extension}": index.extension is not None,
+            }
+            if index is not None and not steps.is_there(db, self, self.key, table)
+            else {}
+        )
+        goes = [f"{index} goes with {each}" for each, holds in lost.items() if holds]
+        return [*_note_drop(table), *goes]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
@@ -265,7 +288,9 @@ class ReplaceIndexConcurrently(IndexOperation):
             steps.refuse_to_drop(db, index, table, reversible=False)
             return
         replaced = replace(self, **self._replaced(), old=None)
-        steps.refuse_to_drop(db, index, table, reversible=True, comment=replaced.comment)
+        steps.refuse_to_drop(
+            db, index, table, reversible=True, comment=replaced.comment, tablespace=replaced.tablespace
+        )
         steps.same_or_refuse(db, replaced, table, way_out="say in old= what is there")
 
 

@@ -31,8 +31,7 @@ class InstallPgopt(StateOperation):
     version: int
 
     def check(self) -> None:
-        if not 1 <= self.version <= schema.LATEST:
-            raise InvalidOperation(f"this pgopt has versions 1 to {schema.LATEST} of its schema, not {self.version}")
+        _check_version(self.version)
 
     def reverse(self) -> UninstallPgopt:
         return UninstallPgopt(self.version)
@@ -60,6 +59,9 @@ class UninstallPgopt(StateOperation):
 
     version: int
 
+    def check(self) -> None:
+        _check_version(self.version)
+
     def reverse(self) -> InstallPgopt:
         return InstallPgopt(self.version)
 
@@ -82,9 +84,24 @@ class UninstallPgopt(StateOperation):
             )
 
     def _check_unused(self, db: Catalog) -> None:
+        others = sql(
+            "select revision, chain from pgopt.progress where revision <> '' and (chain, revision) <> ({}, {}) limit 1",
+            literal(db.memory.chain),
+            literal(db.memory.revision),
+        )
+        for revision, chain in db.session.rows(others):
+            raise InvalidOperation(
+                f"pgopt.progress still holds how far the batches of revision {revision} came (of {chain}): finish that, or take it"
+                " back, first"
+            )
         for query in schema.scripts(self.version, "unused"):
             for (needed,) in db.session.rows(query):
                 raise InvalidOperation(needed)
+
+
+def _check_version(version: int) -> None:
+    if not 1 <= version <= schema.LATEST:
+        raise InvalidOperation(f"this pgopt has versions 1 to {schema.LATEST} of its schema, not {version}")
 
 
 def _statements(version: int, direction: str) -> list[Composable]:

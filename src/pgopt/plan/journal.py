@@ -10,12 +10,11 @@ import sys
 from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
-from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Final
 
 from alembic.runtime.migration import MigrationContext
-from alembic.util import CommandError
+from alembic.util import CommandError, to_tuple
 
 from pgopt.errors import HalfDone, RunnerBusy
 from pgopt.plan.rights import journal, usable
@@ -25,7 +24,7 @@ from pgopt.server.session import Session
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from psycopg.sql import Composable
 
@@ -161,6 +160,13 @@ def is_missing(context: MigrationContext, revision: str) -> bool:
         return True
 
 
+def below(context: MigrationContext | None, revision: str) -> str:
+    """Say to `alembic downgrade` how far a revision alone is taken back: there may be other heads."""
+    script = context and context.script and context.script.get_revision(revision)
+    parents = to_tuple(script.down_revision, default=()) if script else ()
+    return parents[0] if len(parents) > 1 else f"{revision}@-1"
+
+
 class Journal:
     """The memory of one run in `pgopt.run` and `pgopt.progress`."""
 
@@ -171,8 +177,7 @@ class Journal:
         revision: Revision | None,
         *,
         undoing: bool = False,
-        stamped: Callable[[], set[str]] | None = None,
-        missing: Callable[[str], bool] | None = None,
+        context: MigrationContext | None = None,
         tasks: Counter[str] | None = None,
         there: bool | Unknown | None = UNKNOWN,
     ) -> None:
@@ -180,8 +185,7 @@ class Journal:
         self.chain = chain
         self.revision = revision
         self.undoing = undoing
-        self.stamped = stamped
-        self.missing = missing
+        self.context = context
         self.tasks = Counter() if tasks is None else tasks
         self.installed = usable(session, session.value(sql("select {}", journal())) if there is UNKNOWN else there)
 
@@ -201,8 +205,7 @@ class Journal:
             chain_of(context),
             revision,
             undoing=UNDOING in context.opts,
-            stamped=partial(stamped_revisions, context),
-            missing=partial(is_missing, context),
+            context=context,
             tasks=tasks,
             there=there,
         )
@@ -222,12 +225,12 @@ class Journal:
             raise HalfDone(f"{where}{self._way_out(revision)}")
 
     def _way_out(self, revision: Revision) -> str:
-        if self.missing and self.missing(revision.id):
+        if self.context and is_missing(self.context, revision.id):
             return (
                 ", and its file is gone: bring that back, to finish it or to take it back, or do so by hand and say"
                 f" `delete from pgopt.run where {render(_row_of(revision))}`"
             )
-        target = revision.id if revision.direction == UP else f"{revision.id}-1"
+        target = revision.id if revision.direction == UP else below(self.context, revision.id)
         return (
             f": finish it with `alembic {revision.direction} {target}`, or take it back with `pgopt undo {revision.id}`,"
             " before anything else"
@@ -239,7 +242,7 @@ class Journal:
         if not self.installed:
             return sql("null")
         return sql(
-            "(select json_agg(json_build_array(revision, direction, operation, taken_back, begun) order by started_at)::text"
+            "(select jsonb_agg(jsonb_build_array(revision, direction, operation, taken_back, begun) order by started_at)::text"
             " from pgopt.run where chain = {})",
             literal(self.chain),
         )
@@ -279,9 +282,9 @@ class Journal:
 
     def _over(self, revisions: Sequence[Revision]) -> list[Revision]:
         """Give those that are stamped as they were to be."""
-        if not revisions or self.stamped is None:
+        if not revisions or self.context is None:
             return []
-        stamped = self.stamped()
+        stamped = stamped_revisions(self.context)
         return [each for each in revisions if (each.direction == UP) == (each.id in stamped)]
 
     def _is_ours(self, revision: Revision) -> bool:

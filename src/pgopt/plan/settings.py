@@ -121,4 +121,4 @@ def _read(kind: type, text: str) -> Any:
 
 
 def _word(kind: type) -> str:
-    return {bool: "yes or no", int: "whole number above 0", float: "number"}[kind]
+    return {bool: "yes or no", int: "whole number above 0", float: "number, 0 or more"}[kind]

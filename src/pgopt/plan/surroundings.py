@@ -127,7 +127,11 @@ def _has_worked(context: MigrationContext) -> bool:
     if external or _just_made(session, table):
         return _worked_beside(session, table, external=external)
     # a stamp that deleted its row is not seen, and revisions before this one may have done what was done
-    return context._transaction_per_migration or is_first(context)
+    return context._transaction_per_migration or is_first(context) or _stamps_are_committed(context)
+
+
+def _stamps_are_committed(context: MigrationContext) -> bool:
+    return any(isinstance(each, Stamped) for each in context.on_version_apply_callbacks)
 
 
 def _version_table(context: MigrationContext) -> Composable:

@@ -97,6 +97,8 @@ class IndexInfo(Relation):
     unique: bool = False
     storage: str | None = None
     tablespace: str | None = None
+    extension: str | None = None
+    """One without which it would not be there."""
 
 
 @dataclass(frozen=True)

@@ -136,5 +136,11 @@ def column_name(text: str) -> str | None:
     return (match["plain"] or match["quoted"].replace('""', '"')) if match else None
 
 
+def names_table(text: str, table: str) -> bool:
+    """Whether an expression names a column of a table with the table's schema, which none but a query can."""
+    name = rf'(?:{re.escape(table)}|"{re.escape(table.replace(chr(34), chr(34) * 2))}")'
+    return re.search(rf"""[\w"]\s*\.\s*{name}\s*\.\s*["\w]""", re.sub(r"'(?:[^']|'')*'", "''", text)) is not None
+
+
 def _option(value: Any) -> Any:
     return ("on" if value else "off") if isinstance(value, bool) else value

@@ -22,13 +22,13 @@ create function pgopt.next_key(part regclass, col text, from_key text, direction
 language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO, MDY'
 as $$
 declare
-    found text;
+    answer text;
 begin
     execute format(
         'select t.%1$I::text from only %2$s t where t.%1$I::text not in (''infinity'', ''-infinity'', ''NaN'') %3$s order by t.%1$I %4$s limit 1',
         col, part, case when from_key is not null then format('and t.%I >= %L', col, from_key) end, direction
-    ) into found;
-    return found;
+    ) into answer;
+    return answer;
 end
 $$;
 comment on function pgopt.next_key is 'the least or the greatest key of a partition, from one on where that is said';

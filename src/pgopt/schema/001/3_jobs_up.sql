@@ -52,7 +52,7 @@ declare
     part text;
     said text[];
     edge integer[];
-    found integer[] := '{}';
+    answer integer[] := '{}';
 begin
     foreach part in array string_to_array(lower(field), ',') loop
         said := regexp_match(part, '^(?:[*]|([0-9]{1,3}|[a-z]{3})(?:-([0-9]{1,3}|[a-z]{3}))?)(/0*[1-9][0-9]{0,2})?$');
@@ -64,9 +64,9 @@ begin
             raise exception 'cron %: % is no % from % to %', quote_literal(cron), quote_literal(part), kind, low, high
                 using errcode = 'invalid_parameter_value';
         end if;
-        found := found || array(select generate_series(edge[1], edge[2], coalesce(substr(said[3], 2), '1')::integer));
+        answer := answer || array(select generate_series(edge[1], edge[2], coalesce(substr(said[3], 2), '1')::integer));
     end loop;
-    return array(select distinct f from unnest(found) f order by f);
+    return array(select distinct f from unnest(answer) f order by f);
 end
 $$;
 comment on function pgopt.cron_field is 'the numbers that one field of a cron expression names';
@@ -108,7 +108,7 @@ declare
     is_weekday boolean;
     hour integer;
     minute integer;
-    found timestamptz;
+    answer timestamptz;
 begin
     if cardinality(field) <> 5 then
         raise exception 'cron %: five fields are wanted: minute, hour, day of the month, month, day of the week', quote_literal(cron)
@@ -126,22 +126,22 @@ begin
         if extract(month from day) = any (months) and (case when either then is_day or is_weekday else is_day and is_weekday end) then
             if cardinality(hours) = 24 then
                 -- every hour is no time of the day: it goes on while the clock is changed
-                select min(t) into found
+                select min(t) into answer
                 from generate_series(greatest(pgopt.first_instant(day, timezone), date_trunc('minute', after)),
                                      pgopt.first_instant(day + interval '1 day', timezone), interval '1 minute') t
                 where t > after and date_trunc('day', t at time zone timezone) = day
                   and extract(minute from t at time zone timezone) = any (minutes);
-                if found is not null then
-                    return found;
+                if answer is not null then
+                    return answer;
                 end if;
             else
                 foreach hour in array hours loop
                     foreach minute in array minutes loop
-                        found := (day + make_interval(hours => hour, mins => minute)) at time zone timezone;
-                        if found > after then
-                            found := pgopt.first_instant(day + make_interval(hours => hour, mins => minute), timezone);
-                            if found > after then
-                                return found;
+                        answer := (day + make_interval(hours => hour, mins => minute)) at time zone timezone;
+                        if answer > after then
+                            answer := pgopt.first_instant(day + make_interval(hours => hour, mins => minute), timezone);
+                            if answer > after then
+                                return answer;
                             end if;
                         end if;
                     end loop;

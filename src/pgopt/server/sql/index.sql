@@ -18,7 +18,9 @@ select c.oid::int8, n.nspname, c.relname, c.relkind::text,
        exists (select from pg_attribute a where a.attrelid = c.oid and a.attstattarget >= 0),
        i.indisunique,
        (select string_agg(o, ', ') from unnest(c.reloptions) o),
-       (select t.spcname from pg_tablespace t where t.oid = c.reltablespace)
+       (select t.spcname from pg_tablespace t where t.oid = c.reltablespace),
+       (select min(e.extname) from pg_depend d join pg_extension e on e.oid = d.refobjid
+        where d.classid = 'pg_class'::regclass and d.objid = c.oid and d.deptype = 'x')
 from pg_index i
 join pg_class c on c.oid = i.indexrelid
 join pg_namespace n on n.oid = c.relnamespace
