@@ -171,8 +171,13 @@ def _offline(context: EnvironmentContext, url: URL | None, options: dict[str, An
 
 
 def _set_logging_up(config: Config) -> None:
-    if config.file_config.has_section("loggers") and not logging.getLogger().handlers:
+    if logging.getLogger().handlers:
+        return
+    if config.file_config.has_section("loggers"):
         fileConfig(config.file_config, disable_existing_loggers=False)
+    elif logging.lastResort is not None:
+        # Alembic has a handler that swallows everything, so that Python's own for warnings is not asked
+        logging.getLogger("alembic.pgopt").addHandler(logging.lastResort)
 
 
 def connect(url: URL, **options: Any) -> Connection:

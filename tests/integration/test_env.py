@@ -295,6 +295,14 @@ def test_two_runners_at_once_do_the_work_once(kind: str, tickets: Database, tmp_
         project.must("upgrade", "head")
 
 
+def test_a_warning_is_seen_where_nobody_has_set_logging_up(tickets: Database, project: Project) -> None:
+    text = project.ini.read_text()
+    project.ini.write_text(text[: text.index("[loggers]")])
+    tickets.run("create index ix_b on tickets (status); comment on index ix_b is 'keep me'")
+    project.revision("b", "op.replace_index_concurrently('ix_b', 'tickets', ['title'])")
+    assert "public.ix_b goes with the comment 'keep me'" in project.must("upgrade", "head")
+
+
 @pytest.mark.parametrize("interrupted", ["downgrade", "killed"])
 def test_one_call_and_a_template_share_the_lock_of_a_table(
     interrupted: str, tickets: Database, project: Project, tmp_path_factory: pytest.TempPathFactory

@@ -697,8 +697,13 @@ INDEXES = "create index ia on tickets (status); create index ib on tickets (titl
             "CreateIndexConcurrently('i2', 'tickets', ['id', 'title'])",
             "ReplaceIndexConcurrently('i2', 'tickets', ['title', 'id'], old=['id', 'title'])",
         ],
+        [
+            "CreateIndexConcurrently('i2', 'tickets', ['id', 'title'])",
+            "SetStorageParameters('i2', {'fillfactor': 70})",
+            "RenameIndex('i2', 'i3')",
+        ],
     ],
-    ids=["swapped", "renamed", "dropped", "replaced"],
+    ids=["swapped", "renamed", "dropped", "replaced", "with parameters"],
 )
 def test_a_name_that_serves_twice_ends_where_it_should(
     run_project: Project, tickets: Database, names: list[str], *, fails: bool
@@ -730,6 +735,12 @@ def test_a_name_that_serves_twice_ends_where_it_should(
     interrupt("upgrade", "head")
     project.upgrade("head")
     assert tickets.dump() == after
+    # after its last operation, when all that it is about is gone
+    text = module.read_text()
+    module.write_text(f"{text}\nback = downgrade\n\n\ndef downgrade():\n    back()\n    {FAIL}\n")
+    assert "division by zero" in project.call("downgrade", "a").stderr
+    assert tickets.dump() == before
+    module.write_text(text)
     project.downgrade("a")
     assert tickets.dump() == before
 
@@ -812,9 +823,9 @@ def test_what_no_inverse_takes_back_is_told(run_project: Project, tickets: Datab
     project.revision("b", index("ix_three"), no_index("ix_three"), after="a")
     said = project.must("undo", "b", program="pgopt")
     assert (
-        "left as it is, since no operation of the downgrade takes it back: create_index_concurrently ix_one on tickets"
-        in said
+        "left as it is, since the downgrade does not take it back: create_index_concurrently ix_one on tickets" in said
     )
+    assert "revision b is as it was before its upgrade, but for that" in said
     assert "ix_one" in relations(tickets)
 
 

@@ -24,7 +24,7 @@ from pgopt.server.catalog import Catalog
 from pgopt.server.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
@@ -44,10 +44,25 @@ def undo(
 ) -> None:
     """Take back a revision whose upgrade or downgrade was interrupted, so that it never began."""
     done = run(config_of(config, name, x), revision)
-    typer.echo(f"revision {done.id} is as it was before its {done.direction}")
+    for each in done.left:
+        typer.echo(
+            f"left as it is, since the {done.revision.opposite.direction} does not take it back: {each}", err=True
+        )
+    but = ", but for that" if done.left else ""
+    typer.echo(f"revision {done.revision.id} is as it was before its {done.revision.direction}{but}")
 
 
-def run(config: Config, revision: str) -> Revision:
+@dataclass(frozen=True)
+class Undone:
+    """A revision that was taken back."""
+
+    revision: Revision
+    """In the direction in which it was interrupted."""
+    left: Sequence[str]
+    """What its inverse does not take back."""
+
+
+def run(config: Config, revision: str) -> Undone:
     """Run the inverse of an interrupted revision through the project's env.py, and tell what was taken back.
 
     Where env.py goes through several databases, it is taken back in each in which it was interrupted.
@@ -71,7 +86,7 @@ def run(config: Config, revision: str) -> Revision:
 class Looked:
     """What came of the databases that env.py went through, most often one."""
 
-    undone: list[Revision] = field(default_factory=list)
+    undone: list[Undone] = field(default_factory=list)
     refused: InvalidOperation | None = None
 
 
@@ -104,9 +119,7 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
             journal.session.connection.rollback()
             journal.give_up(changed=done.changed)
         raise
-    for each in done.left() if done else ():
-        log.warning("left as it is, since no operation of the %s takes it back: %s", inverse.direction, each)
-    looked.undone.append(interrupted)
+    looked.undone.append(Undone(interrupted, done.left() if done else ()))
     return []
 
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
+    from pgopt.plan.undoing import Undoable
+
 
 class Unknown(Enum):
     """What nobody has asked the server yet."""
@@ -68,12 +70,11 @@ class Run:
     begun: Sequence[Begun | None]
     """Its operations in the order in which they were begun; where an undo has begun, and given up, there is nothing."""
 
-    def has_done(self, operation: Begun) -> bool:
+    def has_done(self, operation: Undoable) -> bool:
         """Whether an operation came to its end in an earlier run, and what it made or took away is another's matter since."""
-        since = list(takewhile(lambda each: each is not None, reversed(self.begun)))
-        return operation in since and any(
-            operation.gives_way_to(each) for each in since[: since.index(operation)] if each
-        )
+        since = [each for each in takewhile(lambda each: each is not None, reversed(self.begun)) if each]
+        later = list(takewhile(lambda each: each.text != operation.text, since))
+        return len(later) < len(since) and any(not set(operation.names).isdisjoint(each.names) for each in later)
 
     @property
     def last(self) -> Begun | None:
@@ -276,7 +277,7 @@ class Journal:
             for revision, direction, operation, back, begun in json.loads(said or "[]")
         ]
 
-    def ours(self, runs: Known) -> Run | None:
+    def ours(self, runs: Known = UNKNOWN) -> Run | None:
         """Give what is known of the revision that is running."""
         return next((each for each in self.read(runs) if self._is_ours(each.revision)), None)
 

@@ -80,6 +80,7 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
     report = context.opts.get("pgopt_report") or reporter()
     done: Done | None = context.opts.get(DONE)
     passed_over = Note(f"passed over, since there is nothing of it to take back: {operation.title}")
+    done_before = Note(f"passed over, since it was done before the interruption: {operation.title}")
     so_far: Plan | None = None
     if done is not None:
         done.met[operation.fills] += 1
@@ -94,7 +95,10 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
         stamped = prepare(context, settings)
     with session.autocommit(), _named(operation.title, session):
         refuse_pooler(session, keeps_sessions=settings.session_pooler)
-        subject = operation.subject(Catalog(session))
+        subject = _subject(context, operation, revision, session)
+        if subject is None:
+            report(done_before)
+            return
         with runners.alone(
             session,
             subject,
@@ -111,8 +115,8 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             stamped.installed = journal.installed
             runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
             runs, heads = _look_again(runner.db, subject, journal, stamped)
-            if revision is not None and _is_over(context, revision, journal, stamped, runs, heads, begins):
-                report(Note(f"passed over, since it was done before the interruption: {operation.title}"))
+            if revision is not None and _is_over(context, revision, journal, stamped, runs, heads, operation):
+                report(done_before)
                 return
             _run(runner, so_far or operation.make_plan(runner.db), begins, stamped)
             if operation.brings_journal and runner.changed and not journal.installed:
@@ -125,6 +129,19 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
                     done.columns.update((claim.what, name) for name in operation.makes)
 
 
+def _subject(
+    context: MigrationContext, operation: Plannable, revision: Revision | None, session: Session
+) -> str | TableNamed | None:
+    """Name what it is about: nothing where that is gone since it was done."""
+    try:
+        return operation.subject(Catalog(session))
+    except PgoptError:
+        ours = Journal.of(context, revision).ours()
+        if ours is None or not ours.has_done(operation):
+            raise
+        return None
+
+
 def _is_over(
     context: MigrationContext,
     revision: Revision,
@@ -132,7 +149,7 @@ def _is_over(
     stamped: Stamped,
     runs: Known,
     heads: Sequence[str] | None,
-    begins: Begun,
+    operation: Plannable,
 ) -> bool:
     """Refuse what may not be done now, and tell whether the operation was done before the revision was interrupted."""
     if (known := known_heads(context)) is not None and heads is not None and set(heads) != known:
@@ -147,7 +164,7 @@ def _is_over(
     if ours is None:
         return False
     stamped.known, stamped.last = True, ours.last
-    return ours.has_done(begins)
+    return ours.has_done(operation)
 
 
 def _run(runner: OnlineRunner, plan: Plan, begins: Begun, stamped: Stamped) -> None:

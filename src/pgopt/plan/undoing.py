@@ -73,10 +73,6 @@ class Begun:
         title, about, text, names = json.loads(said)
         return cls(title, about, text, tuple(names))
 
-    def gives_way_to(self, later: Begun) -> bool:
-        """Whether a later operation needs one of its names, so that what this one has made is not to be seen any more."""
-        return not set(self.names).isdisjoint(later.names)
-
 
 @dataclass(frozen=True)
 class Filled:
