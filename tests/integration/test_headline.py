@@ -30,7 +30,8 @@ def test_queries_use_their_indexes_and_all_that_is_measured_runs(database: Datab
     database.run("vacuum (analyze)")
     for query in (each for each in QUERIES if each.system == system and each.index):
         scans = list(nodes(explain(database, query)))
-        names = {root_of(database, system, node["Index Name"]) for node in scans if "Index Name" in node}
+        read = {node["Index Name"] for node in scans if "Index Name" in node}
+        names = {root_of(database, system, each) for each in read if matters(database, system, each)}
         assert names == {query.index}, query.name
         if query in PAGES:
             check_page(query, scans)
@@ -38,6 +39,16 @@ def test_queries_use_their_indexes_and_all_that_is_measured_runs(database: Datab
         for query in (each for each in QUERIES if each.system == system):
             with query.beside(connection):
                 query.work(connection, after=True)()
+
+
+def matters(database: Database, system: str, index: str) -> bool:
+    """Whether another index would be slower: a partition whose time has just begun has a few rows."""
+    return bool(
+        database.value(
+            "select not c.relispartition or c.reltuples >= 500 from pg_index i join pg_class c on c.oid = i.indrelid"
+            f" where i.indexrelid = to_regclass('{system}.\"{index}\"')"
+        )
+    )
 
 
 def check_page(query: Query, nodes: list[dict[str, Any]]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,14 @@ ignore_startup_parameters = extra_float_digits
 SENTENCE = "a pooler is between pgopt and the server, and may give it another session for each transaction"
 
 
+def listens(path: Path) -> bool:
+    """Whether a server answers; its socket is there before."""
+    with socket.socket(socket.AF_UNIX) as client, suppress(OSError):
+        client.connect(str(path))
+        return True
+    return False
+
+
 @contextmanager
 def pooled(database: Database, mode: str) -> Iterator[Database]:
     """The database behind a pgbouncer in some mode."""
@@ -54,7 +63,7 @@ def pooled(database: Database, mode: str) -> Iterator[Database]:
         shutil.chown(folder, "nobody")
     with subprocess.Popen([PGBOUNCER, folder / "ini"], **quiet) as process:
         try:
-            wait_until("it listens", lambda: (folder / ".s.PGSQL.6432").exists())
+            wait_until("it listens", lambda: listens(folder / ".s.PGSQL.6432"))
             yield Database(replace(server, host=str(folder), port=6432), database.name)
         finally:
             process.kill()
