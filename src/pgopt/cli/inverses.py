@@ -44,6 +44,7 @@ class Statements:
         """Whether plain work of the revision was committed with the operations."""
         self.connection = cast("Connection", context.connection)
         self.execute = context.impl._exec
+        self.may_set = True
         self.listeners = {"before_cursor_execute": self._before, "after_cursor_execute": self._after}
 
     def __enter__(self) -> Self:
@@ -69,7 +70,7 @@ class Statements:
 
     def _exec(self, construct: Any, *args: Any, **kwargs: Any) -> Any:
         said = _said(construct, self.context)
-        if _SETS.match(said):
+        if self.may_set and _SETS.match(said):
             return self.execute(construct, *args, **kwargs)
         return self.plain(construct, said, *args, **kwargs)
 
@@ -149,6 +150,8 @@ class Looking(Statements):
         super().__init__(context, inverse, committed=committed)
         self.found = found
         self.alone = is_autocommit(self.connection)
+        # which nothing would set back
+        self.may_set = not self.alone
 
     def __enter__(self) -> Self:
         self.context.autocommit_block = self._block  # type: ignore[method-assign]

@@ -225,17 +225,14 @@ def _tasks(operations: Sequence[Undoable], db: Catalog) -> Iterator[dict[int, st
 
 
 def _limited(plan: Plan, filled_by: Callable[[BatchStep], Sequence[Filled]]) -> Plan | None:
-    steps = [
-        each
-        for step in plan.steps
-        if isinstance(step, BatchStep)
-        for each in _so_far(step, filled_by(step))
-        if filled_by(step)
-    ]
+    batches = [step for step in plan.steps if isinstance(step, BatchStep)]
+    steps = [each for step in batches for each in _so_far(step, filled_by(step))]
     return replace(plan, steps=tuple(steps)) if steps else None
 
 
 def _so_far(step: BatchStep, filled: Sequence[Filled]) -> Iterator[BatchStep]:
+    if not filled:
+        return
     if all(each.ended for each in filled):
         yield step
     elif len(filled) > 1 or not filled[0].task.startswith(f"{step.label} {step.by} "):
