@@ -271,6 +271,7 @@ WRONG = {
         "old= of index ix says columns=None: write a list",
     ),
     "new name of 70 bytes": (make(RenameIndex, "ix", "x" * 70), "has 70 bytes"),
+    "a new name that is the old one": (make(RenameIndex, "ix", "ix"), "is to be renamed to the name that it has"),
     "rebuild of nothing": (make(ReindexConcurrently), "takes the name of an index, or table=, and not both"),
     "rebuild of two things": (make(ReindexConcurrently, "ix", table="t"), "takes the name of an index, or table="),
 }

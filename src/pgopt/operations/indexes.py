@@ -309,6 +309,8 @@ class RenameIndex(StateOperation):
     def check(self) -> None:
         check_name(self.name, "an index")
         check_name(self.new_name, f"the index {self.name}")
+        if self.name == self.new_name:
+            raise InvalidOperation(f"index {self.name!r} is to be renamed to the name that it has")
 
     def reverse(self) -> RenameIndex:
         return replace(self, name=self.new_name, new_name=self.name)
