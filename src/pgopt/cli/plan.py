@@ -234,7 +234,14 @@ def _operation_lines(operation: OperationView) -> Iterator[str]:
         said = state(step)
         yield f"    {number}. {step.label}" + (f" ({said})" if said else "")
         if not step.done:
-            yield f"       takes {', '.join(step.locks) or 'no lock on what is there'}; keeps waiting: {step.blocks}"
+            locks = ", ".join(step.locks) or "no lock on what is there"
+            line = f"       takes {locks}; keeps waiting: {step.blocks}"
+            yield from [line] if len(line) <= WIDTH else _a_line_each(step)
+
+
+def _a_line_each(step: StepView) -> Iterator[str]:
+    yield f"       keeps waiting: {step.blocks}; takes"
+    yield from (f"         {lock}" for lock in step.locks)
 
 
 # -- at a terminal -------------------------------------------------------------------------------------------------------

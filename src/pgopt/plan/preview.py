@@ -18,7 +18,7 @@ from pgopt.plan.step import BatchStep, DrainStep
 from pgopt.server.catalog import Catalog
 from pgopt.server.locks import Mode
 from pgopt.server.queries import query
-from pgopt.server.quoting import literal, render, verbatim
+from pgopt.server.quoting import literal, render, sql, verbatim
 from pgopt.server.session import Session, server_error
 
 if TYPE_CHECKING:
@@ -149,8 +149,8 @@ class Preview:
             self._keep_sql()
             reason = next(iter(str(error).splitlines()), "")
             found.unseen = (
-                "what follows reads the database in Python, so it can be seen only when it runs"
-                f" ({type(error).__name__}: {reason})"
+                f"what follows cannot be shown ({type(error).__name__}: {reason}): what reads the database in Python can be"
+                " seen only when it runs"
             )
         self._keep_sql()
         self._changed = self._changed or found.unseen is not None
@@ -219,6 +219,9 @@ def _view(step: AnyStep, db: Catalog, *, sure: bool) -> StepView:
     if isinstance(step, DrainStep):
         return StepView(step.label, [render(step.take(1000))], locks, "nobody", done=None)
     if isinstance(step, BatchStep):
+        if sure:
+            # the server reads it, and looks whether this role may run it
+            db.session.run(sql("explain {}", step.statement(verbatim("true"))))
         statement = render(step.statement(verbatim(f"<a range of {', '.join(step.key) or 'pages'}>")))
         return StepView(step.label, [statement], locks, "writers of the rows of one batch, for an instant", done=False)
     done = _done(step, db, sure=sure)
