@@ -63,14 +63,17 @@ def say(text: str) -> None:
 
 def show(found: dict[str, dict[str, dict[str, headline.Seen]]]) -> None:
     """Print what became faster, and what the plan said."""
-    lines = []
+    lines: list[tuple[str, ...]] = []
     for query in (each for each in QUERIES if each.system in found["before"]):
+        if not any(system == query.system for system, *_ in lines):
+            lines.append((query.system, "", "", "", ""))
         before, after = (found[when][query.system][query.name] for when in ("before", "after"))
         times = f"{headline.ratio(before, after):,.1f}"
         told = (headline.number(before.warm), headline.number(after.warm), times)
-        lines.append((f"{query.system}: {query.name}", *told, query.claim))
-    head = ("query", "before ms", "after ms", "times faster", "claimed by its plan, on larger tables")
-    common.print_table("The slow queries of the five plans, with all in memory", head, lines)
+        lines.append((f"  {query.name}", *told, query.claim.partition(":")[0]))
+    head = ("query", "before ms", "after ms", "times", "its plan claims")
+    title = "The slow queries of the five plans, with all in memory; what the plans claim is of larger tables"
+    common.print_table(title, head, lines)
 
 
 def main() -> None:

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # durability is not what is tested, and the disk of a test machine is slow
-FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off", "max_wal_size": "512MB"}
+SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "synchronous_commit": "off",
+    "max_wal_size": "512MB",
+    # who commits in two phases may be in the way
+    "max_prepared_transactions": "2",
+}
 
 MEMORY = Path("/dev/shm")
 ENOUGH = 4 * 1024**3
@@ -50,7 +57,7 @@ def server(bindir: Path, *more: str, standby_of: Path | None = None) -> Iterator
     with subprocess.Popen(guard, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True, **quiet):
         data, log = folder / "data", folder / "log"
         subprocess.run([*_make(bindir, standby_of), "-D", data], check=True, **quiet)
-        settings = " ".join(f"-c {each}" for each in (*(f"{name}={value}" for name, value in FAST.items()), *more))
+        settings = " ".join(f"-c {each}" for each in (*(f"{name}={value}" for name, value in SETTINGS.items()), *more))
         options = f"-c listen_addresses='' -k {folder} {settings}"
         start: list[str | Path] = [bindir / "pg_ctl", "-D", data, "-l", log, "-o", options, "-w", "start"]
         subprocess.run(start, check=True, **quiet)

@@ -111,7 +111,7 @@ def backfill(
 
     Takes ROW EXCLUSIVE, as any UPDATE, and row locks for a fraction of a second. Each batch is a transaction of its own,
     which also records how far it came: an interrupted backfill goes on where it stopped, with no row done twice and none
-    skipped. Rows that are inserted meanwhile, or whose key changes, are the affair of a default or a trigger. Needs
+    skipped (a script for psql remembers nothing, and begins anew). Rows that are inserted meanwhile, or whose key changes, are the affair of a default or a trigger. Needs
     `install_pgopt`::
 
         op.backfill("tickets", set={"priority": "coalesce(priority, 'LOW')"}, where="priority is null")

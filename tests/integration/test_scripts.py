@@ -61,10 +61,11 @@ def test_a_script_outlives_the_timeouts_of_the_database(database: Database, oper
 @pytest.mark.parametrize("key", [["last_key_0"], ["last_key_0", "found"]], ids=len)
 def test_the_names_of_a_script_are_in_the_way_of_no_column(database: Database, key: list[str]) -> None:
     database.run(
-        "create table t (found bool, last_key_0 int, n int, fresh bool, edge_key_0 int, end_key_0 int,"
-        " primary key (last_key_0, found)); insert into t select g % 3 = 0, g, 0, g % 2 = 0, g, g from generate_series(1, 3000) g"
+        "create table t (found bool, last_key_0 int, n int, fresh bool, edge_0 int, end_0 int, last_0 int, last_1 int,"
+        " pgopt_batches int, primary key (last_key_0, found));"
+        " insert into t select g % 3 = 0, g, 0, g % 2 = 0, g, g, 0, 5000, 1 from generate_series(1, 3000) g"
     )
-    sets = {"n": "last_key_0 + edge_key_0 + end_key_0", "fresh": "not fresh"}
+    sets = {"n": "last_key_0 + edge_0 + end_0", "fresh": "not fresh"}
     database.psql(database.script(Backfill("t", sets, where="found and not fresh", key=key)))
     done = "case when g % 6 = 3 then fresh and n = 3 * g else n = 0 and fresh = (g % 2 = 0) end"
     assert database.rows(f"select {done}, count(*) from t, lateral (select last_key_0) k (g) group by 1") == [

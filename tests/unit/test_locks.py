@@ -133,6 +133,23 @@ def test_older_transactions_are_named_oldest_first(database: Database) -> None:
         assert locks.older_than(session, 3600) == []
 
 
+def test_prepared_transactions_are_named_with_what_ends_them(database: Database) -> None:
+    database.run("create table kept (id int); create table other (id int)")
+    with database.connect() as connection:
+        connection.execute("begin; insert into kept values (1); prepare transaction 'it''s'")
+    try:
+        with _session(database) as session:
+            assert locks.blockers_of(session, [Lock(SUX, "kept", "public")]) == []
+            assert locks.blockers_of(session, [Lock(AX, "other", "public")]) == []
+            (found,) = locks.blockers_of(session, [Lock(AX, "kept", "public")])
+            (older,) = locks.older_than(session, 0)
+            assert locks.older_than(session, 3600) == []
+    finally:
+        database.run("rollback prepared 'it''s'")
+    for each in (found, older):
+        assert "`commit prepared 'it''s'` or `rollback prepared 'it''s'` ends it" in str(each)
+
+
 # -- waits ---------------------------------------------------------------------------------------------------------------
 
 

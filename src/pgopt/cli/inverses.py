@@ -14,10 +14,10 @@ from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import InvalidOperation, StatementFailed
 from pgopt.plan.surroundings import is_autocommit
-from pgopt.plan.undoing import LOOKING, Course, Sent
+from pgopt.plan.undoing import LOOKING, Course, is_data
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, render, sql
-from pgopt.server.session import READ_ONLY, Session, server_error
+from pgopt.server.session import OURS, READ_ONLY, Session, server_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,6 +45,7 @@ class Statements:
         self.connection = cast("Connection", context.connection)
         self.execute = context.impl._exec
         self.may_set = True
+        self.reads_only = not committed
         self.listeners = {"before_cursor_execute": self._before, "after_cursor_execute": self._after}
 
     def __enter__(self) -> Self:
@@ -64,9 +65,10 @@ class Statements:
     def plain(self, construct: Any, said: str, *args: Any, **kwargs: Any) -> Any:
         """Do what is to be done with a statement of Alembic's operations."""
 
-    @abstractmethod
     def own(self, statement: str) -> None:
-        """Let SQL that goes past Alembic's operations be sent, or refuse it."""
+        """Refuse SQL that goes past Alembic's operations, where it may take back what never lasted."""
+        if not self.committed or is_data(statement):
+            raise self._refusal(statement)
 
     def _exec(self, construct: Any, *args: Any, **kwargs: Any) -> Any:
         said = _said(construct, self.context)
@@ -79,17 +81,17 @@ class Statements:
             return
         if not _READS.match(statement):
             self.own(statement)
-        elif not self.committed:
+        elif self.reads_only:
             # what looks like reading may call a function that writes
             self._send("savepoint pgopt_reads", "set transaction read only")
 
     def _after(self, on: Connection, _: Any, statement: str, __: Any, how: Any, *___: Any) -> None:
-        reads = _READS.match(statement) and not self.committed
+        reads = _READS.match(statement) and self.reads_only
         if reads and not self._is_ours(how) and not is_autocommit(on):
             self._send("release savepoint pgopt_reads")
 
     def _is_ours(self, how: Any) -> bool:
-        return how is not None and bool(how.execution_options.get("no_parameters"))
+        return how is not None and bool(how.execution_options.get(OURS))
 
     def _send(self, *statements: str) -> None:
         cursor = self.connection.connection.cursor()
@@ -100,7 +102,7 @@ class Statements:
     def _refusal(self, statement: str) -> InvalidOperation:
         return InvalidOperation(
             f"the {self.inverse.direction} of revision {self.inverse.id} sends SQL of its own, which cannot be told from what was"
-            f" rolled back: {' '.join(statement.split())[:_LONGEST]}: say it by op.execute(), or take it back by hand"
+            f" rolled back: {_in_short(statement)}: say it by op.execute(), or take it back by hand"
         )
 
 
@@ -117,14 +119,14 @@ def look(
     Of the way forth, which nobody wants to go, anything may be wrong.
     """
     found = Course()
-    context.opts[LOOKING] = found.seen
+    context.opts[LOOKING] = found
     connection = cast("Connection", context.connection)
     try:
         with (
             context.begin_transaction(_per_migration=True),
-            _rolled_back(connection),
+            _nothing_lasts(connection),
             suppress(_Unseen, *([Exception] if forth else [DBAPIError])),
-            Looking(context, revision, committed=committed or forth, found=found),
+            Looking(context, revision, committed=committed or forth, found=found, forth=forth),
         ):
             run()
             found.whole = True
@@ -134,9 +136,10 @@ def look(
 
 
 @contextmanager
-def _rolled_back(connection: Connection) -> Iterator[None]:
+def _nothing_lasts(connection: Connection) -> Iterator[None]:
     if is_autocommit(connection):
-        yield
+        with Session(connection).settings({"default_transaction_read_only": "on"}):
+            yield
         return
     with connection.begin_nested() as savepoint:
         yield
@@ -146,19 +149,26 @@ def _rolled_back(connection: Connection) -> Iterator[None]:
 class Looking(Statements):
     """Nothing is sent, and a block of autocommit commits nothing."""
 
-    def __init__(self, context: MigrationContext, inverse: Revision, *, committed: bool, found: Course) -> None:
+    def __init__(
+        self, context: MigrationContext, inverse: Revision, *, committed: bool, found: Course, forth: bool
+    ) -> None:
         super().__init__(context, inverse, committed=committed)
         self.found = found
+        self.forth = forth
         self.alone = is_autocommit(self.connection)
         # which nothing would set back
         self.may_set = not self.alone
+        self.reads_only = True
 
     def __enter__(self) -> Self:
         self.context.autocommit_block = self._block  # type: ignore[method-assign]
+        self.options = self.connection._execution_options
         return super().__enter__()
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         del self.context.autocommit_block
+        # what a migration has set for its own statements
+        self.connection._execution_options = self.options
         super().__exit__(kind, error, trace)
 
     @contextmanager
@@ -168,12 +178,19 @@ class Looking(Statements):
         self.alone = before
 
     def plain(self, construct: Any, said: str, *args: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Note it."""
-        self.found.seen.append(Sent(said, self.alone))
+        """Note it, and refuse what would be sent though it may take back what was never done."""
+        if not self.forth and (self.committed or self.alone) and is_data(said):
+            raise InvalidOperation(
+                f"the {self.inverse.direction} of revision {self.inverse.id} changes rows, and whether what that takes back was done"
+                f" before the interruption cannot be told: {_in_short(said)}: finish the revision and then take it back; or do that by"
+                " hand if so, take the statement out of the revision for this once, and run `pgopt undo` again"
+            )
+        self.found.note(said)
 
     def own(self, statement: str) -> None:
         """Refuse what would be refused, or look no further: what comes then may depend on it."""
-        raise _Unseen if self.committed else self._refusal(statement)
+        super().own(statement)
+        raise _Unseen
 
 
 class _Unseen(Exception):
@@ -195,8 +212,8 @@ class Undoing(Statements):
     def plain(self, construct: Any, said: str, *args: Any, **kwargs: Any) -> Any:
         """Try it, or pass over it aloud."""
         alone = is_autocommit(self.connection)
-        if not self._has_lasted(Sent(said, alone), tried=self.committed or alone):
-            log.warning("passed over, since it was rolled back: %s", said[:_LONGEST])
+        if not self.committed and not alone:
+            log.warning("passed over, since it was rolled back: %s", _in_short(said))
             return None
         try:
             with nullcontext() if alone else self.connection.begin_nested():
@@ -210,22 +227,6 @@ class Undoing(Statements):
                 self.done.columns.add((self._full_name(construct), construct.column.name))
         return result
 
-    def _has_lasted(self, sent: Sent, *, tried: bool) -> bool:
-        """Whether what it takes back was done, or whether trying does no harm."""
-        lasted = self.done.has_lasted() if self.done is not None and sent.is_data else True
-        if tried and lasted is None:
-            raise InvalidOperation(
-                f"the {self.inverse.direction} of revision {self.inverse.id} changes rows, and whether what that takes back was done"
-                f" before the interruption cannot be told: {sent.said[:_LONGEST]}: do it by hand if so, take the statement out of the"
-                " revision for this once, and run `pgopt undo` again"
-            )
-        return tried and bool(lasted)
-
-    def own(self, statement: str) -> None:
-        """Refuse it where it may take back what never lasted."""
-        if not self.committed:
-            raise self._refusal(statement)
-
     def _full_name(self, construct: AddColumn) -> str:
         name = ident(construct.schema and str(construct.schema), str(construct.table_name))
         return str(
@@ -237,16 +238,19 @@ class Undoing(Statements):
         failure = server_error(error)
         if failure.code not in _ALREADY_SO:
             raise StatementFailed(
-                f"the {self.inverse.direction} of revision {self.inverse.id} failed at {said[:_LONGEST]!r}: {failure.sentence}: mend that,"
+                f"the {self.inverse.direction} of revision {self.inverse.id} failed at {_in_short(said)!r}: {failure.sentence}: mend that,"
                 " or where it is done already take the statement out of the revision for this once, and run `pgopt undo` again"
             ) from error
         log.warning("passed over, there is nothing to take back: %s", failure.sentence)
 
 
 def _said(construct: Any, context: MigrationContext) -> str:
+    return construct if isinstance(construct, str) else str(construct.compile(dialect=context.dialect))
+
+
+def _in_short(said: str) -> str:
     """Give a statement on one line."""
-    text = construct if isinstance(construct, str) else str(construct.compile(dialect=context.dialect))
-    return " ".join(text.split())
+    return " ".join(said.split())[:_LONGEST]
 
 
 _LONGEST = 200
@@ -254,7 +258,9 @@ _LONGEST = 200
 _SETS = re.compile(r"\s*(set|reset)\b[^;]*;?\s*$", re.IGNORECASE)
 """What changes nothing but the session."""
 _NESTS = re.compile(r"\s*(savepoint|release|rollback)\b", re.IGNORECASE)
-_READS = re.compile(r"\s*(select|show)\b", re.IGNORECASE)
+_READS = re.compile(
+    r"(\s|\(|--[^\n]*\n|/\*.*?\*/)*(select|show|with|values|table|explain)\b", re.IGNORECASE | re.DOTALL
+)
 _ALREADY_SO = {
     *("42P01", "42703", "42704", "42883", "3F000"),  # no such table, column, object, function, schema
     *("42P07", "42701", "42710", "42723", "42P06"),  # and there is one

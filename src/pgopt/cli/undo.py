@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, cast
@@ -24,14 +23,14 @@ from pgopt.server.catalog import Catalog
 from pgopt.server.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Sequence
 
     from alembic.config import Config
     from alembic.runtime.migration import MigrationContext
     from alembic.script import Script
     from sqlalchemy.engine import Connection
 
-    from pgopt.plan.undoing import Done
+    from pgopt.plan.undoing import Course, Done
 
 log = logging.getLogger("alembic.pgopt")
 
@@ -101,23 +100,26 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
     context.opts[UNDOING] = (inverse.id, inverse.direction)
     committed = _is_committed(context, interrupted)
     back = look(context, inverse, partial(_run, script, inverse), committed=committed)
+    forth = look(context, interrupted, partial(_run, script, interrupted), forth=True)
     journal = Journal.of(context, inverse)
+    # what is refused leaves no mark
+    _look_through(context, journal.done_by(interrupted), forth, back)
     is_new = journal.take_back()
     log.info("Undoing the %s of %s", interrupted.direction, interrupted.id)
+    # a run may have been at work on it until now
     context.opts[DONE] = done = journal.done_by(interrupted)
     try:
-        if done is not None:
-            done.back, done.forth = back, look(context, interrupted, partial(_run, script, interrupted), forth=True)
-            _refuse_what_is_unknown(context, done)
+        _look_through(context, done, forth, back)
         with context.begin_transaction(_per_migration=True):
             with Undoing(context, inverse, committed=committed, done=done):
                 _run(script, inverse)
             Journal.of(context, inverse).forget(inverse.id, down=inverse.direction == DOWN, known=done is not None)
             commit_if_shared(context)
     except Exception:
-        if is_new and done is not None and journal.session.alive:
+        stays = done is None or (done.changed and done.needs_its_order)
+        if is_new and not stays and journal.session.alive:
             journal.session.connection.rollback()
-            journal.give_up(changed=done.changed)
+            journal.give_up()
         raise
     looked.undone.append(Undone(interrupted, done.left() if done else ()))
     return []
@@ -144,15 +146,16 @@ def _is_committed(context: MigrationContext, interrupted: Revision) -> bool:
     return done.mixed if done else Settings.of(context.opts.get("pgopt_settings")).mixed_revisions
 
 
-def _refuse_what_is_unknown(context: MigrationContext, done: Done) -> None:
+def _look_through(context: MigrationContext, done: Done | None, forth: Course, back: Course) -> None:
     """Refuse before anything is changed what would be refused when it is reached."""
+    if done is None:
+        return
+    done.forth, done.back = forth, back
     session = Session(cast("Connection", context.connection))
-    met: Counter[Hashable] = Counter()
     with session.autocommit():
-        for each in done.back.operations:
+        for each, place in done.back.placed:
             if not done.includes(each):
-                done.so_far(each, Catalog(session), met[each.fills])
-            met[each.fills] += 1
+                done.so_far(each, Catalog(session), place.number)
 
 
 def _interrupted(script: Script, context: MigrationContext) -> Revision:

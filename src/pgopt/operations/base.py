@@ -17,10 +17,10 @@ from pgopt.operations.kinds import KINDS
 from pgopt.server.objects import TableNamed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from pgopt.plan.step import AnyStep, Plan
-    from pgopt.plan.undoing import Begun
+    from pgopt.plan.undoing import Begun, Fills
     from pgopt.server.catalog import Catalog
 
 OperationT = TypeVar("OperationT", bound="type[Operation]")
@@ -106,9 +106,19 @@ class Operation(MigrateOperation):
         return None
 
     @property
-    def fills(self) -> Hashable | None:
+    def fills(self) -> Fills | None:
         """Which columns it sets in rows that are there, if it does nothing else."""
         return None
+
+    @property
+    def lasts(self) -> bool:
+        """Whether it brings something about that may be taken back."""
+        return False
+
+    @property
+    def is_told_by_name(self) -> bool:
+        """Whether what is there under its names alone tells that it was done."""
+        return False
 
     @property
     def brings_journal(self) -> bool:
@@ -148,6 +158,11 @@ class Operation(MigrateOperation):
         """The operation as a migration says it, but for its settings."""
         return repr(replace(self, settings=None) if self.settings else self)
 
+    @property
+    def kin(self) -> str:
+        """What operations have in common that are counted, where a revision has several: their batches may be called the same."""
+        return self.title
+
     def __repr__(self) -> str:
         parts = []
         for each in fields(self):
@@ -173,11 +188,18 @@ class StateOperation(Operation):
         inverse = self.inverse
         if begun.text in back:
             return inverse is not None and inverse.text == begun.text
-        if inverse is not None and inverse.title == begun.title:
+        if self.title == begun.inverse or (inverse is not None and inverse.title == begun.title):
             return True
         directive, _, about = begun.title.partition(" ")
         is_other = inverse is None or directive != self.directive
-        return begun.title not in back and is_other and self.title.partition(" ")[2] in ("", about)
+        # there is much about a table, and one thing of a name; what has no inverse is taken back by something else
+        tells = bool(self.names) or begun.inverse is None
+        same = tells and self.title.partition(" ")[2] == about
+        return begun.lasts and begun.title not in back and is_other and same
+
+    @property
+    def lasts(self) -> bool:
+        return True
 
     @property
     def inverse(self) -> Operation | None:

@@ -14,6 +14,7 @@ from pgopt.operations.constraint_steps import on_all
 from pgopt.operations.not_null import SetNotNullOnline, proof_name
 from pgopt.plan.batches import ALL_ROWS
 from pgopt.plan.step import BatchStep, Step
+from pgopt.plan.undoing import Fills
 from pgopt.server.catalog import Catalog
 from pgopt.server.keys import NULLABLE, nullable_in
 from pgopt.server.locks import Lock, Mode
@@ -21,7 +22,7 @@ from pgopt.server.objects import Column, above
 from pgopt.server.quoting import check_name, ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from psycopg.sql import Composable
 
@@ -34,7 +35,7 @@ class Backfill(Action):
 
     Takes ROW EXCLUSIVE, as any UPDATE, and row locks for a fraction of a second. Each batch is a transaction of its own,
     which also records how far it came: an interrupted backfill goes on where it stopped, with no row done twice and none
-    skipped. Rows that are inserted meanwhile, or whose key changes, are the affair of a default or a trigger. Needs
+    skipped (a script for psql remembers nothing, and begins anew). Rows that are inserted meanwhile, or whose key changes, are the affair of a default or a trigger. Needs
     `install_pgopt`::
 
         op.backfill("tickets", set={"priority": "coalesce(priority, 'LOW')"}, where="priority is null")
@@ -64,8 +65,13 @@ class Backfill(Action):
         return not set(columns).isdisjoint(self.set)
 
     @property
-    def fills(self) -> Hashable:
-        return (self.schema, self.table, frozenset(self.set))
+    def fills(self) -> Fills:
+        return Fills(frozenset(self.set), self.where)
+
+    @property
+    def kin(self) -> str:
+        # of others it has nothing in common with those that set something else, however the table is called
+        return replace(self, schema=None, key=()).text
 
     def plan(self, db: Catalog) -> Iterator[BatchStep]:
         root = db.table(self.table, self.schema)
@@ -313,7 +319,8 @@ class AddColumnOnline(ColumnOperation):
         # how far batches came with a column of that name which is gone
         for table in tree:
             label = literal(f"{_label([self.name], table)} (")
-            yield sql("delete from pgopt.progress where starts_with(task, {})", label)
+            key = "array_to_string(key, ', ')"
+            yield sql("delete from pgopt.progress where starts_with(task, {} || {} || ') ')", label, verbatim(key))
 
     def _fill(self, db: Catalog, tree: Sequence[Relation], there: ColumnShape | None) -> Iterator[BatchStep]:
         """Give the rows that were there the default, in each table that has some without."""

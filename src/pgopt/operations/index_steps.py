@@ -16,13 +16,16 @@ from pgopt.server.quoting import column, column_name, ident, joined, literal, na
 from pgopt.server.session import INSUFFICIENT_PRIVILEGE, server_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from psycopg.sql import Composable
 
     from pgopt.operations.indexes import IndexOperation
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import IndexInfo, Relation
+
+    Pairs = Sequence[tuple[str | None, str, str]]
+    """Indexes by schema, each with the name that it has and that of the new one."""
 
 
 SYNTAX_OR_ACCESS = "42"
@@ -275,25 +278,16 @@ def old_name(name: str) -> str:
     return name_of(name, "pgopt_old")
 
 
-def swap_names(name: str, pairs: Sequence[tuple[str | None, str, str]], *, mark: bool) -> Step:
+def swap_names(name: str, pairs: Pairs, *, mark: bool, anew: Callable[[Catalog], Pairs] | None = None) -> Step:
     """Let new indexes take the names of old ones, each with its schema, in one transaction.
 
-    A mark tells the next run, should this one be interrupted, which index it may drop where nobody says how that is defined.
+    A mark tells the next run, should this one be interrupted, which index it may drop where nobody says how that is defined. There may
+    be others by then, for which to look anew.
     """
-    rename = "alter index {} rename to {}"
-    schema, whole, first = pairs[0]
-    marking = [sql("comment on index {} is {}", ident(schema, old_name(whole)), literal(FORMER))] if mark else []
+    schema, _, first = pairs[0]
     return Step(
         f"swap {name} for the new one",
-        [
-            statement
-            for schema, old, new in pairs
-            for statement in (
-                sql(rename, ident(schema, old), ident(old_name(old))),
-                sql(rename, ident(schema, new), ident(old)),
-            )
-        ]
-        + marking,
+        _renames(pairs, mark=mark) if anew is None else lambda db: _renames(anew(db), mark=mark),
         locks=[
             Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each, schema, is_index=True)
             for schema, old, new in pairs
@@ -301,6 +295,23 @@ def swap_names(name: str, pairs: Sequence[tuple[str | None, str, str]], *, mark:
         ],
         done=partial(is_gone, name=first, schema=schema),
     )
+
+
+def _renames(pairs: Pairs, *, mark: bool) -> Sequence[Composable]:
+    rename = "alter index {} rename to {}"
+    schema, whole, _ = pairs[0]
+    marking = [sql("comment on index {} is {}", ident(schema, old_name(whole)), literal(FORMER))] if mark else []
+    return [
+        *(
+            statement
+            for schema, old, new in pairs
+            for statement in (
+                sql(rename, ident(schema, old), ident(old_name(old))),
+                sql(rename, ident(schema, new), ident(old)),
+            )
+        ),
+        *marking,
+    ]
 
 
 def is_valid(db: Catalog, *, name: str, schema: str | None) -> bool:

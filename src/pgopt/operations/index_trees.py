@@ -29,6 +29,7 @@ from pgopt.server.session import server_error
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from pgopt.operations.index_steps import Pairs
     from pgopt.operations.indexes import IndexOperation
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import Relation
@@ -231,12 +232,19 @@ def _shapes_of_whole(db: Catalog, of: IndexOperation, root: Relation) -> Iterato
 
 def swap_trees(db: Catalog, of: IndexOperation, new: str, root: Relation, *, mark: bool) -> Iterator[Step]:
     """Give the new index the names of the old one, on the parent and on each partition, and drop the old one."""
+    pairs = partial(_names_of_both, of=of, new=new, root=root)
+    known = pairs(db)
+    # an index of a partition that came meanwhile has the names of both, too
+    yield swap_names(of.key, known, mark=mark, anew=pairs)
+    gone = [(schema, old_name(name)) for schema, name, _ in known]
+    yield _drop_with_parts(old_name(of.key), root, db.partitions(root), gone)
+
+
+def _names_of_both(db: Catalog, *, of: IndexOperation, new: str, root: Relation) -> Pairs:
     parts = db.partitions(root)
     there = _names(db, IndexParts(of), root, parts)
     beside = _names(db, IndexParts(replace(of, name=new)), root, parts)
-    yield swap_names(of.key, [(schema, name, beside[table][1]) for table, (schema, name) in there.items()], mark=mark)
-    gone = [(schema, old_name(name)) for schema, name in there.values()]
-    yield _drop_with_parts(old_name(of.key), root, parts, gone)
+    return [(schema, name, beside[table][1]) for table, (schema, name) in there.items()]
 
 
 def with_parts(table: Relation, parts: Sequence[Relation]) -> list[Relation]:

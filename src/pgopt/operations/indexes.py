@@ -16,8 +16,9 @@ from pgopt.server.objects import Relation, TableNamed
 from pgopt.server.quoting import check_name, ident, names_table, sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
+    from pgopt.plan.undoing import Begun
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import IndexInfo
 
@@ -63,6 +64,10 @@ class IndexOperation(StateOperation):
 
     def subject(self, db: Catalog) -> str | TableNamed:  # noqa: ARG002
         return TableNamed(self.table, self.schema, index=self.name)
+
+    @property
+    def is_told_by_name(self) -> bool:
+        return True
 
     @property
     def key(self) -> str:
@@ -312,6 +317,10 @@ class RenameIndex(StateOperation):
         if self.name == self.new_name:
             raise InvalidOperation(f"index {self.name!r} is to be renamed to the name that it has")
 
+    @property
+    def is_told_by_name(self) -> bool:
+        return True
+
     def reverse(self) -> RenameIndex:
         return replace(self, name=self.new_name, new_name=self.name)
 
@@ -370,6 +379,10 @@ class ReindexConcurrently(Action):
                 index = db.index(each.name, each.schema)
                 if index is not None and not index.partitioned:
                     yield steps.reindex(index, db.by_oid(index.table))
+
+    def undoes(self, begun: Begun, back: Collection[str]) -> bool:  # noqa: ARG002
+        """Nothing: an index is the same after it."""
+        return False
 
     def subject(self, db: Catalog) -> str | TableNamed:
         if self.name is None:

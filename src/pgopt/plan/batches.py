@@ -232,7 +232,7 @@ class _Memory:
 
     def __init__(self, session: Session, journal: Journal, step: BatchStep) -> None:
         self.session = session
-        self.until = step.until
+        self.until, self.key = step.until, step.key
         revision = journal.revision
         self.identity = (
             journal.chain,
@@ -262,8 +262,8 @@ class _Memory:
             return None
         self.session.run(
             sql(
-                "insert into pgopt.progress (chain, revision, direction, task, end_key) values ({}, {}, {}, {}, {})",
-                *map(literal, (*self.identity, list(end))),
+                "insert into pgopt.progress (chain, revision, direction, task, key, end_key) values ({}, {}, {}, {}, {}, {})",
+                *map(literal, (*self.identity, list(self.key), list(end))),
             )
         )
         return end

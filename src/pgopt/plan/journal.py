@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from enum import Enum
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, LiteralString
+from weakref import WeakKeyDictionary
 
 from alembic.runtime.migration import MigrationContext
 from alembic.util import CommandError, to_tuple
 
 from pgopt.errors import HalfDone, RunnerBusy
 from pgopt.plan.rights import journal, usable
-from pgopt.plan.undoing import UNDOING, Begun, Done, Filled, told_apart
-from pgopt.server.quoting import joined, literal, render, sql, verbatim
+from pgopt.plan.undoing import ENDED, UNDOING, Begun, Done, Filled, told_apart
+from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 from pgopt.server.session import Session
 from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from psycopg.sql import Composable
 
@@ -70,11 +70,23 @@ class Run:
     begun: Sequence[Begun | None]
     """Its operations in the order in which they were begun; where an undo has begun, and given up, there is nothing."""
 
-    def has_done(self, operation: Undoable) -> bool:
-        """Whether an operation came to its end in an earlier run, and what it made or took away is another's matter since."""
-        since = [each for each in takewhile(lambda each: each is not None, reversed(self.begun)) if each]
-        later = list(takewhile(lambda each: each.text != operation.text, since))
-        return len(later) < len(since) and any(not set(operation.names).isdisjoint(each.names) for each in later)
+    @property
+    def since(self) -> Sequence[Begun]:
+        """What was begun since the way last turned, the last one first."""
+        return [each for each in takewhile(lambda each: each is not None, reversed(self.begun)) if each]
+
+    def has_done(self, operation: Undoable, number: int, *, is_gone: bool = False) -> bool:
+        """Whether an operation came to its end in an earlier run, and nothing else tells so any more.
+
+        What it made or took away is another's matter since, or what it is about is gone; or it has set rows, and what it would be told
+        by may have changed.
+        """
+        later = list(takewhile(lambda each: each.place != (operation.text, number), self.since))
+        if len(later) == len(self.since) or not (found := self.since[len(later)]).ended:
+            return False
+        return (
+            is_gone or operation.fills is not None or any(not set(found.names).isdisjoint(each.names) for each in later)
+        )
 
     @property
     def last(self) -> Begun | None:
@@ -89,8 +101,28 @@ def chain_of(context: MigrationContext) -> str:
     """
     schema = context.version_table_schema
     if schema is None and not context.as_sql and context.dialect.default_schema_name != "public":
-        schema = context.dialect.default_schema_name
+        if context not in _SCHEMAS:
+            _SCHEMAS[context] = _schema_of_versions(context)
+        schema = _SCHEMAS[context]
     return f"{schema}.{context.version_table}" if schema else context.version_table
+
+
+_SCHEMAS: WeakKeyDictionary[MigrationContext, str | None] = WeakKeyDictionary()
+
+
+def _schema_of_versions(context: MigrationContext) -> str | None:
+    """Find where the version table is, or is going to be; nothing for the usual place."""
+    if context.connection is None:
+        return context.dialect.default_schema_name
+    named = literal(render(ident(context.version_table)))
+    found = Session(context.connection).value(sql(SCHEMA_OF_VERSIONS, named))
+    return None if found is None else str(found)
+
+
+SCHEMA_OF_VERSIONS: LiteralString = (
+    "select nullif(coalesce((select n.nspname from pg_class c join pg_namespace n on n.oid = c.relnamespace"
+    " where c.oid = to_regclass({})), current_schema()), 'public')"
+)
 
 
 def current_revision(context: MigrationContext) -> Revision | None:
@@ -179,7 +211,7 @@ class Journal:
         *,
         undoing: bool = False,
         context: MigrationContext | None = None,
-        tasks: Counter[str] | None = None,
+        number: int = 1,
         there: bool | Unknown | None = UNKNOWN,
     ) -> None:
         self.session = session
@@ -187,7 +219,7 @@ class Journal:
         self.revision = revision
         self.undoing = undoing
         self.context = context
-        self.tasks = Counter() if tasks is None else tasks
+        self.number = number
         self.installed = usable(session, session.value(sql("select {}", journal())) if there is UNKNOWN else there)
 
     @classmethod
@@ -196,10 +228,10 @@ class Journal:
         context: MigrationContext,
         revision: Revision | None,
         *,
-        tasks: Counter[str] | None = None,
+        number: int = 1,
         there: bool | Unknown | None = UNKNOWN,
     ) -> Journal:
-        """Open the journal of the chain that Alembic is running; it counts on what the revision has done so far."""
+        """Open the journal of the chain that Alembic is running, for the how-manieth of some operations that are alike."""
         session = Session(context.connection)  # type: ignore[arg-type]
         return cls(
             session,
@@ -207,7 +239,7 @@ class Journal:
             revision,
             undoing=UNDOING in context.opts,
             context=context,
-            tasks=tasks,
+            number=number,
             there=there,
         )
 
@@ -296,12 +328,24 @@ class Journal:
 
     def task(self, name: str) -> str:
         """Name what a revision may do twice in the same words."""
-        return name if self.revision is None else told_apart(self.tasks, name)
+        return name if self.revision is None else told_apart(name, self.number)
 
-    def begin(self, operation: Begun, *, mixed: bool) -> bool:
+    def note_mixed(self, title: str) -> None:
+        """Write down, in the transaction of plain work, that it is committed without the stamp: whatever comes of the operation."""
+        if not self.installed or self.revision is None or self.undoing:
+            return
+        self.session.run(
+            sql(
+                "insert into pgopt.run as run (chain, revision, direction, operation, begun, mixed) values ({}, {}, {}, {}, '{{}}', true)"
+                " on conflict (chain, revision) do update set mixed = true",
+                *map(literal, (self.revision.chain, self.revision.id, self.revision.direction, title)),
+            )
+        )
+
+    def begin(self, operation: Begun, *, mixed: bool, ended: Collection[Begun] = ()) -> bool:
         """Write down that the revision has begun an operation, and whether what it did before that is committed with it.
 
-        Tell whether that is new.
+        Those before it in this run have ended. Tell whether that is new.
         """
         if not self.installed or self.revision is None:
             return False
@@ -312,13 +356,22 @@ class Journal:
         known = self.session.change(
             sql(
                 "with unhurried as materialized (select set_config('synchronous_commit', 'off', true)),"
-                " before as (select begun from pgopt.run where chain = {chain} and revision = {id})"
+                " before as (select {this_way} as begun from pgopt.run where {where}),"
+                # of a run that somebody has taken out of the journal
+                " stale as (delete from pgopt.progress where {where} and not exists (select from before))"
                 " insert into pgopt.run as run (chain, revision, direction, operation, begun, mixed, taken_back)"
                 " select {chain}, {id}, {direction}, {operation}, array[{begun}], {mixed}, {back} from unhurried"
                 " on conflict (chain, revision) do update"
                 " set direction = excluded.direction, operation = excluded.operation, seen_at = now(), taken_back = excluded.taken_back,"
-                " begun = array_remove(run.begun, {begun}) || excluded.begun, mixed = run.mixed or excluded.mixed"
-                " returning coalesce((select {begun} = any(begun) from before), false)",
+                " begun = {earlier} || array(select case when said = any({ended}) then {mark} || said else said end"
+                " from unnest({this_way}) with ordinality each (said, place) where said not in ({begun}, {mark} || {begun}) order by place)"
+                " || excluded.begun, mixed = run.mixed or excluded.mixed"
+                " returning coalesce((select array[{begun}, {mark} || {begun}] && begun from before), false)",
+                ended=literal([str(each) for each in ended]),
+                mark=literal(ENDED),
+                earlier=verbatim(_EARLIER),
+                this_way=verbatim(_THIS_WAY),
+                where=_row_of(revision),
                 chain=literal(self.chain),
                 id=literal(revision.id),
                 direction=literal(direction),
@@ -337,8 +390,10 @@ class Journal:
         alone = sql("(not mixed and not {} and begun = array[{}])", literal(self.undoing), literal(str(operation)))
         self.session.run(
             sql(
-                "with rest as (update pgopt.run set begun = array_remove(begun, {begun}) where {where} and not {alone})"
+                "with rest as (update pgopt.run set begun = {earlier} || array_remove({this_way}, {begun}) where {where} and not {alone})"
                 " delete from pgopt.run where {where} and {alone}",
+                earlier=verbatim(_EARLIER),
+                this_way=verbatim(_THIS_WAY),
                 begun=literal(str(operation)),
                 where=_row_of(self.revision),
                 alone=alone,
@@ -360,19 +415,16 @@ class Journal:
                 )
             )
 
-    def give_up(self, *, changed: bool) -> None:
-        """Let an undo that has failed be followed by the revision, too, unless how far batches came is true no longer."""
+    def give_up(self) -> None:
+        """Let an undo that has failed be followed by the revision, too."""
         if not self.installed or self.revision is None:
             return
-        where = _row_of(self.revision)
-        lost = sql("exists (select from pgopt.progress where {})", where) if changed else sql("false")
         with self.session.autocommit():
             self.session.run(
                 sql(
-                    "update pgopt.run set taken_back = false, begun = {} where {} and taken_back and not {}",
+                    "update pgopt.run set taken_back = false, begun = {} where {} and taken_back",
                     verbatim(_TURN),
-                    where,
-                    lost,
+                    _row_of(self.revision),
                 )
             )
 
@@ -385,7 +437,7 @@ class Journal:
             return None
         batches = self.session.rows(
             sql(
-                "select task, finished_at is not null, last_key from pgopt.progress where {} and direction = {}",
+                "select task, key, finished_at is not null, last_key from pgopt.progress where {} and direction = {}",
                 _row_of(revision),
                 literal(revision.direction),
             )
@@ -411,7 +463,8 @@ class Journal:
         where = _row_of(Revision(self.chain, revision, DOWN))
         still = [sql("taken_back = {}", literal(self.undoing))] if known else []
         if last is not None:
-            still.append(sql("begun[cardinality(begun)] = {}", literal(str(last))))
+            said = literal(str(last))
+            still.append(sql("begun[cardinality(begun)] in ({}, {} || {})", said, literal(ENDED), said))
         found = self.session.count(
             sql(
                 "with progress as (delete from pgopt.progress where {where}),"
@@ -430,6 +483,12 @@ _TURN = (
     "case when begun[cardinality(begun)] is null then begun[:cardinality(begun) - 1] else array_append(begun, null) end"
 )
 """Writes down where the way turns; where nothing was begun since it last did, it goes on from there."""
+_LAST_TURN = (
+    "(select coalesce(max(place), 0) from generate_subscripts(run.begun, 1) place where run.begun[place] is null)"
+)
+_EARLIER = f"run.begun[:{_LAST_TURN}]"
+_THIS_WAY = f"run.begun[{_LAST_TURN} + 1:]"
+"""What was begun since the way last turned: an undo may say an operation in the words of what it takes back."""
 
 
 def _row_of(revision: Revision) -> Composable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError
@@ -33,11 +33,13 @@ from pgopt.server.session import INSUFFICIENT_PRIVILEGE, Session, server_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from alembic.runtime.migration import MigrationContext
     from psycopg.sql import Composable
 
-    from pgopt.plan.journal import Known, Revision
+    from pgopt.plan.events import Report
+    from pgopt.plan.journal import Known, Revision, Run
     from pgopt.plan.step import Plan
     from pgopt.plan.surroundings import Stamped
     from pgopt.plan.undoing import Done
@@ -53,6 +55,8 @@ class Plannable(Undoable, Protocol):
     @property
     def settings(self) -> Mapping[str, Any] | None: ...  # noqa: D102
     @property
+    def is_told_by_name(self) -> bool: ...  # noqa: D102
+    @property
     def brings_journal(self) -> bool: ...  # noqa: D102
     def make_plan(self, db: Catalog) -> Plan: ...  # noqa: D102
     def subject(self, db: Catalog) -> str | TableNamed: ...  # noqa: D102
@@ -61,7 +65,7 @@ class Plannable(Undoable, Protocol):
 def carry_out(context: MigrationContext, operation: Plannable) -> None:
     """Carry an operation out, write it as a script, or show it, as the context wants."""
     if (looked := context.opts.get(LOOKING)) is not None:
-        looked.append(operation)
+        looked.note(operation)
         return
     if context.dialect.name != "postgresql":
         raise InvalidOperation(f"{operation.title}: pgopt works on PostgreSQL, and this is {context.dialect.name}")
@@ -82,76 +86,86 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
     passed_over = Note(f"passed over, since there is nothing of it to take back: {operation.title}")
     done_before = Note(f"passed over, since it was done before the interruption: {operation.title}")
     so_far: Plan | None = None
-    if done is not None:
-        done.met[operation.fills] += 1
-    if done is not None and not done.includes(operation):
-        number = done.met[operation.fills] - 1
-        with _named(operation.title):
-            so_far = done.so_far(operation, Catalog(session), number)
-        if so_far is None:
-            report(passed_over)
-            return
     with _named(operation.title):
         stamped = prepare(context, settings)
-    with session.autocommit(), _named(operation.title, session):
-        refuse_pooler(session, keeps_sessions=settings.session_pooler)
-        subject = _subject(context, operation, revision, session)
-        if subject is None:
-            report(done_before)
-            return
-        with runners.alone(
-            session,
-            subject,
-            long_limits(session, settings),
-            patience=settings.runner_timeout,
-            waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
-            along=rights.journal(),
-        ) as claim:
-            begins = Begun.of(operation, claim.what)
-            if done is not None and so_far is None and not done.includes(operation, claim.what):
+        number = stamped.number(operation.kin)
+        if done is not None and not done.includes(operation):
+            so_far = done.so_far(operation, Catalog(session), number)
+            if so_far is None:
                 report(passed_over)
                 return
-            journal = Journal.of(context, revision, tasks=stamped.tasks, there=claim.told)
-            stamped.installed = journal.installed
-            runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
-            runs, heads = _look_again(runner.db, subject, journal, stamped)
-            if revision is not None and _is_over(context, revision, journal, stamped, runs, heads, operation):
-                report(done_before)
-                return
+        _note_mixed(context, revision, operation, stamped)
+    with session.autocommit(), _named(operation.title, session), ExitStack() as stack:
+        refuse_pooler(session, keeps_sessions=settings.session_pooler)
+        try:
+            subject = operation.subject(Catalog(session))
+            claim = stack.enter_context(_alone(session, subject, settings, report))
+        except InvalidOperation:
+            # what it is about may be gone since it was done
+            ours = Journal.of(context, revision).ours()
+            if ours is None or not ours.has_done(operation, number, is_gone=True):
+                raise
+            report(done_before)
+            return
+        begins = Begun.of(operation, claim.what, number)
+        if done is not None and so_far is None and not done.includes(operation, claim.what):
+            report(passed_over)
+            return
+        journal = Journal.of(context, revision, number=number, there=claim.told)
+        stamped.installed = journal.installed
+        runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
+        runs, heads = _look_again(runner.db, subject, journal, stamped)
+        ours = _go_on(context, revision, journal, stamped, runs, heads) if revision is not None else None
+        if ours is not None and (
+            ours.has_done(operation, number) or (done is not None and done.has_passed(begins, ours.since))
+        ):
+            report(done_before)
+            return
+        if operation.is_told_by_name and not journal.installed and not journal.undoing:
+            stamped.refuse_again(begins)
+        try:
             _run(runner, so_far or operation.make_plan(runner.db), begins, stamped)
-            if operation.brings_journal and runner.changed and not journal.installed:
-                runner.journal = Journal.of(context, revision, tasks=stamped.tasks)
-                stamped.installed = runner.journal.installed
-                _begin(runner.journal, begins, stamped)
+        finally:
             if done is not None:
-                done.changed |= runner.changed
-                if runner.changed or begins in done.again:
-                    done.columns.update((claim.what, name) for name in operation.makes)
+                done.take_note(operation, begins, changed=runner.changed)
+        if operation.brings_journal and runner.changed and not journal.installed:
+            runner.journal = Journal.of(context, revision, number=number)
+            stamped.installed = runner.journal.installed
+            _begin(runner.journal, begins, stamped)
+        stamped.ended.add(begins)
 
 
-def _subject(
-    context: MigrationContext, operation: Plannable, revision: Revision | None, session: Session
-) -> str | TableNamed | None:
-    """Name what it is about: nothing where that is gone since it was done."""
-    try:
-        return operation.subject(Catalog(session))
-    except PgoptError:
-        ours = Journal.of(context, revision).ours()
-        if ours is None or not ours.has_done(operation):
-            raise
-        return None
+def _alone(
+    session: Session, subject: str | TableNamed, settings: Settings, report: Report
+) -> AbstractContextManager[runners.Claim]:
+    """Be the only runner at work on something, and ask for the journal along with that."""
+    return runners.alone(
+        session,
+        subject,
+        long_limits(session, settings),
+        patience=settings.runner_timeout,
+        waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
+        along=rights.journal(),
+    )
 
 
-def _is_over(
+def _note_mixed(context: MigrationContext, revision: Revision | None, operation: Plannable, stamped: Stamped) -> None:
+    """Have it known, where plain work is about to be committed without its stamp."""
+    if stamped.mixed and revision is not None:
+        journal = Journal.of(context, revision)
+        journal.check()
+        journal.note_mixed(operation.title)
+
+
+def _go_on(
     context: MigrationContext,
     revision: Revision,
     journal: Journal,
     stamped: Stamped,
     runs: Known,
     heads: Sequence[str] | None,
-    operation: Plannable,
-) -> bool:
-    """Refuse what may not be done now, and tell whether the operation was done before the revision was interrupted."""
+) -> Run | None:
+    """Refuse what may not be done now, and tell what is known of the revision."""
     if (known := known_heads(context)) is not None and heads is not None and set(heads) != known:
         # Alembic's own role may read the version table
         with journal.session.settings(_OWN_ROLE):
@@ -161,15 +175,14 @@ def _is_over(
         raise RunnerBusy(OTHERS_WENT_ON.format(revision.id))
     journal.check(runs)
     journal.settle(runs)
-    if ours is None:
-        return False
-    stamped.known, stamped.last = True, ours.last
-    return ours.has_done(operation)
+    if ours is not None:
+        stamped.known, stamped.last = True, ours.last
+    return ours
 
 
 def _run(runner: OnlineRunner, plan: Plan, begins: Begun, stamped: Stamped) -> None:
     """Carry a plan out; its operation has begun where there is something to do, and not where that fails before anything is done."""
-    before = stamped.last
+    before = stamped.known, stamped.last
     new = stamped.mixed and _begin(runner.journal, begins, stamped)
 
     def begin() -> None:
@@ -179,7 +192,7 @@ def _run(runner: OnlineRunner, plan: Plan, begins: Begun, stamped: Stamped) -> N
     def never_mind() -> None:
         if new and not runner.changed and runner.session.alive:
             runner.journal.never_mind(begins)
-            stamped.last = before
+            stamped.known, stamped.last = before
 
     try:
         runner.run(plan, begin)
@@ -191,7 +204,8 @@ def _run(runner: OnlineRunner, plan: Plan, begins: Begun, stamped: Stamped) -> N
 
 
 def _begin(journal: Journal, begins: Begun, stamped: Stamped) -> bool:
-    new = journal.begin(begins, mixed=stamped.mixed)
+    new = journal.begin(begins, mixed=stamped.mixed, ended=stamped.ended)
+    stamped.ended.clear()
     if journal.installed and journal.revision is not None:
         stamped.known, stamped.last = True, begins
     return new

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.errors import NeedsDatabase, PgoptError
 from pgopt.plan.batches import ALL_ROWS
-from pgopt.plan.journal import current_revision, memory_of
+from pgopt.plan.journal import SCHEMA_OF_VERSIONS, current_revision, memory_of
 from pgopt.plan.settings import timeout
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server.keys import said_of_nullable, unseen_order
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from pgopt.plan.run import Plannable
     from pgopt.plan.settings import Settings
-    from pgopt.plan.step import AnyStep
+    from pgopt.plan.step import AnyStep, Plan
     from pgopt.server.objects import Relation
     from pgopt.server.undo import Memory
 
@@ -34,10 +34,15 @@ STOP = "\\set ON_ERROR_STOP on"
 def write(context: MigrationContext, operation: Plannable, settings: Settings) -> None:
     """Write what an operation does; psql runs it to the same result as the runner."""
     try:
-        db = Unseen(_memory(context))
+        memory = _memory(context)
+        db = Unseen(memory)
         plan = operation.make_plan(db)
         lines = [render(line) for step in plan.steps for line in _lines(step, settings)]
-        refusals = [*map(_refuse_partitioned, db.assumed), *_refuse_unseen(plan.steps)]
+        refusals = [
+            *map(_refuse_partitioned, db.assumed),
+            *_refuse_unseen(plan.steps),
+            *_refuse_half_done(plan, memory),
+        ]
         lines = [*map(render, refusals), *lines]
         if lines:
             lines = [_set_limits("'0'"), *lines, _set_limits("null")]
@@ -50,6 +55,8 @@ def write(context: MigrationContext, operation: Plannable, settings: Settings) -
         context.impl.emit_commit()
     # a comment ends with its line, and a name need not
     put(f"-- {' '.join(plan.title.split())}")
+    if any(isinstance(step, BatchStep) for step in plan.steps):
+        put("-- where this is interrupted, nobody remembers how far it came: it begins anew at the first row")
     for line in lines:
         put(f"{line};")
     if context.impl.transactional_ddl:
@@ -68,7 +75,8 @@ def _memory(context: MigrationContext) -> Memory:
     memory = memory_of(current_revision(context))
     if not memory.chain or context.version_table_schema:
         return memory
-    there = sql("concat_ws('.', nullif(current_schema(), 'public'), {})", literal(context.version_table))
+    named = literal(render(ident(context.version_table)))
+    there = sql("concat_ws('.', ({}), {})", sql(SCHEMA_OF_VERSIONS, named), literal(context.version_table))
     return replace(memory, chain=there)
 
 
@@ -158,12 +166,38 @@ def _said_of_children(table: Relation) -> Composable:
     )
 
 
-# what a migration says means columns, whatever names there are here
+_REFUSAL_OF_HALF_DONE = """do {tag}
+begin
+    if to_regclass('pgopt.run') is not null then
+        if exists (select from pgopt.run where (chain, revision) = {row}) then
+            raise exception using message = {message};
+        end if;
+    end if;
+end
+{tag}"""
+
+
+def _refuse_half_done(plan: Plan, memory: Memory) -> Iterator[Composable]:
+    """Stop the script of a revision that was interrupted online: how far its batches came, only the runner knows."""
+    if memory.revision and any(isinstance(step, BatchStep) for step in plan.steps):
+        message = f"revision {memory.revision} was interrupted: finish it online, or take it back with `pgopt undo {memory.revision}`"
+        yield dollars(
+            lambda tag: sql(
+                _REFUSAL_OF_HALF_DONE,
+                tag=tag,
+                row=memory.row,
+                message=literal(message),
+            )
+        )
+
+
+# what a migration says means columns, whatever names there are here, and here a variable is meant, whatever columns there are
 _LOOP = """do {tag}
 #variable_conflict use_column
+<<pgopt_batches>>
 declare
 {variables}
-    pgopt_fresh boolean := true;
+    fresh boolean := true;
 begin
     select {key} into {ends} from only {table} order by {descending} limit 1;
     if not found then
@@ -180,7 +214,7 @@ begin
         commit;
         exit when ({edges}) = ({ends});
         {take_edge}
-        pgopt_fresh := false;
+        fresh := false;
     end loop;
 end
 {tag}"""
@@ -191,14 +225,14 @@ def _loop(step: BatchStep, settings: Settings) -> Composable:
     if not step.key:
         raise NeedsDatabase("it must see the database to find the key of the table: say key=[...], or run it online")
     count = range(len(step.key))
-    last, edge, end = ([ident(f"pgopt_{word}_{n}") for n in count] for word in ("last", "edge", "end"))
+    last, edge, end = ([ident("pgopt_batches", f"{word}_{n}") for n in count] for word in ("last", "edge", "end"))
     columns = [ident(name) for name in step.key]
     statement = step.statement(_between(columns, last, edge))
     return dollars(
         lambda tag: sql(
             _LOOP,
             tag=tag,
-            variables=_variables(step, [*last, *edge, *end]),
+            variables=_variables(step),
             key=joined(columns),
             rest=_between(columns, last, end),
             edges=joined(edge),
@@ -216,16 +250,23 @@ def _loop(step: BatchStep, settings: Settings) -> Composable:
 def _between(columns: Sequence[Composable], last: Sequence[Composable], upto: Sequence[Composable]) -> Composable:
     """Give the condition of a range of keys; the first column alone, too, as KeyRange does."""
     key = joined(columns)
-    rows = sql("(pgopt_fresh or ({}) > ({})) and ({}) <= ({})", key, joined(last), key, joined(upto))
+    rows = sql("(pgopt_batches.fresh or ({}) > ({})) and ({}) <= ({})", key, joined(last), key, joined(upto))
     if len(columns) == 1:
         return rows
-    first = sql("(pgopt_fresh or {} >= {}) and {} <= {}", columns[0], last[0], columns[0], upto[0])
+    first = sql("(pgopt_batches.fresh or {} >= {}) and {} <= {}", columns[0], last[0], columns[0], upto[0])
     return joined([first, rows], " and ")
 
 
-def _variables(step: BatchStep, variables: Sequence[Composable]) -> Composable:
-    types = [sql("{}.{}%type", step.table.ident, ident(name)) for name in step.key]
-    return joined((sql("    {} {};", name, types[n % len(types)]) for n, name in enumerate(variables)), "\n")
+def _variables(step: BatchStep) -> Composable:
+    said = "    {} {}.{}%type;"
+    return joined(
+        (
+            sql(said, ident(f"{word}_{n}"), step.table.ident, ident(name))
+            for word in ("last", "edge", "end")
+            for n, name in enumerate(step.key)
+        ),
+        "\n",
+    )
 
 
 def _assign(targets: Sequence[Composable], values: Sequence[Composable]) -> Composable:

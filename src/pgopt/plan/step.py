@@ -70,6 +70,11 @@ class Step:
         return replace(self, done=lambda db: done(db) or (self.done is not None and self.done(db)))
 
 
+def by_columns(key: Sequence[str]) -> str:
+    """Say by what batches go through a table."""
+    return f"({', '.join(key) or 'pages'})"
+
+
 @dataclass(frozen=True)
 class BatchStep:
     """A statement over all rows of one table: cut into short transactions by key, and resumable."""
@@ -90,14 +95,18 @@ class BatchStep:
     @property
     def by(self) -> str:
         """By what it goes through the table, in parentheses."""
-        return f"({', '.join(self.key) or 'pages'})"
+        return by_columns(self.key)
 
     @property
     def task(self) -> str:
         """Tell it from others of its revision on the same table: by what it does, and by which key."""
+        return f"{self.label} {self.by} {self.digest}"
+
+    @property
+    def digest(self) -> str:
+        """Tell what it does."""
         statement = render(self.statement(verbatim("true")))
-        digest = hashlib.blake2b(statement.encode(), digest_size=8).hexdigest()
-        return f"{self.label} {self.by} {digest}"
+        return hashlib.blake2b(statement.encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)

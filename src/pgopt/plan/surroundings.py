@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from pgopt.errors import UnsafeTransaction
+from pgopt.errors import INSTALL, NotInstalled, UnsafeTransaction
 from pgopt.plan.journal import Journal, is_first
 from pgopt.plan.undoing import UNDOING
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
@@ -85,18 +85,38 @@ class Stamped:
         """Whether the journal knows of the running revision."""
         self.last: Begun | None = None
         """The operation of it that was begun last."""
-        self.tasks: Counter[str] = Counter()
-        """How often the running revision has begun which batches."""
+        self.met: Counter[str] = Counter()
+        """How many operations of which kin the running revision has come by."""
+        self.named: set[str] = set()
+        """The indexes that it has to do with."""
+        self.ended: set[Begun] = set()
+        """The operations that it has come past, whether there was something to do or not."""
 
     def __call__(self, *, ctx: MigrationContext, step: Any, **_: Any) -> None:
         """Let the journal forget the revision, and commit where Alembic would not."""
-        self.tasks.clear()
+        self.met.clear()
+        self.named.clear()
+        self.ended.clear()
         known, self.known, last, self.last = self.known, False, self.last, None
         if self.installed:
             down = not step.is_upgrade and not step.is_stamp
             Journal.of(ctx, None).forget(step.up_revision_id, down=down, known=known, last=last)
         # the operations of this revision are committed, so its stamp must be
         commit_if_shared(ctx)
+
+    def refuse_again(self, operation: Begun) -> None:
+        """Refuse a name that serves twice in the running revision, where nobody remembers what was done before an interruption."""
+        if again := sorted(self.named.intersection(operation.names)):
+            raise NotInstalled(
+                f"the name of index {again[0].replace(' ', '.', 1)} serves twice in this revision, so after an interruption nobody could tell what is done: add `{INSTALL}` to"
+                " a revision before, or give each operation a revision of its own"
+            )
+        self.named.update(operation.names)
+
+    def number(self, kin: str) -> int:
+        """Count one more operation of the running revision."""
+        self.met[kin] += 1
+        return self.met[kin]
 
 
 def is_autocommit(connection: Connection) -> bool:
@@ -167,12 +187,19 @@ def _worked_since_stamp(session: Session, table: Composable) -> bool | None:
     return bool(session.value(written) > stamped + 1)
 
 
+_CATALOGS = (
+    *("pg_class", "pg_proc", "pg_extension", "pg_enum", "pg_collation", "pg_operator", "pg_opclass", "pg_cast"),
+    *("pg_publication", "pg_event_trigger", "pg_foreign_server", "pg_ts_config", "pg_ts_dict", "pg_default_acl"),
+)
+"""Where there may be new rows of this transaction though it holds no lock of a table."""
+
+
 def _worked_beside(session: Session, table: Composable, *, external: bool) -> bool:
     """Whether anything was changed but the version table, which Alembic may just have made.
 
     In a transaction of env.py's own a new schema is no work of the revision: it is where the version table goes.
     """
-    catalogs = ("pg_class", "pg_proc", "pg_extension", *(() if external else ("pg_namespace",)))
+    catalogs = (*_CATALOGS, *(() if external else ("pg_namespace",)))
     changed = (sql("(select oid from {} where {})", ident(each), verbatim(_OURS)) for each in catalogs)
     return bool(
         session.value(

@@ -7,23 +7,34 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 from pgopt.errors import InvalidOperation, PgoptError
-from pgopt.plan.step import BatchStep
+from pgopt.plan.step import BatchStep, by_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from pgopt.plan.step import Plan
+    from pgopt.plan.step import AnyStep, Plan
     from pgopt.server.catalog import Catalog
 
 UNDOING = "pgopt_undoing"
 """The option by which `pgopt undo` says which revision's inverse it runs: its id and the inverse's direction."""
+ENDED = "+"
+"""Stands before an operation that has come to its end, as it is written down."""
 DONE = "pgopt_done"
 """The option by which it says what is to be taken back."""
 LOOKING = "pgopt_looking"
-"""The option by which it has operations put into a list, before any of them is carried out."""
+"""The option by which it has operations noted, before any of them is carried out."""
+MOST = 10_000
+"""What a revision may do, before it is said to go on for ever: one that waits for its own work does, where nothing is carried out."""
+
+
+class Fills(NamedTuple):
+    """Which columns of which rows an operation sets."""
+
+    columns: frozenset[str]
+    where: str | None
 
 
 class Undoable(Protocol):
@@ -34,13 +45,19 @@ class Undoable(Protocol):
     @property
     def text(self) -> str: ...  # noqa: D102
     @property
+    def kin(self) -> str: ...  # noqa: D102
+    @property
     def names(self) -> tuple[str, ...]: ...  # noqa: D102
+    @property
+    def is_told_by_name(self) -> bool: ...  # noqa: D102
+    @property
+    def lasts(self) -> bool: ...  # noqa: D102
     @property
     def inverse(self) -> Undoable | None: ...  # noqa: D102
     @property
     def makes(self) -> Sequence[str]: ...  # noqa: D102
     @property
-    def fills(self) -> Hashable | None: ...  # noqa: D102
+    def fills(self) -> Fills | None: ...  # noqa: D102
     def undoes(self, begun: Begun, back: Collection[str]) -> bool: ...  # noqa: D102
     def goes_with(self, columns: Collection[str]) -> bool: ...  # noqa: D102
     def make_plan(self, db: Catalog) -> Plan: ...  # noqa: D102
@@ -56,22 +73,53 @@ class Begun:
     text: str
     """As a migration says it."""
     names: tuple[str, ...] = ()
-    """What it makes or takes away."""
+    """What it makes or takes away, each after that in which there is one of that name."""
+    number: int = 1
+    """The how-manieth of its kin it is in its revision."""
+    lasts: bool = False
+    """Whether it brings something about that may be taken back."""
+    inverse: str | None = None
+    """The title of what takes it back, if that can be told."""
+    ended: bool = field(default=False, compare=False)
+    """Whether it is known to have come to its end."""
 
     @classmethod
-    def of(cls, operation: Undoable, about: str) -> Self:
+    def of(cls, operation: Undoable, about: str, number: int = 1) -> Self:
         """Note an operation."""
-        return cls(operation.title, about, operation.text, operation.names)
+        # the names of indexes are those of the schema
+        scope = schema_of(about) if operation.is_told_by_name else about
+        names = tuple(f"{scope} {name}" for name in operation.names)
+        inverse = operation.inverse
+        title = inverse.title if inverse is not None else None
+        return cls(operation.title, about, operation.text, names, number, operation.lasts, title)
 
     def __str__(self) -> str:
         # names may hold what else would part them, and the database an encoding that has not all of theirs
-        return json.dumps([self.title, self.about, self.text, self.names])
+        return json.dumps([self.title, self.about, self.text, self.names, self.number, self.lasts, self.inverse])
 
     @classmethod
     def read(cls, said: str) -> Self:
         """Read what was written down."""
-        title, about, text, names = json.loads(said)
-        return cls(title, about, text, tuple(names))
+        title, about, text, names, number, lasts, inverse = json.loads(said.removeprefix(ENDED))
+        return cls(title, about, text, tuple(names), number, lasts, inverse, ended=said.startswith(ENDED))
+
+    @property
+    def place(self) -> Place:
+        """Which operation of its revision it is."""
+        return Place(self.text, self.number)
+
+
+def schema_of(name: str) -> str:
+    """Give the schema of a full name, as the server quotes it."""
+    found = re.match(r'("(?:[^"]|"")*"|[^."]*)\.', name)
+    return found[1] if found else ""
+
+
+class Place(NamedTuple):
+    """An operation by its own text, and by how many of its kin come before it."""
+
+    text: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -79,26 +127,31 @@ class Filled:
     """How far the batches of a step came."""
 
     task: str
+    key: Sequence[str]
+    """The columns by which they went."""
     ended: bool
     last: Sequence[str] | None
     """The last key of the rows that were done."""
 
-
-@dataclass(frozen=True)
-class Sent:
-    """A plain statement."""
-
-    said: str
-    alone: bool
-    """Whether it is committed by itself."""
-
     @property
-    def is_data(self) -> bool:
-        """Whether it changes rows, so that the server cannot tell whether it was done."""
-        return _DATA.match(self.said) is not None
+    def work(self) -> str:
+        """What they do, by whatever key."""
+        label, by, rest = self.task.rpartition(f" {by_columns(self.key)} ")
+        return f"{label} {rest}" if by else self.task
 
 
-_DATA = re.compile(r"\s*(insert|update|delete|merge|truncate|copy|with|do|call)\b", re.IGNORECASE)
+def is_data(statement: str) -> bool:
+    """Whether a plain statement may change rows, so that the server cannot tell whether it was done."""
+    statements = _NO_WORDS.sub(" ", statement).split(";")
+    return any(each.strip() and not _DEFINES.match(each) for each in statements)
+
+
+# a comment, a string, a name in quotes
+_NO_WORDS = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(?P<tag>\$\w*\$).*?(?P=tag)", re.DOTALL)
+_DEFINES = re.compile(
+    r"\s*(create|alter|drop|comment|grant|revoke|security|reassign|set|reset|analyze|vacuum|reindex|cluster|refresh|lock|notify)\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass
@@ -107,20 +160,38 @@ class Course:
 
     whole: bool = False
     """Whether it could be seen to its end, without carrying anything out."""
-    seen: list[Undoable | Sent] = field(default_factory=list)
+    seen: list[Undoable | str] = field(default_factory=list)
+    """Operations of ours, and plain statements."""
+
+    def note(self, what: Undoable | str) -> None:
+        """Note what would be done."""
+        if len(self.seen) == MOST:
+            raise InvalidOperation(
+                f"it does not come to its end where nothing is carried out, as a loop that waits for its own work: {MOST:,} statements"
+                " were looked at"
+            )
+        self.seen.append(what)
 
     @property
     def operations(self) -> Iterator[Undoable]:
         """The operations of ours."""
-        return (each for each in self.seen if not isinstance(each, Sent))
+        return (each for each in self.seen if not isinstance(each, str))
 
-    def filling(self, what: Hashable) -> list[Undoable]:
-        """Give the operations that set the same columns."""
-        return [each for each in self.operations if each.fills == what]
+    @cached_property
+    def placed(self) -> list[tuple[Undoable, Place]]:
+        """The operations, once all were seen: each with how it is told from others."""
+        met: Counter[str] = Counter()
+        found = []
+        for each in self.operations:
+            met[each.kin] += 1
+            found.append((each, Place(each.text, met[each.kin])))
+        return found
 
-    def data(self) -> list[tuple[int, Sent]]:
-        """Give the plain statements that change rows, each with its place."""
-        return [(place, each) for place, each in enumerate(self.seen) if isinstance(each, Sent) and each.is_data]
+    def fillings(self, db: Catalog) -> Iterator[Filling]:
+        """Give the operations that only set columns, as they would be carried out now."""
+        for each, place in self.placed:
+            if each.fills is not None and (found := Filling.of(each, place, db)) is not None:
+                yield found
 
 
 @dataclass
@@ -141,8 +212,10 @@ class Done:
     """The columns that were made anew on the way back, each after its table's full name."""
     changed: bool = False
     """Whether something was taken back."""
-    met: Counter[Any] = field(default_factory=Counter)
-    """How many of a kind the inverse has come by."""
+    planned: dict[Place, Filling] = field(default_factory=dict)
+    """The backfills of the revision, as they could be planned before anything was taken back."""
+    taken_back: set[Place] = field(default_factory=set)
+    """The backfills of which something was taken back, or of which there was nothing."""
 
     @cached_property
     def _inverses(self) -> set[str]:
@@ -156,89 +229,190 @@ class Done:
         columns = {name for whose, name in self.columns if None in (about, whose) or whose == about}
         return operation.goes_with(columns) and any(operation.undoes(each, self._inverses) for each in begun)
 
+    def take_note(self, operation: Undoable, begun: Begun, *, changed: bool) -> None:
+        """Keep in mind what came of an operation of the inverse."""
+        self.changed |= changed
+        if changed or begun in self.again:
+            self.columns.update((begun.about, name) for name in operation.makes)
+
+    @property
+    def needs_its_order(self) -> bool:
+        """Whether the revision could not go on where something was taken back: how far it came is told by the journal alone.
+
+        It has batches, or a name serves twice.
+        """
+        names = [name for each in self.begun for name in set(each.names)]
+        return bool(self.batches) or len(names) > len(set(names))
+
     def left(self) -> list[str]:
         """Give what no operation of the inverse takes back."""
+        if not self.back.whole:
+            return []
         back = list(self.back.operations)
+        gone = {name for each in back for name in each.names}
+        filled = {
+            place
+            for each, place in self.forth.placed
+            if each.fills and place not in self.taken_back and gone.isdisjoint(each.fills.columns)
+        }
         return [
             each.title
-            for each in self.begun
-            if self.back.whole and each.names and not any(it.undoes(each, self._inverses) for it in back if it.inverse)
+            for each in dict.fromkeys(self.begun)
+            if each.place in filled
+            or (each.lasts and not any(it.undoes(each, self._inverses) for it in back if it.inverse))
         ]
 
-    # -- plain statements --------------------------------------------------------------------------------------------
-
-    def has_lasted(self) -> bool | None:
-        """Whether what the next statement of the inverse that changes rows takes back was done; nothing where that is not known."""
-        number = self.met[Sent]
-        self.met[Sent] += 1
-        known = list(self._lasted())
-        if self.forth.whole and self.back.whole and len(known) == len(self.back.data()):
-            return known[-1 - number]
-        return known[0] if self.forth.whole and known and len(set(known)) == 1 else None
-
-    def _lasted(self) -> Iterator[bool | None]:
-        texts = {each.text for each in self.begun}
-        begun = [
-            place for place, each in enumerate(self.forth.seen) if not isinstance(each, Sent) and each.text in texts
-        ]
-        for place, sent in self.forth.data():
-            # each operation commits what came before it
-            yield True if begun and place < begun[-1] else None if sent.alone or not begun else False
+    def has_passed(self, operation: Begun, since: Iterable[Begun]) -> bool:
+        """Whether an undo that was interrupted had come past an operation: a later one has something to do with its names."""
+        places = [each for _, each in self.back.placed]
+        later = places[places.index(operation.place) + 1 :] if operation.place in places else ()
+        return any(each.place in later and not set(operation.names).isdisjoint(each.names) for each in since)
 
     # -- batches -----------------------------------------------------------------------------------------------------
 
     def so_far(self, operation: Undoable, db: Catalog, number: int) -> Plan | None:
-        """Plan an operation for the rows that the one which it takes back has set: nothing where that has set none.
+        """Plan an operation for the rows that those which it takes back have set: nothing where they have set none."""
+        mine = Filling.of(operation, Place(operation.text, number), db) if self.batches else None
+        if mine is None:
+            return None
+        if not (self.forth.whole and self.back.whole):
+            return self._by_label(mine)
+        forth, back = _that_meet(mine, self._forth(db), list(self.back.fillings(db)))
+        begun = {each.place for each in self.begun}
+        if begun.isdisjoint(each.place for each in forth):
+            return None
+        pair = forth[0] if len(forth) == 1 else _pair_of(mine, forth, back)
+        if pair is not None:
+            self.taken_back.add(pair.place)
+            return self._of_one(mine, pair) if pair.place in begun else None
+        if not all(each.place in begun and self._has_ended(each) for each in forth):
+            raise _unknown(operation.title)
+        self.taken_back.update(each.place for each in forth)
+        return mine.plan
 
-        It is the one of that number among those of the inverse that set the same columns.
-        """
-        if operation.fills is None or not self.batches:
+    def _forth(self, db: Catalog) -> list[Filling]:
+        for each in self.forth.fillings(db):
+            self.planned.setdefault(each.place, each)
+        return [self.planned[place] for _, place in self.forth.placed if place in self.planned]
+
+    def _of_one(self, mine: Filling, pair: Filling) -> Plan | None:
+        found = {each.work: each for each in self.batches}
+        if found.keys().isdisjoint(pair.tasks.values()):
+            if self._has_ended(pair):
+                # other tables have its rows since
+                return mine.plan
+            if any(each.task.startswith(mine.kind_of_work) for each in self.batches):
+                raise _unknown(mine.plan.title)
+        return _limited(mine, pair, found)
+
+    def _has_ended(self, filling: Filling) -> bool:
+        """Whether it came to its end, as is written down, or all its batches say so."""
+        ended = {each.work for each in self.batches if each.ended}
+        return ended.issuperset(filling.tasks.values()) or any(
+            each.ended and each.place == filling.place for each in self.begun
+        )
+
+    def _by_label(self, mine: Filling) -> Plan | None:
+        """Plan it by what the batches are called, where not all could be seen that the revision does."""
+        named = {
+            step.table.oid: [
+                each for each in self.batches if each.task.startswith(f"{step.label} {by_columns(each.key)} ")
+            ]
+            for step in mine.steps
+        }
+        if not any(named.values()):
+            return None
+        courses = self.forth, self.back
+        alike = [[each for each in course.operations if each.fills == mine.fills] for course in courses]
+        if any(len(each) > 1 for each in named.values()) or any(len(each) > 1 for each in alike):
+            raise _unknown(mine.plan.title)
+        found = {each.work: each for each in self.batches}
+        pair = replace(mine, tasks={oid: each[0].work for oid, each in named.items() if each})
+        return _limited(mine, pair, found)
+
+
+@dataclass(frozen=True)
+class Filling:
+    """An operation that only sets columns, planned."""
+
+    place: Place
+    fills: Fills
+    kin: str
+    plan: Plan
+    tasks: dict[int, str]
+    """What its batches do, for each table."""
+
+    @classmethod
+    def of(cls, operation: Undoable, place: Place, db: Catalog) -> Self | None:
+        """Plan it; nothing where it is none, or cannot be planned as things are."""
+        if operation.fills is None:
             return None
         try:
             plan = operation.make_plan(db)
         except PgoptError:
             return None
-        labels = tuple(f"{step.label} (" for step in plan.steps)
-        found = [each for each in self.batches if each.task.startswith(labels)]
-        if not found:
-            return None
-        forth, back = self.forth.filling(operation.fills), self.back.filling(operation.fills)
-        if self.forth.whole and self.back.whole and len(forth) == len(back):
-            tasks = list(_tasks(forth, db))
-            if {each.task for each in found} <= {task for of_one in tasks for task in of_one.values()}:
-                mine = tasks[-1 - number]
-                return _limited(plan, lambda step: [each for each in found if each.task == mine.get(step.table.oid)])
-        if len(back) == 1 and len(forth) <= 1:
-            return _limited(plan, lambda step: [each for each in found if each.task.startswith(f"{step.label} (")])
-        begun = {each.text for each in self.begun}
-        if self.forth.whole and all(each.ended for each in found) and all(each.text in begun for each in forth):
-            return plan
-        raise _unknown(plan.title)
+        tasks = {
+            step.table.oid: told_apart(f"{step.label} {step.digest}", place.number) for step in _batches(plan.steps)
+        }
+        return cls(place, operation.fills, operation.kin, plan, tasks)
+
+    @property
+    def steps(self) -> list[BatchStep]:
+        """Its batches."""
+        return _batches(self.plan.steps)
+
+    @property
+    def kind_of_work(self) -> str:
+        """How what its batches are called begins, whatever the table is."""
+        return self.steps[0].label.rpartition(" of ")[0] if self.steps else self.plan.title
+
+    def meets(self, other: Filling) -> bool:
+        """Whether both set a column of one table."""
+        return not (self.fills.columns.isdisjoint(other.fills.columns) or self.tasks.keys().isdisjoint(other.tasks))
 
 
-def _tasks(operations: Sequence[Undoable], db: Catalog) -> Iterator[dict[int, str]]:
-    """Give for each operation the names under which its batches are kept, by table."""
-    met: Counter[str] = Counter()
-    for each in operations:
-        steps = [step for step in each.make_plan(db).steps if isinstance(step, BatchStep)]
-        yield {step.table.oid: told_apart(met, step.task) for step in steps}
+def _batches(steps: Iterable[AnyStep]) -> list[BatchStep]:
+    return [step for step in steps if isinstance(step, BatchStep)]
 
 
-def _limited(plan: Plan, filled_by: Callable[[BatchStep], Sequence[Filled]]) -> Plan | None:
-    batches = [step for step in plan.steps if isinstance(step, BatchStep)]
-    steps = [each for step in batches for each in _so_far(step, filled_by(step))]
-    return replace(plan, steps=tuple(steps)) if steps else None
+def _that_meet(
+    mine: Filling, forth: Sequence[Filling], back: Sequence[Filling]
+) -> tuple[Sequence[Filling], Sequence[Filling]]:
+    """Give those of both ways that set the same columns, and those that set a column with one of them, and so on."""
+    group: tuple[list[Filling], list[Filling]] = [], [mine]
+    while True:
+        there = [each for each in forth if any(each.meets(other) for other in group[1])]
+        again = [each for each in back if any(each.meets(other) for other in there)] or [mine]
+        if (len(there), len(again)) == (len(group[0]), len(group[1])):
+            return there, again
+        group = there, again
 
 
-def _so_far(step: BatchStep, filled: Sequence[Filled]) -> Iterator[BatchStep]:
-    if not filled:
+def _pair_of(mine: Filling, forth: Sequence[Filling], back: Sequence[Filling]) -> Filling | None:
+    """Give the one that sets the same columns of the same rows; of some that are alike, the last for the first."""
+    if Counter(each.fills for each in forth) != Counter(each.fills for each in back):
+        return None
+    there = [each for each in forth if each.fills == mine.fills]
+    again = [each for each in back if each.fills == mine.fills]
+    if len({each.kin for each in there}) > 1 or len({each.kin for each in again}) > 1:
+        return None
+    places = [each.place for each in again]
+    return there[-1 - places.index(mine.place)] if mine.place in places else None
+
+
+def _limited(mine: Filling, pair: Filling, found: dict[str, Filled]) -> Plan | None:
+    """Plan it as far as the one came which it takes back."""
+    steps = [each for step in mine.steps for each in _so_far(step, found.get(pair.tasks.get(step.table.oid, "")))]
+    return replace(mine.plan, steps=tuple(steps)) if steps else None
+
+
+def _so_far(step: BatchStep, filled: Filled | None) -> Iterator[BatchStep]:
+    if filled is None:
         return
-    if all(each.ended for each in filled):
+    if filled.ended:
         yield step
-    elif len(filled) > 1 or not filled[0].task.startswith(f"{step.label} {step.by} "):
-        raise _unknown(step.label)
-    elif filled[0].last is not None:
-        yield replace(step, until=filled[0].last)
+    elif filled.last is not None:
+        yield replace(step, key=tuple(filled.key), until=filled.last)
 
 
 def _unknown(what: str) -> InvalidOperation:
@@ -247,7 +421,6 @@ def _unknown(what: str) -> InvalidOperation:
     )
 
 
-def told_apart(met: Counter[str], name: str) -> str:
+def told_apart(name: str, number: int) -> str:
     """Name what a revision may do twice in the same words: run again, it does so in the same order."""
-    met[name] += 1
-    return name if met[name] == 1 else f"{name} for the {met[name]}. time"
+    return name if number == 1 else f"{name} for the {number}. time"

@@ -119,6 +119,17 @@ class Blocker:
         return f"{known}: {line[:80]}" if line else known
 
 
+@dataclass(frozen=True)
+class Prepared(Blocker):
+    """A transaction that was prepared for a commit in two phases: it waits for somebody, and no session has it."""
+
+    gid: str = ""
+
+    def __str__(self) -> str:
+        gid = render(literal(self.gid))
+        return f"transaction of {self.user}, prepared {self.age:.1f} s ago: `commit prepared {gid}` or `rollback prepared {gid}` ends it"
+
+
 def who(pid: int, user: str | None, application: str | None) -> str:
     """Name a session by what every role may see of it."""
     return " ".join(filter(None, (f"pid {pid}", user, application and f"({application})")))
@@ -140,17 +151,37 @@ def blockers_of(session: Session, locks: Sequence[Lock]) -> list[Blocker]:
         for lock in locks
         for other in lock.mode.conflicts()
     )
+    held = sql(
+        "l.granted and l.locktype = 'relation' and l.database = (select oid from pg_database where datname = current_database())"
+        " and (l.relation, l.mode) in ({})",
+        wanted,
+    )
     rows = session.rows(
         sql(
             "select distinct on (a.pid) {} from pg_locks l join pg_stat_activity a using (pid)"
-            " where l.granted and l.locktype = 'relation' and a.pid <> pg_backend_pid()"
-            " and l.database = (select oid from pg_database where datname = current_database())"
-            " and (l.relation, l.mode) in ({}) order by a.pid",
+            " where a.pid <> pg_backend_pid() and {} order by a.pid",
             verbatim(SESSION),
-            wanted,
+            held,
         )
     )
-    return [Blocker(*row) for row in rows]
+    holds = sql(
+        "transaction in (select own.transactionid from pg_locks own join pg_locks l using (virtualtransaction)"
+        " where own.locktype = 'transactionid' and own.pid is null and l.pid is null and {})",
+        held,
+    )
+    return [*(Blocker(*row) for row in rows), *_prepared(session, holds)]
+
+
+def _prepared(session: Session, which: Composable) -> list[Prepared]:
+    """Give prepared transactions, the oldest first."""
+    rows = session.rows(
+        sql(
+            "select owner, extract(epoch from clock_timestamp() - prepared)::float8, gid from pg_prepared_xacts where {}"
+            " order by prepared limit 10",
+            which,
+        )
+    )
+    return [Prepared(0, owner, None, "prepared", age, None, gid) for owner, age, gid in rows]
 
 
 def sessions_blocking(session: Session, pid: int) -> list[Blocker]:
@@ -171,7 +202,10 @@ def older_than(session: Session, seconds: float) -> list[Blocker]:
         verbatim(SESSION),
         literal(seconds),
     )
-    return [Blocker(*row) for row in session.rows(query)]
+    old = sql(
+        "database = current_database() and prepared < clock_timestamp() - make_interval(secs => {})", literal(seconds)
+    )
+    return [*(Blocker(*row) for row in session.rows(query)), *_prepared(session, old)]
 
 
 def one_a_line(blockers: Sequence[Blocker]) -> str:

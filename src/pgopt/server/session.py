@@ -28,6 +28,10 @@ CANNOT_COERCE = "42846"
 DATATYPE_MISMATCH = "42804"
 
 _PID = "pgopt pid"
+OURS = "pgopt"
+"""The option of execution by which our statements are told from those of a migration."""
+# without no_parameters the driver would read % in function bodies and LIKE patterns; a migration may have asked for a stream
+_OPTIONS = {OURS: True, "no_parameters": True, "stream_results": False}
 _LONGEST = 300
 """Characters of a statement in an error."""
 _BEGIN = "begin isolation level read committed"
@@ -200,8 +204,7 @@ class Session:
 
     def _send(self, statement: Composable | str) -> CursorResult[Any]:
         self._let_go()
-        # without no_parameters the driver would read % in function bodies and LIKE patterns
-        return self.connection.exec_driver_sql(render(statement), execution_options={"no_parameters": True})
+        return self.connection.exec_driver_sql(render(statement), execution_options=_OPTIONS)
 
     @property
     def alive(self) -> bool:

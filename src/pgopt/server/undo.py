@@ -29,6 +29,11 @@ class Memory:
     down: bool = False
     """Whether the revision is on its way down: what was there is given back, and nothing is kept anew."""
 
+    @property
+    def row(self) -> Composable:
+        """The revision in its chain, as rows name it."""
+        return sql("({}, {})", _said(self.chain), _said(self.revision))
+
     def of(self, operation: str, subject: str) -> Kept:
         """Give the place for what one operation found in one subject."""
         return Kept((self.chain, self.revision, operation, subject))

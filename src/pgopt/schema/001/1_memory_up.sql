@@ -31,6 +31,7 @@ create table pgopt.progress (
     revision text not null,
     direction text not null,
     task text not null,
+    key text[] not null,
     last_key text[],
     end_key text[] not null,
     rows_done bigint not null default 0,
@@ -41,6 +42,7 @@ create table pgopt.progress (
     primary key (chain, revision, direction, task)
 );
 comment on table pgopt.progress is 'how far the batches of a revision came; written in the transaction of each batch';
+comment on column pgopt.progress.key is 'the columns by which they go';
 
 create table pgopt.undo (
     chain text not null,
