@@ -13,18 +13,17 @@ from sqlalchemy.engine import Engine
 from pgopt import PgoptError
 from tests.contract.failures import Failure, Fuse, fail
 from tests.contract.killpoints import IN_TURN, SEED
-from tests.integration.alembic_project import Project
+from tests.integration.test_undo import KINDS, project_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.databases import Database
+    from tests.integration.alembic_project import Project
 
 REVISIONS = int(os.environ.get("PGOPT_REVISIONS", "12" if IN_TURN else "60"))
 """How many are drawn; the seed says which."""
-
-ENVIRONMENTS = ["run", "template", "one transaction", "asyncpg"]
 
 TABLES = [("t", None), ("t", "other"), ("parts", None)]
 COLUMNS = ["status", "v", "w"]
@@ -221,17 +220,6 @@ class Scenario:
         return any(self.database.value(f"select exists (select from {each} where revision = 'b')") for each in tables)
 
 
-def project_of(kind: str, database: Database, root: Path) -> Project:
-    """A project with one of the usual env.py."""
-    if kind == "run":
-        return Project.with_run(root, database.server.url(database.name))
-    driver, template = ("asyncpg", "async") if kind == "asyncpg" else ("psycopg", "generic")
-    project = Project.from_template(root, database.server.url(database.name, driver), template)
-    if kind == "template":
-        project.configure("transaction_per_migration=True")
-    return project
-
-
 @pytest.fixture
 def scenario(database: Database, tmp_path: Path) -> Iterator[Callable[[str], Scenario]]:
     """Make a scenario with such an env.py, at revision `a`."""
@@ -254,7 +242,7 @@ def scenario(database: Database, tmp_path: Path) -> Iterator[Callable[[str], Sce
 def test_a_revision_ends_where_it_should_or_began(number: int, scenario: Callable[[str], Scenario]) -> None:
     chance = random.Random(f"{SEED} {number}")
     up, down = Sketch(chance).revision()
-    case = scenario(kind := chance.choice(ENVIRONMENTS))
+    case = scenario(kind := chance.choice(KINDS))
     case.told += [f"PGOPT_KILL_SEED={SEED}, {kind}", up, "-- down", down]
     case.project.revision("b", up, down)
     states = {"a": case.state()}
