@@ -166,6 +166,33 @@ def test_what_had_not_ended_is_not_taken_for_done_where_the_order_is_another(
         assert tickets.value(f"select count(token) from {table}") == 100
 
 
+@pytest.mark.parametrize("by", ["schema", "search_path"])
+@pytest.mark.parametrize("undone", [False, True])
+def test_a_tenant_that_comes_first_is_in_nobodys_place(
+    by: str, project: Project, tickets: Database, *, undone: bool
+) -> None:
+    make = "create schema {0}; create table {0}.t (id int primary key, v int not null default 0);".format
+    make_with_rows = "{} insert into {}.t (id) select generate_series(1, 30);".format
+    tickets.run("".join(make_with_rows(make(name), name) for name in ("m1", "m2")))
+    names = "sa.text(\"select nspname from pg_namespace where nspname like 'm_' order by 1\")"
+    loop = f"for (name,) in op.get_bind().execute({names}).all():\n".format
+    said = ", schema=name" if by == "schema" else ""
+    path = "" if by == "schema" else "    op.execute(f'set search_path to {name}')\n"
+    back = "" if by == "schema" else "    op.execute('set search_path to public')\n"
+    up, down = (f"{loop()}{path}    {fill(how, table='t', rest=said)}\n{back}" for how in ("+ 1", "- 1"))
+    write(project, up, down)
+    interrupt_at(tickets, 15, "m2.t")
+    with pytest.raises(PgoptError, match="not this row"):
+        project.upgrade("b")
+    go_on(tickets, "m2.t")
+    tickets.run(make_with_rows(make("m0"), "m0"))
+    if undone:
+        project.undo("b")
+    else:
+        project.upgrade("b")
+    assert [values(tickets, table=f"{name}.t") for name in ("m0", "m1", "m2")] == [[0 if undone else 1]] * 3
+
+
 def test_a_run_that_somebody_has_taken_out_of_the_journal_begins_anew(project: Project, tickets: Database) -> None:
     write(project, fill("+ 1"), fill("- 1"))
     interrupt_at(tickets, 55)

@@ -19,7 +19,6 @@ from pgopt.plan.journal import DOWN, Journal, Revision, below, chain_of, handed_
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import commit_if_shared
 from pgopt.plan.undoing import DONE, UNDOING
-from pgopt.server.catalog import Catalog
 from pgopt.server.session import Session
 
 if TYPE_CHECKING:
@@ -153,9 +152,10 @@ def _look_through(context: MigrationContext, done: Done | None, forth: Course, b
     done.forth, done.back = forth, back
     session = Session(cast("Connection", context.connection))
     with session.autocommit():
-        for each, place in done.back.placed:
+        fillings = {each.place: each for each in back.fillings}
+        for each, place in back.placed:
             if not done.includes(each):
-                done.so_far(each, Catalog(session), place.number)
+                done.so_far(fillings.get(place))
 
 
 def _interrupted(script: Script, context: MigrationContext) -> Revision:

@@ -331,9 +331,7 @@ class RenameIndex(StateOperation):
                 f"there is an index {taken} already: drop it, or choose another name than {self.new_name!r}"
             )
         if db.online and not index and not taken:
-            raise InvalidOperation(
-                f"there is no index {self.name!r}" + (f" in schema {self.schema!r}" if self.schema else "")
-            )
+            raise self._missing()
         schema = index.schema if index else self.schema
         yield Step(
             f"rename index {self.name} to {self.new_name}",
@@ -344,7 +342,14 @@ class RenameIndex(StateOperation):
 
     def subject(self, db: Catalog) -> str | TableNamed:
         index = db.index(self.name, self.schema) or db.index(self.new_name, self.schema)
-        return db.by_oid(index.table).named if index else "the database"
+        if index is None:
+            raise self._missing()
+        return db.by_oid(index.table).named
+
+    def _missing(self) -> InvalidOperation:
+        return InvalidOperation(
+            f"there is no index {self.name!r}" + (f" in schema {self.schema!r}" if self.schema else "")
+        )
 
 
 @operation("reindex_concurrently")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.plan.undoing import Undoable
+    from pgopt.plan.undoing import Place, Undoable
 
 
 class Unknown(Enum):
@@ -75,18 +75,19 @@ class Run:
         """What was begun since the way last turned, the last one first."""
         return [each for each in takewhile(lambda each: each is not None, reversed(self.begun)) if each]
 
-    def has_done(self, operation: Undoable, number: int, *, is_gone: bool = False) -> bool:
+    def has_done(self, operation: Undoable, place: Place) -> bool:
         """Whether an operation came to its end in an earlier run, and nothing else tells so any more.
 
-        What it made or took away is another's matter since, or what it is about is gone; or it has set rows, and what it would be told
-        by may have changed.
+        What it made or took away is another's matter since; or it has set rows, and what it would be told by may have changed.
         """
-        later = list(takewhile(lambda each: each.place != (operation.text, number), self.since))
+        later = list(takewhile(lambda each: each.place != place, self.since))
         if len(later) == len(self.since) or not (found := self.since[len(later)]).ended:
             return False
-        return (
-            is_gone or operation.fills is not None or any(not set(found.names).isdisjoint(each.names) for each in later)
-        )
+        return operation.fills is not None or any(not set(found.names).isdisjoint(each.names) for each in later)
+
+    def has_ended(self, operation: Undoable) -> bool:
+        """Whether an operation came to its end in an earlier run, where what it is about is gone."""
+        return any(each.ended and each.text == operation.text for each in self.since)
 
     @property
     def last(self) -> Begun | None:
@@ -100,7 +101,7 @@ def chain_of(context: MigrationContext) -> str:
     Where env.py goes through schemas by the search path, each has a version table of its own.
     """
     schema = context.version_table_schema
-    if schema is None and not context.as_sql and context.dialect.default_schema_name != "public":
+    if schema is None and not context.as_sql:
         if context not in _SCHEMAS:
             _SCHEMAS[context] = _schema_of_versions(context)
         schema = _SCHEMAS[context]
@@ -211,6 +212,7 @@ class Journal:
         *,
         undoing: bool = False,
         context: MigrationContext | None = None,
+        kin: str = "",
         number: int = 1,
         there: bool | Unknown | None = UNKNOWN,
     ) -> None:
@@ -219,6 +221,7 @@ class Journal:
         self.revision = revision
         self.undoing = undoing
         self.context = context
+        self.kin = kin
         self.number = number
         self.installed = usable(session, session.value(sql("select {}", journal())) if there is UNKNOWN else there)
 
@@ -228,6 +231,7 @@ class Journal:
         context: MigrationContext,
         revision: Revision | None,
         *,
+        kin: str = "",
         number: int = 1,
         there: bool | Unknown | None = UNKNOWN,
     ) -> Journal:
@@ -239,6 +243,7 @@ class Journal:
             revision,
             undoing=UNDOING in context.opts,
             context=context,
+            kin=kin,
             number=number,
             there=there,
         )
@@ -328,7 +333,7 @@ class Journal:
 
     def task(self, name: str) -> str:
         """Name what a revision may do twice in the same words."""
-        return name if self.revision is None else told_apart(name, self.number)
+        return name if self.revision is None else told_apart(name, self.kin, self.number)
 
     def note_mixed(self, title: str) -> None:
         """Write down, in the transaction of plain work, that it is committed without the stamp: whatever comes of the operation."""
@@ -336,9 +341,13 @@ class Journal:
             return
         self.session.run(
             sql(
-                "insert into pgopt.run as run (chain, revision, direction, operation, begun, mixed) values ({}, {}, {}, {}, '{{}}', true)"
+                "with stale as (delete from pgopt.progress where {where} and not exists (select from pgopt.run where {where}))"
+                " insert into pgopt.run as run (chain, revision, direction, operation, begun, mixed) values ({values}, '{{}}', true)"
                 " on conflict (chain, revision) do update set mixed = true",
-                *map(literal, (self.revision.chain, self.revision.id, self.revision.direction, title)),
+                where=_row_of(self.revision),
+                values=joined(
+                    map(literal, (self.revision.chain, self.revision.id, self.revision.direction, title)),
+                ),
             )
         )
 

@@ -24,7 +24,7 @@ from pgopt.plan.progress import reporter
 from pgopt.plan.script import write
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import prepare
-from pgopt.plan.undoing import DONE, LOOKING, Begun, Undoable
+from pgopt.plan.undoing import DONE, LOOKING, Begun, Filling, Place, Undoable
 from pgopt.server import runners
 from pgopt.server.catalog import Catalog
 from pgopt.server.pooler import refuse_pooler
@@ -65,7 +65,8 @@ class Plannable(Undoable, Protocol):
 def carry_out(context: MigrationContext, operation: Plannable) -> None:
     """Carry an operation out, write it as a script, or show it, as the context wants."""
     if (looked := context.opts.get(LOOKING)) is not None:
-        looked.note(operation)
+        session = Session(context.connection)  # type: ignore[arg-type]
+        looked.look_at(operation, _about(operation, session), Catalog(session))
         return
     if context.dialect.name != "postgresql":
         raise InvalidOperation(f"{operation.title}: pgopt works on PostgreSQL, and this is {context.dialect.name}")
@@ -86,11 +87,12 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
     passed_over = Note(f"passed over, since there is nothing of it to take back: {operation.title}")
     done_before = Note(f"passed over, since it was done before the interruption: {operation.title}")
     so_far: Plan | None = None
+    number: int | None = None
     with _named(operation.title):
         stamped = prepare(context, settings)
-        number = stamped.number(operation.kin)
         if done is not None and not done.includes(operation):
-            so_far = done.so_far(operation, Catalog(session), number)
+            number = stamped.number(operation.kin, about := _about(operation, session))
+            so_far = done.so_far(Filling.of(operation, Place(operation.text, about, number), Catalog(session)))
             if so_far is None:
                 report(passed_over)
                 return
@@ -103,25 +105,26 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
         except InvalidOperation:
             # what it is about may be gone since it was done
             ours = Journal.of(context, revision).ours()
-            if ours is None or not ours.has_done(operation, number, is_gone=True):
+            if ours is None or not ours.has_ended(operation):
                 raise
             report(done_before)
             return
-        begins = Begun.of(operation, claim.what, number)
+        begins = Begun.of(operation, claim.what, number or stamped.number(operation.kin, claim.what))
+        stack.push(lambda failed, *_: stamped.take_back(begins, operation.kin) if failed else None)
         if done is not None and so_far is None and not done.includes(operation, claim.what):
             report(passed_over)
             return
-        journal = Journal.of(context, revision, number=number, there=claim.told)
+        journal = Journal.of(context, revision, kin=operation.kin, number=begins.number, there=claim.told)
         stamped.installed = journal.installed
         runner = OnlineRunner(session, settings, journal, report, context.opts.get("pgopt_tracer"))
         runs, heads = _look_again(runner.db, subject, journal, stamped)
         ours = _go_on(context, revision, journal, stamped, runs, heads) if revision is not None else None
         if ours is not None and (
-            ours.has_done(operation, number) or (done is not None and done.has_passed(begins, ours.since))
+            ours.has_done(operation, begins.place) or (done is not None and done.has_passed(begins, ours.since))
         ):
             report(done_before)
             return
-        if operation.is_told_by_name and not journal.installed and not journal.undoing:
+        if operation.is_told_by_name and revision is not None and not journal.installed and not journal.undoing:
             stamped.refuse_again(begins)
         try:
             _run(runner, so_far or operation.make_plan(runner.db), begins, stamped)
@@ -129,10 +132,18 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             if done is not None:
                 done.take_note(operation, begins, changed=runner.changed)
         if operation.brings_journal and runner.changed and not journal.installed:
-            runner.journal = Journal.of(context, revision, number=number)
+            runner.journal = Journal.of(context, revision, kin=operation.kin, number=begins.number)
             stamped.installed = runner.journal.installed
             _begin(runner.journal, begins, stamped)
         stamped.ended.add(begins)
+
+
+def _about(operation: Plannable, session: Session) -> str:
+    """Name what an operation is about, if that is there."""
+    try:
+        return runners.name_of(session, operation.subject(Catalog(session))) or ""
+    except PgoptError:
+        return ""
 
 
 def _alone(

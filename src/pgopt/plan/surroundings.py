@@ -85,8 +85,8 @@ class Stamped:
         """Whether the journal knows of the running revision."""
         self.last: Begun | None = None
         """The operation of it that was begun last."""
-        self.met: Counter[str] = Counter()
-        """How many operations of which kin the running revision has come by."""
+        self.met: Counter[tuple[str, str]] = Counter()
+        """How many operations of which kin, and about what, the running revision has come by."""
         self.named: set[str] = set()
         """The indexes that it has to do with."""
         self.ended: set[Begun] = set()
@@ -113,10 +113,15 @@ class Stamped:
             )
         self.named.update(operation.names)
 
-    def number(self, kin: str) -> int:
+    def number(self, kin: str, about: str) -> int:
         """Count one more operation of the running revision."""
-        self.met[kin] += 1
-        return self.met[kin]
+        self.met[kin, about] += 1
+        return self.met[kin, about]
+
+    def take_back(self, operation: Begun, kin: str) -> None:
+        """Take back that it was counted: it has failed, and a revision that catches the error may try again."""
+        self.met[kin, operation.about] -= 1
+        self.named.difference_update(operation.names)
 
 
 def is_autocommit(connection: Connection) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections import Counter
@@ -75,7 +76,7 @@ class Begun:
     names: tuple[str, ...] = ()
     """What it makes or takes away, each after that in which there is one of that name."""
     number: int = 1
-    """The how-manieth of its kin it is in its revision."""
+    """The how-manieth of its kin on that it is in its revision."""
     lasts: bool = False
     """Whether it brings something about that may be taken back."""
     inverse: str | None = None
@@ -106,7 +107,7 @@ class Begun:
     @property
     def place(self) -> Place:
         """Which operation of its revision it is."""
-        return Place(self.text, self.number)
+        return Place(self.text, self.about, self.number)
 
 
 def schema_of(name: str) -> str:
@@ -116,9 +117,13 @@ def schema_of(name: str) -> str:
 
 
 class Place(NamedTuple):
-    """An operation by its own text, and by how many of its kin come before it."""
+    """An operation by its own text, what it is about, and how many of its kin on that come before it.
+
+    A loop over tenants may say the same of each, and there may be another one first in the next run.
+    """
 
     text: str
+    about: str
     number: int
 
 
@@ -147,7 +152,10 @@ def is_data(statement: str) -> bool:
 
 
 # a comment, a string, a name in quotes
-_NO_WORDS = re.compile(r"--[^\n]*|/\*.*?\*/|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(?P<tag>\$\w*\$).*?(?P=tag)", re.DOTALL)
+_NO_WORDS = re.compile(
+    r"--[^\n]*|/\*.*?\*/|\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|(?<![\w$])(?P<tag>\$(?:[^\W\d]\w*)?\$).*?(?P=tag)",
+    re.DOTALL,
+)
 _DEFINES = re.compile(
     r"\s*(create|alter|drop|comment|grant|revoke|security|reassign|set|reset|analyze|vacuum|reindex|cluster|refresh|lock|notify)\b",
     re.IGNORECASE,
@@ -160,10 +168,22 @@ class Course:
 
     whole: bool = False
     """Whether it could be seen to its end, without carrying anything out."""
-    seen: list[Undoable | str] = field(default_factory=list)
-    """Operations of ours, and plain statements."""
+    seen: list[tuple[Undoable, Place] | str] = field(default_factory=list)
+    """Operations of ours, each with how it is told from others, and plain statements."""
+    fillings: list[Filling] = field(default_factory=list)
+    """Those that only set columns, as they would be carried out now."""
+    met: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many of a kin it has come by, about what."""
 
-    def note(self, what: Undoable | str) -> None:
+    def look_at(self, operation: Undoable, about: str, db: Catalog) -> None:
+        """Note an operation: what it is about, and whose rows it would set, hangs on what comes before it."""
+        self.met[operation.kin, about] += 1
+        place = Place(operation.text, about, self.met[operation.kin, about])
+        self.note((operation, place))
+        if (filling := Filling.of(operation, place, db)) is not None:
+            self.fillings.append(filling)
+
+    def note(self, what: tuple[Undoable, Place] | str) -> None:
         """Note what would be done."""
         if len(self.seen) == MOST:
             raise InvalidOperation(
@@ -173,25 +193,14 @@ class Course:
         self.seen.append(what)
 
     @property
-    def operations(self) -> Iterator[Undoable]:
-        """The operations of ours."""
-        return (each for each in self.seen if not isinstance(each, str))
-
-    @cached_property
     def placed(self) -> list[tuple[Undoable, Place]]:
-        """The operations, once all were seen: each with how it is told from others."""
-        met: Counter[str] = Counter()
-        found = []
-        for each in self.operations:
-            met[each.kin] += 1
-            found.append((each, Place(each.text, met[each.kin])))
-        return found
+        """The operations of ours."""
+        return [each for each in self.seen if not isinstance(each, str)]
 
-    def fillings(self, db: Catalog) -> Iterator[Filling]:
-        """Give the operations that only set columns, as they would be carried out now."""
-        for each, place in self.placed:
-            if each.fills is not None and (found := Filling.of(each, place, db)) is not None:
-                yield found
+    @property
+    def operations(self) -> Iterator[Undoable]:
+        """The same without how they are told apart."""
+        return (each for each, _ in self.placed)
 
 
 @dataclass
@@ -212,8 +221,6 @@ class Done:
     """The columns that were made anew on the way back, each after its table's full name."""
     changed: bool = False
     """Whether something was taken back."""
-    planned: dict[Place, Filling] = field(default_factory=dict)
-    """The backfills of the revision, as they could be planned before anything was taken back."""
     taken_back: set[Place] = field(default_factory=set)
     """The backfills of which something was taken back, or of which there was nothing."""
 
@@ -250,6 +257,7 @@ class Done:
             return []
         back = list(self.back.operations)
         gone = {name for each in back for name in each.names}
+        seen = {place for _, place in self.forth.placed}
         filled = {
             place
             for each, place in self.forth.placed
@@ -259,6 +267,7 @@ class Done:
             each.title
             for each in dict.fromkeys(self.begun)
             if each.place in filled
+            or not (each.lasts or each.place in seen)
             or (each.lasts and not any(it.undoes(each, self._inverses) for it in back if it.inverse))
         ]
 
@@ -270,40 +279,34 @@ class Done:
 
     # -- batches -----------------------------------------------------------------------------------------------------
 
-    def so_far(self, operation: Undoable, db: Catalog, number: int) -> Plan | None:
+    def so_far(self, mine: Filling | None) -> Plan | None:
         """Plan an operation for the rows that those which it takes back have set: nothing where they have set none."""
-        mine = Filling.of(operation, Place(operation.text, number), db) if self.batches else None
-        if mine is None:
+        if mine is None or not self.batches:
             return None
-        if not (self.forth.whole and self.back.whole):
-            return self._by_label(mine)
-        forth, back = _that_meet(mine, self._forth(db), list(self.back.fillings(db)))
-        begun = {each.place for each in self.begun}
-        if begun.isdisjoint(each.place for each in forth):
+        forth, back = _that_meet(mine, self.forth.fillings, self.back.fillings)
+        begun = [each for each in self.begun if each.place in {filling.place for filling in forth}]
+        whole = self.forth.whole and self.back.whole
+        if self._is_strange(mine):
+            if not (whole and begun and len(forth) == 1 and self._has_ended(forth[0])):
+                raise _unknown(mine.plan.title)
+            # other tables have its rows since
+            self.taken_back.add(forth[0].place)
+            return mine.plan
+        if not begun:
             return None
-        pair = forth[0] if len(forth) == 1 else _pair_of(mine, forth, back)
+        pair = forth[0] if whole and len(forth) == 1 else _pair_of(mine, forth, back, whole=whole)
         if pair is not None:
             self.taken_back.add(pair.place)
-            return self._of_one(mine, pair) if pair.place in begun else None
-        if not all(each.place in begun and self._has_ended(each) for each in forth):
-            raise _unknown(operation.title)
+            return _limited(mine, pair, self.batches)
+        if not (whole and len(begun) >= len(forth) and all(map(self._has_ended, forth))):
+            raise _unknown(mine.plan.title)
         self.taken_back.update(each.place for each in forth)
         return mine.plan
 
-    def _forth(self, db: Catalog) -> list[Filling]:
-        for each in self.forth.fillings(db):
-            self.planned.setdefault(each.place, each)
-        return [self.planned[place] for _, place in self.forth.placed if place in self.planned]
-
-    def _of_one(self, mine: Filling, pair: Filling) -> Plan | None:
-        found = {each.work: each for each in self.batches}
-        if found.keys().isdisjoint(pair.tasks.values()):
-            if self._has_ended(pair):
-                # other tables have its rows since
-                return mine.plan
-            if any(each.task.startswith(mine.kind_of_work) for each in self.batches):
-                raise _unknown(mine.plan.title)
-        return _limited(mine, pair, found)
+    def _is_strange(self, mine: Filling) -> bool:
+        """Whether there are batches that nothing in the revision, as it was looked at, would have."""
+        known = {task for each in self.forth.fillings for task in each.tasks.values()}
+        return any(each.work not in known and each.task.startswith(mine.kind_of_work) for each in self.batches)
 
     def _has_ended(self, filling: Filling) -> bool:
         """Whether it came to its end, as is written down, or all its batches say so."""
@@ -311,24 +314,6 @@ class Done:
         return ended.issuperset(filling.tasks.values()) or any(
             each.ended and each.place == filling.place for each in self.begun
         )
-
-    def _by_label(self, mine: Filling) -> Plan | None:
-        """Plan it by what the batches are called, where not all could be seen that the revision does."""
-        named = {
-            step.table.oid: [
-                each for each in self.batches if each.task.startswith(f"{step.label} {by_columns(each.key)} ")
-            ]
-            for step in mine.steps
-        }
-        if not any(named.values()):
-            return None
-        courses = self.forth, self.back
-        alike = [[each for each in course.operations if each.fills == mine.fills] for course in courses]
-        if any(len(each) > 1 for each in named.values()) or any(len(each) > 1 for each in alike):
-            raise _unknown(mine.plan.title)
-        found = {each.work: each for each in self.batches}
-        pair = replace(mine, tasks={oid: each[0].work for oid, each in named.items() if each})
-        return _limited(mine, pair, found)
 
 
 @dataclass(frozen=True)
@@ -352,7 +337,8 @@ class Filling:
         except PgoptError:
             return None
         tasks = {
-            step.table.oid: told_apart(f"{step.label} {step.digest}", place.number) for step in _batches(plan.steps)
+            step.table.oid: told_apart(f"{step.label} {step.digest}", operation.kin, place.number)
+            for step in _batches(plan.steps)
         }
         return cls(place, operation.fills, operation.kin, plan, tasks)
 
@@ -388,20 +374,22 @@ def _that_meet(
         group = there, again
 
 
-def _pair_of(mine: Filling, forth: Sequence[Filling], back: Sequence[Filling]) -> Filling | None:
+def _pair_of(mine: Filling, forth: Sequence[Filling], back: Sequence[Filling], *, whole: bool) -> Filling | None:
     """Give the one that sets the same columns of the same rows; of some that are alike, the last for the first."""
-    if Counter(each.fills for each in forth) != Counter(each.fills for each in back):
+    if whole and Counter(each.fills for each in forth) != Counter(each.fills for each in back):
         return None
     there = [each for each in forth if each.fills == mine.fills]
     again = [each for each in back if each.fills == mine.fills]
-    if len({each.kin for each in there}) > 1 or len({each.kin for each in again}) > 1:
-        return None
+    alike = len({each.kin for each in there}) == len({each.kin for each in again}) == 1
     places = [each.place for each in again]
-    return there[-1 - places.index(mine.place)] if mine.place in places else None
+    if not alike or mine.place not in places or len(there) != len(again) or (len(there) > 1 and not whole):
+        return None
+    return there[-1 - places.index(mine.place)]
 
 
-def _limited(mine: Filling, pair: Filling, found: dict[str, Filled]) -> Plan | None:
+def _limited(mine: Filling, pair: Filling, batches: Sequence[Filled]) -> Plan | None:
     """Plan it as far as the one came which it takes back."""
+    found = {each.work: each for each in batches}
     steps = [each for step in mine.steps for each in _so_far(step, found.get(pair.tasks.get(step.table.oid, "")))]
     return replace(mine.plan, steps=tuple(steps)) if steps else None
 
@@ -421,6 +409,7 @@ def _unknown(what: str) -> InvalidOperation:
     )
 
 
-def told_apart(name: str, number: int) -> str:
+def told_apart(name: str, kin: str, number: int) -> str:
     """Name what a revision may do twice in the same words: run again, it does so in the same order."""
+    name = f"{name}.{hashlib.blake2b(kin.encode(), digest_size=4).hexdigest()}"
     return name if number == 1 else f"{name} for the {number}. time"

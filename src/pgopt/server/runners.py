@@ -90,6 +90,12 @@ def take(session: Session, subject: str | TableNamed, *, patience: float, waitin
         _wait(session, subject, patience=patience, waiting=waiting)
 
 
+def name_of(session: Session, subject: str | TableNamed) -> str | None:
+    """Give what would be locked, where that is there."""
+    found = session.value(sql("select {}", _name(subject)))
+    return None if found is None else str(found)
+
+
 def release(session: Session, what: str) -> None:
     """Let others work on it; the server does so itself when the session ends."""
     session.value(sql("select pg_advisory_unlock({})", key_of(literal(what))))
