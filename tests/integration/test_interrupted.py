@@ -246,6 +246,33 @@ def test_a_name_that_serves_twice_needs_somebody_to_remember(project: Project, t
     assert tickets.value("select count(*) from pg_class where relname = 'ix_last'") == 1
 
 
+def test_the_same_words_mean_other_work_where_they_stand(project: Project, tickets: Database) -> None:
+    tickets.run(
+        "create table logs (id int primary key, v int) partition by range (id);"
+        " create table logs_1 partition of logs for values from (0) to (100); insert into logs values (1, 0)"
+    )
+    both = f"{fill('+ 1', table='logs')}\n{fill('+ 1', table='logs_1')}"
+    back_to_one = "\n".join(f"op.backfill('tickets', set={{'v': {value!r}}})" for value in (1, 2, "1"))
+    write(project, f"{both}\n{back_to_one}", "pass")
+    project.upgrade("b")
+    assert values(tickets, table="logs") == [2]
+    assert values(tickets) == [1]
+
+
+def test_a_backfill_that_is_tried_again_goes_on(project: Project, tickets: Database) -> None:
+    interrupt_at(tickets, 55)
+    again = (
+        "for attempt in range(2):\n    try:\n"
+        f"        {fill('+ 1')}\n        break\n"
+        "    except pgopt.PgoptError:\n"
+        "        op.get_bind().exec_driver_sql('drop trigger no on tickets')\n"
+        "        op.get_bind().commit()\n"
+    )
+    write(project, again, "pass")
+    project.upgrade("b")
+    assert values(tickets) == [1]
+
+
 # -- taken back ----------------------------------------------------------------------------------------------------------
 
 FIRST, LAST = ", where='id <= 50'", ", where='id > 50'"
@@ -423,6 +450,33 @@ def test_what_cannot_be_told_is_refused_before_anything_is_changed(
     assert remembered(tickets) == 0
 
 
+UNSEEN = [
+    Case(
+        "what it does no more",
+        "if not [each for each in sa.inspect(op.get_bind()).get_columns('tickets') if each['name'] == 'z']:\n"
+        f"    op.add_column_online('tickets', 'z', 'int')\n    {fill('+ 1')}",
+        down=f"{NO_INDEX}\n{fill('- 1')}",
+    ),
+    Case(
+        "what comes after SQL of its own",
+        f"{fill('+ 1', rest=FIRST)}",
+        "op.get_bind().execute(sa.text('update tickets set w = 1'))\n" + fill("+ 1000", rest=LAST),
+        f"{fill('- 1000', rest=LAST)}\n{fill('- 1', rest=FIRST)}",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", UNSEEN, ids=str)
+def test_what_is_not_seen_when_the_revision_is_looked_at_is_not_guessed(
+    case: Case, project: Project, tickets: Database
+) -> None:
+    interrupt(project, f"{case.first}\n{index('ix_one')}", case.rest, f"{no_index('ix_one')}\n{case.down}")
+    rows = tickets.contents()
+    with pytest.raises(InvalidOperation, match="some rows were set before the interruption, and which cannot be told"):
+        project.undo("b")
+    assert tickets.contents() == rows
+
+
 @pytest.mark.parametrize(
     "statement",
     [
@@ -430,6 +484,7 @@ def test_what_cannot_be_told_is_refused_before_anything_is_changed(
         "-- it was\nupdate tickets set v = v - 1",
         "alter table tickets drop if exists z; update tickets set v = v - 1",
         "select less()",
+        "comment on table tickets is E'it\\'s not'; update tickets set v = v - 1 where status <> 'y'",
     ],
 )
 @pytest.mark.parametrize("how", ["op.execute({!r})", "op.get_bind().execute(sa.text({!r}))"])
