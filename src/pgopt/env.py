@@ -17,8 +17,9 @@ from sqlalchemy.exc import ArgumentError
 from pgopt.copy.shape import GONE, PART, PARTED, PLAIN, beside
 from pgopt.errors import PgoptError, UnsafeTransaction
 from pgopt.plan.events import WaitingForRunner
-from pgopt.plan.journal import DOWN, UP, Journal, chain_of, revision_of
+from pgopt.plan.journal import Journal
 from pgopt.plan.progress import reporter
+from pgopt.plan.revisions import DOWN, UP, chain_of, revision_of
 from pgopt.plan.script import stop_at_errors
 from pgopt.plan.settings import Settings
 from pgopt.plan.undoing import UNDOING

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 import pgopt
 from pgopt import operations
 from pgopt.operations import CreateForeignKeyOnline, CreateIndexConcurrently, Operation, StateOperation
-from pgopt.plan.journal import UP
 from pgopt.plan.preview import OperationView, Preview
+from pgopt.plan.revisions import UP
 from pgopt.plan.undoing import Begun
 from pgopt.server.catalog import Catalog
 from pgopt.server.quoting import NAME_BYTES, ident, render, sql

@@ -903,6 +903,7 @@ def test_a_call_that_writes_is_refused_and_one_that_reads_is_not(project: Projec
     assert (relations(tickets), tickets.contents()) == (set(), rows)
 
 
+# as people write who have no way back, or with no function at all
 @pytest.mark.parametrize("down", ["raise NotImplementedError('by hand')", None])
 def test_without_a_way_back_nothing_is_begun(run_project: Project, tickets: Database, down: str | None) -> None:
     project = run_project

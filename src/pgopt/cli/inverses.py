@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationContext
     from sqlalchemy.engine import Connection
 
-    from pgopt.plan.journal import Revision
+    from pgopt.plan.revisions import Revision
     from pgopt.plan.undoing import Done
 
 log = logging.getLogger("alembic.pgopt")

@@ -23,8 +23,9 @@ from rich.text import Text
 from pgopt import env
 from pgopt.cli.options import NO_URL, Arguments, ConfigFiles, Section, config_of, synchronous
 from pgopt.errors import HalfDone, PgoptError
-from pgopt.plan.journal import DOWN, UP, Journal, chain_of, handed_over, revision_of
+from pgopt.plan.journal import Journal
 from pgopt.plan.preview import OperationView, Preview, RevisionView, SqlView, StepView
+from pgopt.plan.revisions import DOWN, UP, chain_of, handed_over, revision_of
 from pgopt.plan.settings import Settings
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from alembic.util import to_tuple
 from pgopt.cli.inverses import Undoing, look
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
 from pgopt.errors import InvalidOperation
-from pgopt.plan.journal import DOWN, Journal, Revision, below, chain_of, handed_over, stamped_revisions
+from pgopt.plan.journal import Journal
+from pgopt.plan.revisions import DOWN, Revision, below, chain_of, handed_over, stamped_revisions
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import commit_if_shared
 from pgopt.plan.undoing import DONE, UNDOING
@@ -125,18 +126,21 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
 
 
 def _run(script: Script, revision: Revision) -> None:
+    function = getattr(script.module, revision.direction, None)
+    if function is None:
+        raise _has_none(revision)
     try:
-        getattr(script.module, revision.direction, _says_nothing)(**handed_over())
+        function(**handed_over())
+    # what people write into the downgrade of a revision that has no way back
     except NotImplementedError as error:
-        said = f" ({error})" if str(error) else ""
-        raise InvalidOperation(
-            f"revision {revision.id} has no {revision.direction}(){said}: write it, or finish the revision with"
-            f" `alembic {revision.opposite.direction}`"
-        ) from error
+        raise _has_none(revision, f" ({error})" if str(error) else "") from error
 
 
-def _says_nothing() -> None:
-    raise NotImplementedError
+def _has_none(revision: Revision, said: str = "") -> InvalidOperation:
+    return InvalidOperation(
+        f"revision {revision.id} has no {revision.direction}(){said}: write it, or finish the revision with"
+        f" `alembic {revision.opposite.direction}`"
+    )
 
 
 def _is_committed(context: MigrationContext, interrupted: Revision) -> bool:

@@ -70,7 +70,7 @@ class Backfill(Action):
 
     @property
     def kin(self) -> str:
-        # of others it has nothing in common with those that set something else, however the table is called
+        # those that set the same are counted together, however they call the table
         return replace(self, schema=None, key=()).text
 
     def plan(self, db: Catalog) -> Iterator[BatchStep]:

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from pgopt.errors import LockNotAcquired, StatementFailed
 from pgopt.plan import events
 from pgopt.plan.batches import ALL_ROWS, BatchRun, DrainRun
-from pgopt.plan.journal import memory_of
+from pgopt.plan.revisions import memory_of
 from pgopt.plan.settings import timeout
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server import locks

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import NotInstalled, PgoptError
-from pgopt.plan.journal import Revision, memory_of
+from pgopt.plan.revisions import Revision, memory_of
 from pgopt.plan.step import BatchStep, DrainStep
 from pgopt.server.catalog import Catalog
 from pgopt.server.locks import Mode

@@ -10,17 +10,10 @@ from sqlalchemy.exc import DBAPIError
 from pgopt.errors import InvalidOperation, PgoptError, RunnerBusy, StatementFailed
 from pgopt.plan import rights
 from pgopt.plan.events import Note, WaitingForRunner
-from pgopt.plan.journal import (
-    OTHERS_WENT_ON,
-    UP,
-    Journal,
-    chain_of,
-    current_revision,
-    known_heads,
-    stamped_revisions,
-)
+from pgopt.plan.journal import OTHERS_WENT_ON, Journal
 from pgopt.plan.online import OnlineRunner, long_limits
 from pgopt.plan.progress import reporter
+from pgopt.plan.revisions import UP, chain_of, current_revision, known_heads, stamped_revisions
 from pgopt.plan.script import write
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import prepare
@@ -39,7 +32,8 @@ if TYPE_CHECKING:
     from psycopg.sql import Composable
 
     from pgopt.plan.events import Report
-    from pgopt.plan.journal import Known, Revision, Run
+    from pgopt.plan.journal import Known, Run
+    from pgopt.plan.revisions import Revision
     from pgopt.plan.step import Plan
     from pgopt.plan.surroundings import Stamped
     from pgopt.plan.undoing import Done

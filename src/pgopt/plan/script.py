@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pgopt.errors import NeedsDatabase, PgoptError
 from pgopt.plan.batches import ALL_ROWS
-from pgopt.plan.journal import SCHEMA_OF_VERSIONS, current_revision, memory_of
+from pgopt.plan.revisions import SCHEMA_OF_VERSIONS, current_revision, memory_of
 from pgopt.plan.settings import timeout
 from pgopt.plan.step import BatchStep, DrainStep, Step
 from pgopt.server.keys import said_of_nullable, unseen_order

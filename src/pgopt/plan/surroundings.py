@@ -7,7 +7,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import INSTALL, NotInstalled, UnsafeTransaction
-from pgopt.plan.journal import Journal, is_first
+from pgopt.plan.journal import Journal
+from pgopt.plan.revisions import is_first
 from pgopt.plan.undoing import UNDOING
 from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 from pgopt.server.session import Session
@@ -108,8 +109,8 @@ class Stamped:
         """Refuse a name that serves twice in the running revision, where nobody remembers what was done before an interruption."""
         if again := sorted(self.named.intersection(operation.names)):
             raise NotInstalled(
-                f"the name of index {again[0].replace(' ', '.', 1)} serves twice in this revision, so after an interruption nobody could tell what is done: add `{INSTALL}` to"
-                " a revision before, or give each operation a revision of its own"
+                f"the name of index {again[0].replace(' ', '.', 1)} serves twice in this revision, so after an interruption"
+                f" nobody could tell what is done: add `{INSTALL}` to a revision before, or give each operation a revision of its own"
             )
         self.named.update(operation.names)
 
