@@ -129,7 +129,7 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             runner.journal = Journal.of(context, revision, kin=operation.kin, number=begins.number)
             stamped.installed = runner.journal.installed
             _begin(runner.journal, begins, stamped)
-        stamped.ended.add(begins)
+        stamped.come_past(begins)
 
 
 def _about(operation: Plannable, session: Session) -> str:

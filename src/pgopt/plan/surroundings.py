@@ -89,7 +89,7 @@ class Stamped:
         self.met: Counter[tuple[str, str]] = Counter()
         """How many operations of which kin, and about what, the running revision has come by."""
         self.named: set[str] = set()
-        """The indexes that it has to do with."""
+        """The names that its operations have made or taken away."""
         self.ended: set[Begun] = set()
         """The operations that it has come past, whether there was something to do or not."""
 
@@ -112,6 +112,10 @@ class Stamped:
                 f"the name of index {again[0].replace(' ', '.', 1)} serves twice in this revision, so after an interruption"
                 f" nobody could tell what is done: add `{INSTALL}` to a revision before, or give each operation a revision of its own"
             )
+
+    def come_past(self, operation: Begun) -> None:
+        """Keep in mind that an operation has ended, whether there was something to do or not."""
+        self.ended.add(operation)
         self.named.update(operation.names)
 
     def number(self, kin: str, about: str) -> int:
@@ -122,7 +126,6 @@ class Stamped:
     def take_back(self, operation: Begun, kin: str) -> None:
         """Take back that it was counted: it has failed, and a revision that catches the error may try again."""
         self.met[kin, operation.about] -= 1
-        self.named.difference_update(operation.names)
 
 
 def is_autocommit(connection: Connection) -> bool:
