@@ -264,20 +264,24 @@ def _only_runner(session: Session, what: str, settings: Settings) -> Iterator[No
     with session.autocommit():
         refuse_pooler(session, keeps_sessions=settings.session_pooler)
         before = session.value("show application_name")
-        session.set({"application_name": APPLICATION_NAME})
-        runners.take(
-            session,
-            what,
-            patience=settings.runner_timeout,
-            waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
-        )
+    taken = False
     try:
+        with session.autocommit():
+            session.set({"application_name": APPLICATION_NAME})
+            runners.take(
+                session,
+                what,
+                patience=settings.runner_timeout,
+                waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
+            )
+            taken = True
         yield
     finally:
         if session.alive:
             session.connection.rollback()
             with session.autocommit():
-                runners.release(session, what)
+                if taken:
+                    runners.release(session, what)
                 session.set({"application_name": before})
 
 

@@ -192,7 +192,7 @@ class Project:
         from pgopt.cli import undo
 
         with self._in_this_process():
-            return undo.run(self.config(), revision).revision.direction
+            return undo.run(self.config(), revision)[0].revision.direction
 
     @contextmanager
     def _in_this_process(self) -> Iterator[None]:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy.exc import DBAPIError
 
 from pgopt.errors import InvalidOperation, LockNotAcquired
 from pgopt.operations import AddColumnOnline, Backfill, InstallPgopt, Operation
+from pgopt.plan.batches import Turns
 from pgopt.plan.events import Event, Note, StepProgress, Throttled
+from pgopt.plan.settings import Settings
+from pgopt.server.catalog import Catalog
 from pgopt.server.keys import KeyRange, columns_of
 from pgopt.server.objects import Relation
 from pgopt.server.quoting import render
@@ -142,6 +147,26 @@ def test_a_batch_that_made_others_wait_is_followed_by_a_smaller_one(database: Da
         writer.join()
     keys = [0, *(event.done for event in events if isinstance(event, StepProgress))]
     assert [after - before for before, after in pairwise(keys)] == [100, 50, 100, 100]
+
+
+def test_who_cancels_what_has_no_timeout_of_ours_is_obeyed(database: Database) -> None:
+    database.run("create table t (id int primary key)")
+    told: list[Event] = []
+    with database.engine().connect() as connection, ThreadPoolExecutor() as threads:
+        session = Session(connection)
+        with session.autocommit():
+            session.run("set deadlock_timeout = '10ms'")
+            turns = Turns(session, Settings(), told.append, "fill", Catalog(session).table("t"))
+            with turns.transaction():
+                pass
+            pid = session.pid
+            running = threads.submit(turns.repeat, lambda: session.run("select pg_sleep(60)"))
+            asleep = f"select wait_event = 'PgSleep' from pg_stat_activity where pid = {pid}"
+            wait_until("it is at work", lambda: database.value(asleep))
+            database.run(f"select pg_sleep(0.05), pg_cancel_backend({pid})")
+            with pytest.raises(DBAPIError, match="user request"):
+                running.result(50)
+    assert told == []
 
 
 def test_no_patience_is_no_wait_without_end(database: Database) -> None:

@@ -414,6 +414,11 @@ REFUSALS = [
     (aggregate(columns={"n": "avg(at::float8)"}), "depends on the order of the rows: cast the values to numeric"),
     (aggregate(columns={"n": "value"}), "must appear in the GROUP BY clause"),
     (aggregate(on={"id": "status"}), "there is no index on public.comments that begins with status"),
+    (aggregate(on={"id": "at"}), "there is no index on public.comments that begins with at"),
+    (
+        aggregate(on={"id": "ticket_id", "author": "id"}),
+        "there is no index on public.comments that begins with ticket_id, id",
+    ),
     (aggregate(on={"code": "ticket_id"}), "operator does not exist: text = integer"),
     (aggregate(on={"id": "other"}), "public.comments has no column 'other': it has id, ticket_id"),
     (
@@ -438,6 +443,7 @@ MORE = """
 create table parted (id int, at date) partition by list (id); create table above (id int); create table below () inherits (above);
 create materialized view summary as select 1 as id; create table keyless (id int); create index on keyless (id);
 create function shaky(int) returns boolean volatile language sql as 'select true';
+create index on comments using brin (at); create index on comments (ticket_id) include (id); create index on tickets (id, author);
 """
 
 

@@ -373,6 +373,12 @@ def test_a_runner_that_waits_in_vain_names_the_one_at_work(project: Project, tic
         for command in ("upgrade", "stamp"):
             with pytest.raises(RunnerBusy, match=f"another pgopt run is at work on .*pid {pid} .*pgopt migration"):
                 project.run(command, "head")
+        with tickets.engine().connect() as connection:
+            connection.exec_driver_sql("set application_name = 'the app'")
+            connection.commit()
+            with pytest.raises(RunnerBusy):
+                project.upgrade(connection=connection)
+            assert connection.scalar(text("show application_name")) == "the app"
         # who only reads waits for nobody
         project.run("current")
         assert "Target database is not up to date" in project.refused("check")

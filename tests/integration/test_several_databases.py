@@ -104,6 +104,29 @@ def test_what_was_interrupted_is_undone_in_each_database(
     assert indexed(database, other) == [False, False]
 
 
+def test_what_stays_is_told_of_each_database(project: Project, database: Database, other: Database) -> None:
+    for each in (database, other):
+        each.perform(InstallPgopt(1))
+    revision(project, "engine_name == 'engine2'")
+    with pytest.raises(ValueError, match="later"):
+        project.upgrade()
+    # as if the first one had been interrupted, too
+    for (row,) in other.rows("select to_jsonb(r)::text from pgopt.run r"):
+        text = row.replace("'", "''")
+        database.run(f"insert into pgopt.run select * from jsonb_populate_record(null::pgopt.run, '{text}')")
+    database.run("delete from alembic_version")
+    file = project.root / "migrations" / "versions" / "a_.py"
+    file.write_text(file.read_text().replace("    op.drop", "    if engine_name == 'engine1':\n        op.drop"))
+    said = project.must("undo", "a", program="pgopt")
+    assert f"revision a is as it was in {database.name}, alembic_version before its upgrade\n" in said
+    there = f"in {OTHER}, alembic_version"
+    assert (
+        f"left as it is {there}, since the downgrade does not take it back: create_index_concurrently ix on t" in said
+    )
+    assert f"revision a is as it was {there} before its upgrade, but for that" in said
+    assert indexed(database, other) == [False, True]
+
+
 def test_the_wrong_way_is_refused_in_each_database(project: Project, database: Database, other: Database) -> None:
     other.perform(InstallPgopt(1))
     revision(project, "engine_name == 'engine2'")

@@ -215,6 +215,20 @@ def test_refusal_is_one_clear_error_and_changes_nothing(database: Database, oper
     assert database.rows("select indexrelid::regclass from pg_index where not indisvalid") == []
 
 
+def test_of_two_indexes_on_the_search_path_neither_is_renamed(database: Database) -> None:
+    database.run("create schema one; create schema two; create table one.t (id int); create table two.t (id int)")
+    database.run("create index ix_new on one.t (id); create index ix_old on two.t (id)")
+    engine = database.engine(connect_args={"options": "-c search_path=one,two"})
+    both = (
+        "two.ix_old and one.ix_new are both on the search_path, so which is to be renamed cannot be told: say schema="
+    )
+    with pytest.raises(InvalidOperation, match=both):
+        database.perform(RenameIndex("ix_old", "ix_new"), engine=engine)
+    database.perform(RenameIndex("ix_old", "ix_new", schema="two"), engine=engine)
+    found = "select to_regclass('one.ix_new'), to_regclass('two.ix_new'), to_regclass('two.ix_old')"
+    assert database.rows(found) == [("one.ix_new", "two.ix_new", None)]
+
+
 def make(kind: type[Operation], *arguments: Any, **more: Any) -> Any:
     return lambda: kind(*arguments, **more)
 

@@ -16,7 +16,7 @@ from pgopt.cli.inverses import Undoing, look
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
 from pgopt.errors import InvalidOperation
 from pgopt.plan.journal import Journal
-from pgopt.plan.revisions import DOWN, Revision, below, chain_of, handed_over, stamped_revisions
+from pgopt.plan.revisions import DOWN, UP, Revision, below, chain_of, handed_over, stamped_revisions
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import commit_if_shared
 from pgopt.plan.undoing import DONE, UNDOING
@@ -42,13 +42,16 @@ def undo(
     x: Arguments = None,
 ) -> None:
     """Take back a revision whose upgrade or downgrade was interrupted, so that it never began."""
-    done = run(config_of(config, name, x), revision)
-    for each in done.left:
-        typer.echo(
-            f"left as it is, since the {done.revision.opposite.direction} does not take it back: {each}", err=True
-        )
-    but = ", but for that" if done.left else ""
-    typer.echo(f"revision {done.revision.id} is as it was before its {done.revision.direction}{but}")
+    undone = run(config_of(config, name, x), revision)
+    for done in undone:
+        where = f" in {done.where}" if len(undone) > 1 else ""
+        for each in done.left:
+            typer.echo(
+                f"left as it is{where}, since the {done.revision.opposite.direction} does not take it back: {each}",
+                err=True,
+            )
+        but = ", but for that" if done.left else ""
+        typer.echo(f"revision {done.revision.id} is as it was{where} before its {done.revision.direction}{but}")
 
 
 @dataclass(frozen=True)
@@ -59,9 +62,11 @@ class Undone:
     """In the direction in which it was interrupted."""
     left: Sequence[str]
     """What its inverse does not take back."""
+    where: str
+    """The database, and the version table."""
 
 
-def run(config: Config, revision: str) -> Undone:
+def run(config: Config, revision: str) -> Sequence[Undone]:
     """Run the inverse of an interrupted revision through the project's env.py, and tell what was taken back.
 
     Where env.py goes through several databases, it is taken back in each in which it was interrupted.
@@ -74,11 +79,11 @@ def run(config: Config, revision: str) -> Undone:
     options = {UNDOING: (script.revision, DOWN), "dont_mutate": True}
     with EnvironmentContext(config, directory, fn=partial(_undo, script, looked), **options):
         directory.run_env()
-    if looked.undone:
-        return looked.undone[0]
-    raise looked.refused or InvalidOperation(
-        f"env.py ran no migrations, so revision {script.revision} is as it was: see its conditions"
-    )
+    if not looked.undone:
+        raise looked.refused or InvalidOperation(
+            f"env.py ran no migrations, so revision {script.revision} is as it was: see its conditions"
+        )
+    return looked.undone
 
 
 @dataclass
@@ -102,6 +107,7 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
     back = look(context, inverse, partial(_run, script, inverse), committed=committed)
     forth = look(context, interrupted, partial(_run, script, interrupted), forth=True)
     journal = Journal.of(context, inverse)
+    where = f"{journal.session.value('select current_database()')}, {interrupted.chain}"
     # what is refused leaves no mark
     _look_through(context, journal.done_by(interrupted), forth, back)
     is_new = journal.take_back()
@@ -121,7 +127,7 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
             journal.session.connection.rollback()
             journal.give_up()
         raise
-    looked.undone.append(Undone(interrupted, done.left() if done else ()))
+    looked.undone.append(Undone(interrupted, done.left() if done else (), where))
     return []
 
 
@@ -181,4 +187,4 @@ def _interrupted(script: Script, context: MigrationContext) -> Revision:
         raise InvalidOperation(
             f"there is nothing to undo: revision {script.revision} cannot have begun before {before[0]} is stamped"
         )
-    return Revision(chain_of(context), script.revision, "upgrade")
+    return Revision(chain_of(context), script.revision, UP)

@@ -326,6 +326,10 @@ class RenameIndex(StateOperation):
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         index, taken = db.index(self.name, self.schema), db.index(self.new_name, self.schema)
+        if index and taken and index.schema != taken.schema:
+            raise InvalidOperation(
+                f"{index} and {taken} are both on the search_path, so which is to be renamed cannot be told: say schema="
+            )
         if index and taken:
             raise InvalidOperation(
                 f"there is an index {taken} already: drop it, or choose another name than {self.new_name!r}"

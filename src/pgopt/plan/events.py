@@ -25,15 +25,6 @@ class OperationStarted(Event):
 
 
 @dataclass(frozen=True)
-class OperationFinished(Event):
-    """An operation is done."""
-
-    title: str
-    seconds: float
-    changed: bool
-
-
-@dataclass(frozen=True)
 class Note(Event):
     """A sentence that somebody should read."""
 

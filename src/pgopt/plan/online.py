@@ -71,21 +71,19 @@ class OnlineRunner:
         """Whether something of a plan may have been done."""
         self._begin: Callable[[], None] = lambda: None
 
-    def run(self, plan: Plan, begin: Callable[[], None] = lambda: None) -> bool:
-        """Carry a plan out, and tell whether there was anything to do; if so, `begin` comes before it."""
+    def run(self, plan: Plan, begin: Callable[[], None] = lambda: None) -> None:
+        """Carry a plan out; where there is anything to do, `begin` comes before it."""
         self._begin = begin
-        started = time.monotonic()
         self.report(events.OperationStarted(plan.title, len(plan.steps)))
         for note in plan.notes:
             self.report(events.Note(note))
-        changed = [self._step(step) for step in plan.steps]
-        self.report(events.OperationFinished(plan.title, time.monotonic() - started, any(changed)))
-        return any(changed)
+        for step in plan.steps:
+            self._step(step)
 
-    def _step(self, step: AnyStep) -> bool:
+    def _step(self, step: AnyStep) -> None:
         if not isinstance(step, BatchStep) and step.done is not None and step.done(self.db):
             self.report(events.StepSkipped(step.label))
-            return False
+            return
         started = time.monotonic()
         self._begin()
         self._begin = lambda: None
@@ -98,7 +96,6 @@ class OnlineRunner:
             raise
         self.changed = True
         self.report(events.StepFinished(step.label, time.monotonic() - started))
-        return True
 
     def _carry_out(self, step: AnyStep) -> None:
         try:
@@ -181,8 +178,7 @@ class OnlineRunner:
                 for statement in step.compose(self.db):
                     self.session.run(statement)
                 return
-            # who holds some locks and waits for others must not wait so long that somebody becomes the victim of a deadlock
-            until = time.monotonic() + min(patience, self._deadlock_timeout * 0.8)
+            until = time.monotonic() + min(patience, self._deadlock_timeout * locks.HARMLESS)
             self._lock_all(step.locks, until)
             # locks of indexes cannot be taken before; what is left of the time holds for them
             with self.session.gathered(lambda held: locks.together(held, until - time.monotonic())):
@@ -245,7 +241,7 @@ class OnlineRunner:
 
     @cached_property
     def _deadlock_timeout(self) -> float:
-        return float(self.session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)"))
+        return locks.deadlock_timeout(self.session)
 
     # -- steps that cannot run in a transaction ----------------------------------------------------------------------
 

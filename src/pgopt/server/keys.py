@@ -160,31 +160,6 @@ class KeyRange:
             yield column.compare("=", upto)
 
 
-def end_of(session: Session, table: Relation, key: Sequence[KeyColumn]) -> Sequence[str] | None:
-    """Give the last key of a table, or nothing where it is empty."""
-    with session.transaction(READABLE):
-        row = session.row(
-            sql("select {} from only {} as r order by {} limit 1", _texts(key), table.ident, _order(key, " desc"))
-        )
-    return row and list(row)
-
-
-def edge_of(session: Session, table: Relation, keys: KeyRange, size: int) -> Sequence[str] | None:
-    """Give the key at which a batch of this size ends, or nothing for the last batch."""
-    with session.transaction(READABLE):
-        row = session.row(
-            sql(
-                "select {} from only {} as r where {} order by {} offset {} limit 1",
-                _texts(keys.columns),
-                table.ident,
-                keys.condition(),
-                _order(keys.columns, ""),
-                literal(size - 1),
-            )
-        )
-    return row and list(row)
-
-
 def _names(columns: Sequence[KeyColumn]) -> Composable:
     return joined(ident(column.name) for column in columns)
 
@@ -211,11 +186,17 @@ class ByKey:
 
     def end(self, session: Session) -> Sequence[str] | None:
         """Give the last key, or nothing where the table is empty."""
-        return end_of(session, self.table, self.key)
+        return self._key(session, sql("order by {}", _order(self.key, " desc")))
 
     def edge(self, session: Session, last: Sequence[str] | None, end: Sequence[str], rows: int) -> Sequence[str] | None:
         """Give the key at which a batch of so many rows ends, or nothing for the last batch."""
-        return edge_of(session, self.table, KeyRange(self.key, last, end), rows)
+        among, order = self.condition(last, end), _order(self.key, "")
+        return self._key(session, sql("where {} order by {} offset {}", among, order, literal(rows - 1)))
+
+    def _key(self, session: Session, which: Composable) -> Sequence[str] | None:
+        with session.transaction(READABLE):
+            row = session.row(sql("select {} from only {} as r {} limit 1", _texts(self.key), self.table.ident, which))
+        return row and list(row)
 
     def condition(self, last: Sequence[str] | None, upto: Sequence[str]) -> Composable:
         """Give the condition that finds the rows after one key, up to another."""

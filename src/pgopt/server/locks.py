@@ -294,6 +294,15 @@ end
 {tag}"""
 
 
+HARMLESS = 0.8
+"""The share of deadlock_timeout that one may wait for locks and hold others: nobody becomes the victim of a deadlock by that."""
+
+
+def deadlock_timeout(session: Session) -> float:
+    """Give after how many seconds the server looks who waits for whom."""
+    return float(session.value("select extract(epoch from current_setting('deadlock_timeout')::interval)"))
+
+
 def waits(attempts: int, first: float, longest: float) -> Iterator[float]:
     """Give growing waits with jitter between this many attempts."""
     wait = first

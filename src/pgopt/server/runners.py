@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import RunnerBusy
@@ -13,6 +12,7 @@ from pgopt.server.catalog import Catalog
 from pgopt.server.locks import who
 from pgopt.server.queries import query
 from pgopt.server.quoting import joined, literal, render, sql, verbatim
+from pgopt.server.session import changing, current
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -47,8 +47,6 @@ class Claim:
     what: str
     told: Any
     """The answer to what was asked along."""
-    waited: bool
-    """Whether another runner was at work on it before."""
 
 
 @contextmanager
@@ -74,8 +72,8 @@ def alone(
         with session.in_force(settings):
             if not held:
                 what = _wait(session, subject, patience=patience, waiting=waiting)
-            waited, held = not held, True
-            yield Claim(what, told, waited)
+            held = True
+            yield Claim(what, told)
     finally:
         if session.alive:
             was = zip(settings, before, strict=True)
@@ -188,31 +186,17 @@ def _schema_of_new(subject: TableNamed) -> Composable:
 def _enter(subject: str | TableNamed, settings: Mapping[str, str], along: Composable) -> Composable:
     return query(
         "enter",
-        before=_current(tuple(settings)),
+        before=current(tuple(settings)),
         what=_name(subject),
         along=along,
         key=key_of(sql("what")),
-        settings=_set(tuple(settings.items())),
+        settings=changing(tuple(settings.items())),
     )
 
 
 def _leave(what: str | None, settings: Mapping[str, str]) -> Composable:
     unlock = sql("pg_advisory_unlock({})", key_of(literal(what))) if what is not None else verbatim("null")
-    return sql("select {}", joined([unlock, _set(tuple(settings.items()))] if settings else [unlock]))
-
-
-# the same few for each operation: to compose them takes longer than to send them
-
-
-@lru_cache
-def _current(settings: tuple[str, ...]) -> Composable:
-    return verbatim(render(joined(sql("current_setting({})", literal(name)) for name in settings)))
-
-
-@lru_cache
-def _set(settings: tuple[tuple[str, str], ...]) -> Composable:
-    calls = (sql("set_config({}, {}, false)", literal(name), literal(value)) for name, value in settings)
-    return verbatim(render(joined(calls)))
+    return sql("select {}", joined([unlock, changing(tuple(settings.items()))] if settings else [unlock]))
 
 
 def holder_of(session: Session, what: str) -> Holder | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.server.quoting import joined, literal, render, sql
+from pgopt.server.quoting import joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +26,7 @@ UNDEFINED_FUNCTION = "42883"
 UNDEFINED_TABLE = "42P01"
 CANNOT_COERCE = "42846"
 DATATYPE_MISMATCH = "42804"
+UNIQUE_VIOLATION = "23505"
 
 _PID = "pgopt pid"
 OURS = "pgopt"
@@ -217,18 +218,26 @@ class Session:
 
 @lru_cache
 def _set(settings: tuple[tuple[str, str], ...], *, local: bool) -> str:
-    return render(sql("select {}", _calls(settings, local=local)))
+    return render(sql("select {}", changing(settings, local=local)))
 
 
 @lru_cache
 def _save_and_set(settings: tuple[tuple[str, str], ...]) -> str:
-    before = joined(sql("current_setting({})", literal(name)) for name, _ in settings)
-    calls = _calls(settings, local=False)
+    before, calls = current(tuple(name for name, _ in settings)), changing(settings)
     return render(sql("with before as materialized (select {}) select *, {} from before", before, calls))
 
 
-def _calls(settings: tuple[tuple[str, str], ...], *, local: bool) -> Composable:
-    return joined(sql("set_config({}, {}, {})", *map(literal, (name, value, local))) for name, value in settings)
+@lru_cache
+def current(names: tuple[str, ...]) -> Composable:
+    """Ask for some settings."""
+    return verbatim(render(joined(sql("current_setting({})", literal(name)) for name in names)))
+
+
+@lru_cache
+def changing(settings: tuple[tuple[str, str], ...], *, local: bool = False) -> Composable:
+    """Change some settings, and ask for them."""
+    calls = (sql("set_config({}, {}, {})", *map(literal, (name, value, local))) for name, value in settings)
+    return verbatim(render(joined(calls)))
 
 
 class ServerError(NamedTuple):
@@ -278,9 +287,6 @@ def _inside(context: str | None, internal_query: str | None) -> str | None:
 def _shortened(statement: str) -> str:
     words = " ".join(statement.split())
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]} …"
-
-
-UNIQUE_VIOLATION = "23505"
 
 
 def is_integrity_violation(error: DBAPIError) -> bool:
