@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pgopt.operations.base import Operation
 
 
-known: set[str] = set()
-"""The directives that are not Alembic's own."""
+kinds: dict[str, Callable[[], type[Operation]]] = {}
+"""What loads the class of each directive that is not Alembic's own."""
 
 
 def register(directive: str, kind: Callable[[], type[Operation]]) -> None:
@@ -29,16 +29,20 @@ def register(directive: str, kind: Callable[[], type[Operation]]) -> None:
 
     invoke.__name__ = directive
     invoke.__doc__ = f"Do what the operation of this name says: help(pgopt.directives.kind_of({directive!r}))."
-    known.add(directive)
+    kinds[directive] = kind
     Operations.register_operation(directive)(type(directive, (), {directive: classmethod(invoke)}))
 
 
 def kind_of(directive: str) -> type[Operation]:
-    """Load the class of one of our operations."""
+    """Give the class of an operation by its directive."""
+    return kinds[directive]()
+
+
+def _load(directive: str) -> type[Operation]:
     module, name = KINDS[directive]
     kind: type[Operation] = getattr(import_module(f"pgopt.operations.{module}"), name)
     return kind
 
 
 for each in KINDS:
-    register(each, partial(kind_of, each))
+    register(each, partial(_load, each))

@@ -654,7 +654,7 @@ def test_readers_see_one_or_the_other(sales: Database) -> None:
         reader.execute("begin isolation level repeatable read")
         reader.execute("select * from per_shop")
         with pytest.raises(
-            PgoptError, match=r"could not swap public.per_shop .*ACCESS EXCLUSIVE on per_shop, .* was held"
+            PgoptError, match=r"could not swap public.per_shop .*ACCESS EXCLUSIVE on public.per_shop, .* was held"
         ):
             sales.perform(ReplaceMaterializedView("per_shop", f"{QUERY} having true"))
         assert reader.execute("select count(*) from per_shop").fetchall() == [(3,)]

@@ -95,10 +95,24 @@ def test_an_application_can_have_operations_of_its_own(tmp_path: Path) -> None:
         "from alembic.operations import Operations\n"
         "from sqlalchemy.dialects import postgresql\n"
         "context = MigrationContext.configure(dialect=postgresql.dialect(), opts={'as_sql': True})\n"
-        "Operations(context).greet('you')\n",
+        "Operations(context).greet('you')\n"
+        "import pgopt.directives\n"
+        "print(Operations.greet.__doc__, pgopt.directives.kind_of('greet'))\n",
         cwd=tmp_path,
     )
     assert "-- greet" in seen
+    assert "help(pgopt.directives.kind_of('greet')). <class 'own.Greet'>" in seen
+
+
+def test_an_operation_without_a_way_back_is_none(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from pgopt.operations.base import StateOperation, operation\n"
+        "@operation('greet')\n"
+        "class Greet(StateOperation):\n"
+        "    def plan(self, db): return iter(())\n"
+    )
+    with pytest.raises(AssertionError, match=r"abstract (class|method).*reverse"):
+        python("-c", "import own\nown.Greet()\n", cwd=tmp_path)
 
 
 @pytest.mark.parametrize(("directive", "whose"), [("analyze", "pgopt"), ("create_index", "Alembic")])

@@ -83,7 +83,7 @@ def test_each_revision_is_shown_and_nothing_is_changed(project: Project, tickets
     (step,) = one.steps
     assert step.label == "build ix_one on public.tickets"
     assert step.sql[0].startswith('create index concurrently "ix_one" on')
-    assert step.locks == ["SHARE UPDATE EXCLUSIVE on tickets"]
+    assert step.locks == ["SHARE UPDATE EXCLUSIVE on public.tickets"]
     assert step.blocks == "nobody"
     assert step.done is False
     (table,) = one.tables
@@ -167,14 +167,14 @@ def test_who_is_kept_waiting(run_project: Project, tickets: Database) -> None:
     install = steps["install version 1 of the pgopt schema"]
     backfill = steps["backfill title of public.tickets"]
     assert parent.blocks == "writes, for an instant"
-    assert parent.locks == ["SHARE on parts"]
+    assert parent.locks == ["SHARE on public.parts"]
     assert leaf.blocks == "nobody"
     assert attach.blocks == "reads and writes, for an instant"
     assert rename.blocks == "nobody"
-    assert rename.locks == ["SHARE UPDATE EXCLUSIVE on ix_old"]
+    assert rename.locks == ["SHARE UPDATE EXCLUSIVE on public.ix_old"]
     assert (install.blocks, install.locks) == ("nobody", [])
     assert backfill.blocks == "writers of the rows of one batch, for an instant"
-    assert backfill.locks == ["ROW EXCLUSIVE on tickets"]
+    assert backfill.locks == ["ROW EXCLUSIVE on public.tickets"]
 
 
 def test_what_is_done_is_said_only_where_it_is_certain(run_project: Project, tickets: Database) -> None:
@@ -430,7 +430,7 @@ def test_the_command_prints_plain_lines_where_there_is_no_terminal(run_project: 
         "    tickets: about 100 rows, "
     ) in done.stdout
     assert (
-        "    1. build ix_one on public.tickets\n       takes SHARE UPDATE EXCLUSIVE on tickets; keeps waiting: nobody\n"
+        "    1. build ix_one on public.tickets\n       takes SHARE UPDATE EXCLUSIVE on public.tickets; keeps waiting: nobody\n"
     ) in done.stdout
     run_project.upgrade()
     assert run_project.call("plan", program="pgopt").stdout == "there is nothing to do\n"
@@ -444,7 +444,7 @@ def test_the_command_prints_json(project: Project) -> None:
     assert [each["id"] for each in found["revisions"]] == ["a", "b"]
     assert found["revisions"][0]["parts"][0]["sql"].startswith("CREATE TABLE people")
     (step,) = found["revisions"][1]["parts"][0]["steps"]
-    assert step["locks"] == ["SHARE UPDATE EXCLUSIVE on tickets"]
+    assert step["locks"] == ["SHARE UPDATE EXCLUSIVE on public.tickets"]
     assert step["done"] is False
 
 

@@ -177,7 +177,7 @@ def test_the_preview_remembers_nothing(project: Project, database: Database) -> 
     (revision,) = preview(project).revisions
     (shown,) = revision.parts
     assert shown.refused is None  # type: ignore[union-attr]
-    assert shown.steps[0].locks == ["SHARE UPDATE EXCLUSIVE on t"]  # type: ignore[union-attr]
+    assert shown.steps[0].locks == ["SHARE UPDATE EXCLUSIVE on public.t"]  # type: ignore[union-attr]
     assert (options(database), remembered(database)) == (None, [])
 
 

@@ -338,7 +338,7 @@ def test_derived_names_tell_definitions_apart() -> None:
     ]
     assert made[0].name == "ix_t_a"
     assert len({each.name for each in made}) == len(made)
-    assert all(len(each.key.encode()) <= 63 for each in made)
+    assert all(len(each.index_name.encode()) <= 63 for each in made)
 
 
 def test_derived_name_is_stable() -> None:

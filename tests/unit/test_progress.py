@@ -115,6 +115,18 @@ def test_lines_are_logged_where_every_alembic_ini_shows_them(caplog: pytest.LogC
     ]
 
 
+def test_why_batches_wait_is_seen_by_all_and_not_each_second(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "alembic")
+    lines = Lines()
+    for seconds in range(5):
+        lines(e.Throttled("backfill big", f"standby b is {seconds} s behind", 1.0))
+    lines(e.WaitingForRunner("public.big", None))
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        ("WARNING", "  backfill big: standby b is 0 s behind, waiting 1.0 s"),
+        ("WARNING", "  waiting for another pgopt run on public.big"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "said"),
     [(0.0421, "42 ms"), (1.25, "1.2 s"), (119.9, "119.9 s"), (125, "2 min 5 s"), (7380, "2 h 3 min")],

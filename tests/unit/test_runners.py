@@ -272,7 +272,7 @@ def test_keys_of_both_signs_are_tried(database: Database) -> None:
 
 
 def render_key(what: str) -> str:
-    return runners.key_of(literal(what)).as_string(None)
+    return runners.lock_number(literal(what)).as_string(None)
 
 
 def test_a_waiting_runner_does_not_hold_up_an_index_of_the_first(database: Database) -> None:

@@ -336,7 +336,7 @@ def test_names_are_those_from_before(session: Session) -> None:
         trace = tracer.trace()
     assert trace.locks == {Lock(AX, "T 1", "My S")}
     assert trace.rewritten == {"My S.T 1"}
-    assert str(trace) == "ACCESS EXCLUSIVE on T 1; rewrites My S.T 1; scans My S.T 1"
+    assert str(trace) == "ACCESS EXCLUSIVE on My S.T 1; rewrites My S.T 1; scans My S.T 1"
 
 
 def test_locks_that_were_given_back_do_not_count(session: Session) -> None:

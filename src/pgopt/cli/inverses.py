@@ -1,10 +1,10 @@
-"""Which statements of its own an inverse sends when an interrupted revision is taken back; Alembic has no hook for this."""
+"""Which statements of its own a revision sends when it is looked at, or taken back; Alembic has no hook for this."""
 
 from __future__ import annotations
 
 import logging
 import re
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self, cast
 
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("alembic.pgopt")
 
 
-class Statements:
-    """The statements of an inverse that are not of our operations, for a block in which it runs.
+class Statements(ABC):
+    """The statements of one direction of a revision that are not of our operations, for a block in which it runs.
 
     What only sets the session is sent, since the operations after it may need that.
     """
 
-    def __init__(self, context: MigrationContext, inverse: Revision, *, committed: bool) -> None:
+    def __init__(self, context: MigrationContext, revision: Revision, *, committed: bool) -> None:
         self.context = context
-        self.inverse = inverse
+        self.revision = revision
         self.committed = committed
         """Whether plain work of the revision was committed with the operations."""
         self.connection = cast("Connection", context.connection)
@@ -101,7 +101,7 @@ class Statements:
 
     def _refusal(self, statement: str) -> InvalidOperation:
         return InvalidOperation(
-            f"the {self.inverse.direction} of revision {self.inverse.id} sends SQL of its own, which cannot be told from what was"
+            f"the {self.revision.direction} of revision {self.revision.id} sends SQL of its own, which cannot be told from what was"
             f" rolled back: {_in_short(statement)}: say it by op.execute(), or take it back by hand"
         )
 
@@ -147,12 +147,15 @@ def _nothing_lasts(connection: Connection) -> Iterator[None]:
 
 
 class Looking(Statements):
-    """Nothing is sent, and a block of autocommit commits nothing."""
+    """Nothing that changes anything is sent: what sets the session is, and what reads, which may not write.
+
+    A block of autocommit commits nothing.
+    """
 
     def __init__(
-        self, context: MigrationContext, inverse: Revision, *, committed: bool, found: Course, forth: bool
+        self, context: MigrationContext, revision: Revision, *, committed: bool, found: Course, forth: bool
     ) -> None:
-        super().__init__(context, inverse, committed=committed)
+        super().__init__(context, revision, committed=committed)
         self.found = found
         self.forth = forth
         self.alone = is_autocommit(self.connection)
@@ -181,7 +184,7 @@ class Looking(Statements):
         """Note it, and refuse what would be sent though it may take back what was never done."""
         if not self.forth and (self.committed or self.alone) and is_data(said):
             raise InvalidOperation(
-                f"the {self.inverse.direction} of revision {self.inverse.id} changes rows, and whether what that takes back was done"
+                f"the {self.revision.direction} of revision {self.revision.id} changes rows, and whether what that takes back was done"
                 f" before the interruption cannot be told: {_in_short(said)}: finish the revision and then take it back; or do that by"
                 " hand if so, take the statement out of the revision for this once, and run `pgopt undo` again"
             )
@@ -204,9 +207,9 @@ class Undoing(Statements):
     """
 
     def __init__(
-        self, context: MigrationContext, inverse: Revision, *, committed: bool, done: Done | None = None
+        self, context: MigrationContext, revision: Revision, *, committed: bool, done: Done | None = None
     ) -> None:
-        super().__init__(context, inverse, committed=committed)
+        super().__init__(context, revision, committed=committed)
         self.done = done
 
     def plain(self, construct: Any, said: str, *args: Any, **kwargs: Any) -> Any:
@@ -238,7 +241,7 @@ class Undoing(Statements):
         failure = server_error(error)
         if failure.code not in _ALREADY_SO:
             raise StatementFailed(
-                f"the {self.inverse.direction} of revision {self.inverse.id} failed at {_in_short(said)!r}: {failure.sentence}: mend that,"
+                f"the {self.revision.direction} of revision {self.revision.id} failed at {_in_short(said)!r}: {failure.sentence}: mend that,"
                 " or where it is done already take the statement out of the revision for this once, and run `pgopt undo` again"
             ) from error
         log.warning("passed over, there is nothing to take back: %s", failure.sentence)

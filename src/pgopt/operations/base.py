@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, dataclass_transform
 
 from alembic.operations import MigrateOperation, Operations
 
-from pgopt.directives import known, register
+from pgopt.directives import kinds, register
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations.arguments import refuse_arguments, refuse_types
 from pgopt.operations.expressions import text_of
@@ -44,7 +44,7 @@ def operation(directive: str) -> Callable[[OperationT], OperationT]:
 
 
 @dataclass(frozen=True, repr=False)
-class Operation(MigrateOperation):
+class Operation(MigrateOperation, ABC):
     """What a migration says."""
 
     directive: ClassVar[str]
@@ -240,7 +240,7 @@ def _refuse_taken(directive: str) -> None:
         "pgopt"
         if directive in KINDS
         else "Alembic"
-        if directive not in known and hasattr(Operations, directive)
+        if directive not in kinds and hasattr(Operations, directive)
         else None
     )
     if whose:

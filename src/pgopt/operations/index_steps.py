@@ -91,7 +91,7 @@ def same_or_refuse(
     way_out: str = "replace_index_concurrently changes the definition of an index",
 ) -> None:
     """Take an equal index for the operation's own, and refuse another one of that name."""
-    index = db.index(of.key, table.schema)
+    index = db.index(of.index_name, table.schema)
     if index is None:
         return
     on_this_table(index, table, db)
@@ -100,7 +100,7 @@ def same_or_refuse(
             f"index {index} belongs to the constraint {index.constraint}: choose another name, or leave that constraint its index"
         )
     if not is_same(db, of, index, table):
-        wanted = render(create_statement(of, ident(of.key), table.ident))
+        wanted = render(create_statement(of, ident(of.index_name), table.ident))
         there = index.definition + (f" TABLESPACE {index.tablespace}" if index.tablespace else "")
         raise InvalidOperation(
             f"there is an index {index} already, and it is another one:\n  there is  {there}\n  wanted is {wanted}\n{way_out}"

@@ -74,7 +74,7 @@ class IndexParts(Parts):
 
     @property
     def name(self) -> str:
-        return self.of.key
+        return self.of.index_name
 
     def check(self, db: Catalog, part: Relation, name: str) -> None:
         same_or_refuse(db, replace(self.of, name=name, table=part.name, schema=part.schema), part)
@@ -89,7 +89,7 @@ class IndexParts(Parts):
             if server_error(error).code not in NAMED_WRONGLY:
                 raise
             raise InvalidOperation(
-                f"the definition of {self.of.key} says the name of {root}, and its partitions have other names: leave it out, or,"
+                f"the definition of {self.of.index_name} says the name of {root}, and its partitions have other names: leave it out, or,"
                 f" where it means the whole row, index each partition by itself ({server_error(error).message})"
             ) from error
 
@@ -204,10 +204,10 @@ def drop_from_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[
     """Drop what an interrupted build left on partitions, then the index of the parent with its parts."""
     parts = db.partitions(root)
     for part in reversed(parts):
-        name = part_name(of.key, part)
+        name = part_name(of.index_name, part)
         if is_left(db, name, part, of, root):
             yield _drop_tree(db, name, part, parts) if part.partitioned else drop(name, part)
-    yield _drop_tree(db, of.key, root, parts)
+    yield _drop_tree(db, of.index_name, root, parts)
 
 
 def is_left(db: Catalog, name: str, part: Relation, of: IndexOperation, root: Relation) -> bool:
@@ -223,7 +223,7 @@ def is_left(db: Catalog, name: str, part: Relation, of: IndexOperation, root: Re
 
 def _shapes_of_whole(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[str]:
     """Describe the index of the parent, which goes last, and what it is said to be."""
-    whole = db.index(of.key, root.schema)
+    whole = db.index(of.index_name, root.schema)
     if whole is not None and whole.table == root.oid:
         yield db.index_shape(whole.oid)
     if of.columns:
@@ -235,9 +235,9 @@ def swap_trees(db: Catalog, of: IndexOperation, new: str, root: Relation, *, mar
     pairs = partial(_names_of_both, of=of, new=new, root=root)
     known = pairs(db)
     # an index of a partition that came meanwhile has the names of both, too
-    yield swap_names(of.key, known, mark=mark, anew=pairs)
+    yield swap_names(of.index_name, known, mark=mark, anew=pairs)
     gone = [(schema, old_name(name)) for schema, name, _ in known]
-    yield _drop_with_parts(old_name(of.key), root, db.partitions(root), gone)
+    yield _drop_with_parts(old_name(of.index_name), root, db.partitions(root), gone)
 
 
 def _names_of_both(db: Catalog, *, of: IndexOperation, new: str, root: Relation) -> Pairs:

@@ -70,7 +70,7 @@ class IndexOperation(StateOperation):
         return True
 
     @property
-    def key(self) -> str:
+    def index_name(self) -> str:
         """The name, which is there once the operation is made."""
         if self.name is None:
             raise InvalidOperation(f"{self.directive} on {self.table}: say the name of the index, or its columns")
@@ -118,9 +118,9 @@ class CreateIndexConcurrently(IndexOperation):
         if table.partitioned:
             yield from trees.build_on_tree(db, trees.IndexParts(self), table)
         else:
-            yield steps.build(self, self.key, table)
+            yield steps.build(self, self.index_name, table)
         if self.comment is not None:
-            yield steps.comment(self, self.key, table)
+            yield steps.comment(self, self.index_name, table)
 
 
 @operation("drop_index_concurrently")
@@ -146,12 +146,12 @@ class DropIndexConcurrently(IndexOperation):
 
     def notes(self, db: Catalog) -> Sequence[str]:
         table = db.table(self.table, self.schema)
-        others = trees.names_not_ours(db, self.key, table) if table.partitioned else []
+        others = trees.names_not_ours(db, self.index_name, table) if table.partitioned else []
         return [*_note_drop(table), *trees.note_names(others, "indexes")]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
-        index = db.index(self.key, table.schema)
+        index = db.index(self.index_name, table.schema)
         if index is not None:
             steps.refuse_to_drop(
                 db, index, table, reversible=bool(self.columns), comment=self.comment, tablespace=self.tablespace
@@ -171,7 +171,7 @@ def _drop(db: Catalog, of: IndexOperation, table: Relation) -> Iterator[Step]:
     if table.partitioned:
         yield from trees.drop_from_tree(db, of, table)
     else:
-        yield steps.drop(of.key, table)
+        yield steps.drop(of.index_name, table)
 
 
 @operation("replace_index_concurrently")
@@ -217,7 +217,7 @@ class ReplaceIndexConcurrently(IndexOperation):
 
     def notes(self, db: Catalog) -> Sequence[str]:
         table = db.table(self.table, self.schema)
-        index = db.index(self.key, table.schema) if db.online and self.old is None else None
+        index = db.index(self.index_name, table.schema) if db.online and self.old is None else None
         lost = (
             {
                 f"the comment {index.comment!r}": index.comment not in (None, self.comment),
@@ -227,7 +227,7 @@ class ReplaceIndexConcurrently(IndexOperation):
                 "the mark of CLUSTER": index.clustered,
                 f"DEPENDS ON EXTENSION {index.extension}": index.extension is not None,
             }
-            if index is not None and not steps.is_there(db, self, self.key, table)
+            if index is not None and not steps.is_there(db, self, self.index_name, table)
             else {}
         )
         goes = [f"{index} goes with {each}" for each, holds in lost.items() if holds]
@@ -235,27 +235,27 @@ class ReplaceIndexConcurrently(IndexOperation):
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
-        new, old = (replace(self, name=name(self.key)) for name in (steps.new_name, steps.old_name))
+        new, old = (replace(self, name=name(self.index_name)) for name in (steps.new_name, steps.old_name))
         ours = [self, *([replace(self, **self._replaced(), old=None)] if self.old is not None else [])]
         for each in new, old:
-            steps.refuse_of_others(db, each.key, table, self.key, ours)
-        if steps.is_there(db, self, self.key, table):
+            steps.refuse_of_others(db, each.index_name, table, self.index_name, ours)
+        if steps.is_there(db, self, self.index_name, table):
             yield from _drop(db, new, table)
             if self.comment is not None or self._has_comment_of_old(db, table):
-                yield steps.comment(self, self.key, table)
+                yield steps.comment(self, self.index_name, table)
             yield from _drop(db, old, table)
             return
         self._check_replaced(db, table)
         steps.refuse_unreadable(db, self, table)
-        if db.index(old.key, table.schema):
+        if db.index(old.index_name, table.schema):
             yield from _drop(db, old, table)
-        if (there := db.index(new.key, table.schema)) and not steps.is_same(db, self, there, table):
+        if (there := db.index(new.index_name, table.schema)) and not steps.is_same(db, self, there, table):
             yield from _drop(db, new, table)
         yield from self._exchange(db, new, old, table)
 
     def _has_comment_of_old(self, db: Catalog, table: Relation) -> bool:
         """Whether an index that stays as it is has the comment that goes with the old definition."""
-        index = db.index(self.key, table.schema)
+        index = db.index(self.index_name, table.schema)
         said = self._replaced()["comment"] if self.old is not None else None
         return said is not None and index is not None and index.comment == said
 
@@ -263,14 +263,16 @@ class ReplaceIndexConcurrently(IndexOperation):
         if table.partitioned:
             yield from trees.build_on_tree(db, trees.IndexParts(new), table)
         else:
-            yield steps.build(self, new.key, table)
+            yield steps.build(self, new.index_name, table)
         if self.comment is not None:
-            yield steps.comment(self, new.key, table)
+            yield steps.comment(self, new.index_name, table)
         if table.partitioned:
-            yield from trees.swap_trees(db, self, new.key, table, mark=self.old is None)
+            yield from trees.swap_trees(db, self, new.index_name, table, mark=self.old is None)
         else:
-            yield steps.swap_names(self.key, [(table.schema, self.key, new.key)], mark=self.old is None)
-            yield steps.drop(old.key, table)
+            yield steps.swap_names(
+                self.index_name, [(table.schema, self.index_name, new.index_name)], mark=self.old is None
+            )
+            yield steps.drop(old.index_name, table)
 
     def _replaced(self) -> dict[str, Any]:
         """Give the whole definition of the old index."""
@@ -284,10 +286,10 @@ class ReplaceIndexConcurrently(IndexOperation):
         return {**_BARE, **given}
 
     def _check_replaced(self, db: Catalog, table: Relation) -> None:
-        index = db.index(self.key, table.schema)
+        index = db.index(self.index_name, table.schema)
         if index is None:
             if db.online:
-                raise InvalidOperation(f"there is no index {self.key!r} on {table} to replace: create it")
+                raise InvalidOperation(f"there is no index {self.index_name!r} on {table} to replace: create it")
             return
         if self.old is None:
             steps.refuse_to_drop(db, index, table, reversible=False)

@@ -22,6 +22,7 @@ STYLES = {
     e.OperationStarted: "bold",
     e.Note: "yellow",
     e.Retrying: "yellow",
+    e.Throttled: "yellow",
     e.WaitingForRunner: "yellow",
     e.StepFailed: "red",
 }

@@ -1,6 +1,7 @@
 """The runner that shows: what would happen to a database, with which locks, before it does.
 
-It looks through a connection of its own that only reads, waits for nobody long and takes no lock that others notice.
+It looks through a connection of its own that leaves nothing behind: it reads, and makes temporary things that are rolled back. It waits for
+nobody long, and takes no lock that others notice.
 """
 
 from __future__ import annotations

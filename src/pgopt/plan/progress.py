@@ -31,20 +31,24 @@ def reporter() -> Report:
 
 
 class Lines:
-    """One log line for each thing that happened; of progress, one every ten seconds."""
+    """One log line for each thing that happened; of what goes on, and of why it waits, one every ten seconds."""
 
     def __init__(self) -> None:
-        self.shown = time.monotonic()
+        self.shown: dict[type[Event], float] = {e.StepProgress: time.monotonic()}
 
     def __call__(self, event: Event) -> None:
         """Log an event, if it is worth a line."""
-        if isinstance(event, e.StepProgress):
-            if time.monotonic() - self.shown < LINE_EVERY:
+        if isinstance(event, e.StepProgress | e.Throttled):
+            if time.monotonic() - self.shown.get(type(event), -LINE_EVERY) < LINE_EVERY:
                 return
-            self.shown = time.monotonic()
+            self.shown[type(event)] = time.monotonic()
         line = text_of(event)
         if line is not None:
-            log.log(logging.WARNING if isinstance(event, e.Retrying | e.Note) else logging.INFO, "%s", line)
+            log.log(logging.WARNING if isinstance(event, _WARNINGS) else logging.INFO, "%s", line)
+
+
+_WARNINGS = (e.Note, e.Retrying, e.Throttled, e.WaitingForRunner)
+"""What is to be seen where nobody has asked for more than warnings."""
 
 
 def text_of(event: Event) -> str | None:

@@ -135,7 +135,7 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
 def _about(operation: Plannable, session: Session) -> str:
     """Name what an operation is about, if that is there."""
     try:
-        return runners.name_of(session, operation.subject(Catalog(session))) or ""
+        return runners.full_name(session, operation.subject(Catalog(session))) or ""
     except PgoptError:
         return ""
 

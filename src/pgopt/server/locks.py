@@ -92,7 +92,7 @@ class Lock:
     """Whether the statement takes it, since LOCK TABLE refuses it: on what is no table, a foreign one, or one of another role."""
 
     def __str__(self) -> str:
-        return f"{self.mode.words} on {self.name}"
+        return f"{self.mode.words} on {f'{self.schema}.' if self.schema else ''}{self.name}"
 
     @property
     def ident(self) -> Composable:

@@ -88,7 +88,7 @@ def take(session: Session, subject: str | TableNamed, *, patience: float, waitin
         _wait(session, subject, patience=patience, waiting=waiting)
 
 
-def name_of(session: Session, subject: str | TableNamed) -> str | None:
+def full_name(session: Session, subject: str | TableNamed) -> str | None:
     """Give what would be locked, where that is there."""
     found = session.value(sql("select {}", _name(subject)))
     return None if found is None else str(found)
@@ -96,10 +96,10 @@ def name_of(session: Session, subject: str | TableNamed) -> str | None:
 
 def release(session: Session, what: str) -> None:
     """Let others work on it; the server does so itself when the session ends."""
-    session.value(sql("select pg_advisory_unlock({})", key_of(literal(what))))
+    session.value(sql("select pg_advisory_unlock({})", lock_number(literal(what))))
 
 
-def key_of(what: Composable) -> Composable:
+def lock_number(what: Composable) -> Composable:
     """Give the 64-bit key of an advisory lock, which the server computes, since it may have looked the name up."""
     return sql("hashtextextended({}, 0)", what)
 
@@ -129,7 +129,7 @@ def _taken(session: Session, subject: str | TableNamed) -> tuple[str, bool]:
     """Try the lock, and tell on what: what has no name any more is refused."""
     with _given_back_on_error(session, subject):
         what, taken = session.row(
-            sql("select what, pg_try_advisory_lock({}) from ({}) a", key_of(sql("what")), _about(subject))
+            sql("select what, pg_try_advisory_lock({}) from ({}) a", lock_number(sql("what")), _about(subject))
         )
     if what is None and not isinstance(subject, str):
         return str(Catalog(session).table(subject.name, subject.schema)), False
@@ -150,7 +150,7 @@ def _given_back_on_error(session: Session, subject: str | TableNamed) -> Iterato
 
 
 def _unlock_what_is_held(subject: str | TableNamed) -> Composable:
-    unlock = sql("select pg_advisory_unlock({}) from ({}) a", key_of(sql("what")), _about(subject))
+    unlock = sql("select pg_advisory_unlock({}) from ({}) a", lock_number(sql("what")), _about(subject))
     return sql(
         "{} where exists (select from pg_locks l where pid = pg_backend_pid() and {})", unlock, _is_lock_on(sql("what"))
     )
@@ -161,7 +161,7 @@ def _is_lock_on(what: Composable) -> Composable:
         "l.locktype = 'advisory' and l.granted and l.objsubid = 1"
         " and l.database = (select oid from pg_database where datname = current_database())"
         " and (l.classid::int8 << 32 | l.objid::int8) = {}",
-        key_of(what),
+        lock_number(what),
     )
 
 
@@ -189,13 +189,13 @@ def _enter(subject: str | TableNamed, settings: Mapping[str, str], along: Compos
         before=current(tuple(settings)),
         what=_name(subject),
         along=along,
-        key=key_of(sql("what")),
+        key=lock_number(sql("what")),
         settings=changing(tuple(settings.items())),
     )
 
 
 def _leave(what: str | None, settings: Mapping[str, str]) -> Composable:
-    unlock = sql("pg_advisory_unlock({})", key_of(literal(what))) if what is not None else verbatim("null")
+    unlock = sql("pg_advisory_unlock({})", lock_number(literal(what))) if what is not None else verbatim("null")
     return sql("select {}", joined([unlock, changing(tuple(settings.items()))] if settings else [unlock]))
 
 
