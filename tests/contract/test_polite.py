@@ -340,7 +340,7 @@ def test_exhausted_attempts_name_who_stood_in_the_way_and_change_nothing(
             pid, user = blocker.info.backend_pid, blocker.info.user
             assert line.startswith(f"  pid {pid} {user} (reporting), idle in transaction, transaction open for ")
             assert line.endswith(" s: select *")
-            assert "ACCESS EXCLUSIVE on t" in first
+            assert "ACCESS EXCLUSIVE on public.t" in first
         assert tables.dump() == before
         assert not run.session.rows("select from pg_locks where pid = pg_backend_pid() and relation = 'u'::regclass")
         blocker.execute("rollback")
