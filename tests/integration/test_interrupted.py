@@ -193,6 +193,35 @@ def test_a_tenant_that_comes_first_is_in_nobodys_place(
     assert [values(tickets, table=f"{name}.t") for name in ("m0", "m1", "m2")] == [[0 if undone else 1]] * 3
 
 
+TENANT = "create schema {0}; create table {0}.t (id int primary key, v int not null default 0); insert into {0}.t values (1);"
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [fill("+ 1", table="t"), index("ix_t", table="t", column="v")],
+        [index("ix_t", table="t", column="v"), "op.set_not_null_online('t', 'v')"],
+        ["op.rename_index('t_pkey', 'pk_t')", "op.create_check_constraint_online('ck_t', 't', 'v >= 0')"],
+    ],
+    ids=["backfill", "index", "rename"],
+)
+def test_a_tenant_without_the_table_is_not_taken_for_done(
+    operations: list[str], project: Project, tickets: Database
+) -> None:
+    tickets.run("".join(TENANT.format(name) for name in ("m1", "m2")) + "create schema m3")
+    body = "\n".join(f"    {each}" for each in operations)
+    loop = "for name in {}:\n    op.execute(f'set search_path to {{name}}')\n{}\nop.execute('set search_path to public')".format
+    for names in (("m1", "m2", "m3"), ("m1", "m2", "m3"), ("m3", "m2", "m1")):
+        write(project, loop(names, body), "pass")
+        with pytest.raises(InvalidOperation, match=r"there is no (table|index) 't"):
+            project.upgrade("b")
+    tickets.run(TENANT.format("m3").partition(";")[2])
+    project.upgrade("b")
+    added = [values(tickets, table=f"{name}.t") for name in ("m1", "m2", "m3")]
+    assert added == [[1 if "backfill" in body else 0]] * 3
+    assert tickets.value("select count(*) from pg_class where relname in ('ix_t', 'pk_t')") == 3
+
+
 def test_a_run_that_somebody_has_taken_out_of_the_journal_begins_anew(project: Project, tickets: Database) -> None:
     write(project, fill("+ 1"), fill("- 1"))
     interrupt_at(tickets, 55)
@@ -211,6 +240,26 @@ def test_an_error_that_a_revision_catches_is_no_other_run(project: Project, tick
     write(project, f"{caught}\n{INDEX}", "pass")
     project.upgrade("b")
     assert remembered(tickets) == 0
+
+
+@pytest.mark.parametrize("undone", [False, True])
+def test_columns_that_come_in_another_order_are_the_same(project: Project, tickets: Database, *, undone: bool) -> None:
+    """As those of a Python set do, in each process."""
+
+    def both(names: str, how: str) -> str:
+        return f"op.backfill('tickets', set={ {name: f'{name} {how} 1' for name in names} }, {SMALL})"
+
+    write(project, both("vw", "+"), both("vw", "-"))
+    interrupt_at(tickets, 55)
+    with pytest.raises(PgoptError, match="not this row"):
+        project.upgrade("b")
+    go_on(tickets)
+    write(project, both("wv", "+"), both("wv", "-"))
+    if undone:
+        project.undo("b")
+    else:
+        project.upgrade("b")
+    assert tickets.rows("select distinct v, w from tickets") == [(0, 0) if undone else (1, 1)]
 
 
 def test_another_search_path_is_no_other_chain(project: Project, tickets: Database) -> None:
@@ -321,6 +370,26 @@ def test_rows_are_set_back_where_the_table_is_spelled_otherwise(project: Project
     interrupt(project, fill("+ 1"), INDEX, f"{NO_INDEX}\n{fill('- 1', rest=', schema=$')}".replace("$", "'public'"))
     project.undo("b")
     assert values(tickets) == [0]
+
+
+def test_rows_are_set_back_whose_table_was_named_with_its_schema_before(project: Project, tickets: Database) -> None:
+    write(project, fill("+ 1", rest=", schema='public'"), fill("- 1"))
+    interrupt_at(tickets, 55)
+    with pytest.raises(PgoptError, match="not this row"):
+        project.upgrade("b")
+    go_on(tickets)
+    write(project, fill("+ 1"), fill("- 1"))
+    assert "but for that" not in project.must("undo", "b", program="pgopt")
+    assert values(tickets) == [0]
+
+
+def test_rows_are_set_back_in_the_table_that_is_whole_again(project: Project, tickets: Database) -> None:
+    tickets.run("alter table tickets drop constraint tickets_other_key")
+    before, rows = tickets.dump(), tickets.contents()
+    first = f"{fill('+ 1')}\nop.partition_table('tickets', by=pgopt.IntRange('id', 50))"
+    interrupt(project, first, INDEX, f"{NO_INDEX}\nop.unpartition_table('tickets')\n{fill('- 1')}")
+    project.undo("b")
+    assert (tickets.dump(), tickets.contents()) == (before, rows)
 
 
 def test_rows_are_set_back_in_the_partitions_that_have_them_since(project: Project, tickets: Database) -> None:

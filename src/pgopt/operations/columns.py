@@ -50,6 +50,11 @@ class Backfill(Action):
     key: Sequence[str] = ()
     schema: str | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # it is told from others by its words, and a Python set gives them in another order each time
+        object.__setattr__(self, "set", dict(sorted(self.set.items())))
+
     def check(self) -> None:
         if not self.set:
             raise InvalidOperation(f"backfill of {self.table} sets nothing: set={{'column': 'expression'}}")
@@ -69,9 +74,13 @@ class Backfill(Action):
         return Fills(frozenset(self.set), self.where)
 
     @property
+    def text(self) -> str:
+        # what it sets is the same however it calls the table, and goes through it
+        return repr(replace(self, settings=None, schema=None, key=()))
+
+    @property
     def kin(self) -> str:
-        # those that set the same are counted together, however they call the table
-        return replace(self, schema=None, key=()).text
+        return self.text
 
     def plan(self, db: Catalog) -> Iterator[BatchStep]:
         root = db.table(self.table, self.schema)

@@ -19,7 +19,7 @@ from pgopt.server.quoting import joined, literal, render, sql, verbatim
 from pgopt.server.session import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from alembic.runtime.migration import MigrationContext
     from psycopg.sql import Composable
@@ -66,9 +66,9 @@ class Run:
             return False
         return operation.fills is not None or any(not set(found.names).isdisjoint(each.names) for each in later)
 
-    def has_ended(self, operation: Undoable) -> bool:
-        """Whether an operation came to its end in an earlier run, where what it is about is gone."""
-        return any(each.ended and each.text == operation.text for each in self.since)
+    def ended(self, operation: Undoable) -> Iterator[Begun]:
+        """Give what was begun in the same words, and came to its end: what this one is about is not there to tell them apart."""
+        return (each for each in self.since if each.ended and each.text == operation.text)
 
     @property
     def last(self) -> Begun | None:

@@ -17,11 +17,11 @@ from pgopt.plan.revisions import UP, chain_of, current_revision, known_heads, st
 from pgopt.plan.script import write
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import prepare
-from pgopt.plan.undoing import DONE, LOOKING, Begun, Filling, Place, Undoable
+from pgopt.plan.undoing import DONE, LOOKING, Begun, Filling, Place, Undoable, schema_of
 from pgopt.server import runners
 from pgopt.server.catalog import Catalog
 from pgopt.server.pooler import refuse_pooler
-from pgopt.server.quoting import joined, sql, verbatim
+from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 from pgopt.server.session import INSUFFICIENT_PRIVILEGE, Session, server_error
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
         except InvalidOperation:
             # what it is about may be gone since it was done
             ours = Journal.of(context, revision).ours()
-            if ours is None or not ours.has_ended(operation):
+            if ours is None or not _was_about_what_is_gone(operation, ours, stamped, session):
                 raise
             report(done_before)
             return
@@ -130,6 +130,26 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
             stamped.installed = runner.journal.installed
             _begin(runner.journal, begins, stamped)
         stamped.come_past(begins)
+
+
+def _was_about_what_is_gone(operation: Plannable, ours: Run, stamped: Stamped, session: Session) -> bool:
+    """Whether an operation came to its end in an earlier run, since when what it is about is gone.
+
+    A loop says the same of each tenant: of those that this run has come by, and of those that are there, it is none.
+    """
+    for each in ours.ended(operation):
+        if each.number > stamped.met[operation.kin, each.about] and _is_gone(operation, each, session):
+            stamped.number(operation.kin, each.about)
+            return True
+    return False
+
+
+def _is_gone(operation: Plannable, begun: Begun, session: Session) -> bool:
+    """Whether the table is gone that an operation was about, or the index, where that tells its table."""
+    table = getattr(operation, "table", None)
+    schema = verbatim(schema_of(begun.about))
+    named = (literal(render(sql("{}.{}", schema, ident(name)))) for name in ([table] if table else operation.names))
+    return all(session.value(sql("select to_regclass({})", each)) is None for each in named)
 
 
 def _about(operation: Plannable, session: Session) -> str:

@@ -284,7 +284,7 @@ class Done:
         if mine is None or not self.batches:
             return None
         forth, back = _that_meet(mine, self.forth.fillings, self.back.fillings)
-        begun = [each for each in self.begun if each.place in {filling.place for filling in forth}]
+        begun = [each for each in forth if self._has_begun(each)]
         whole = self.forth.whole and self.back.whole
         if self._is_strange(mine):
             if not (whole and begun and len(forth) == 1 and self._has_ended(forth[0])):
@@ -307,6 +307,12 @@ class Done:
         """Whether there are batches that nothing in the revision, as it was looked at, would have."""
         known = {task for each in self.forth.fillings for task in each.tasks.values()}
         return any(each.work not in known and each.task.startswith(mine.kind_of_work) for each in self.batches)
+
+    def _has_begun(self, filling: Filling) -> bool:
+        """Whether it was begun, as is written down, or has batches."""
+        return any(each.place == filling.place for each in self.begun) or any(
+            each.work in filling.tasks.values() for each in self.batches
+        )
 
     def _has_ended(self, filling: Filling) -> bool:
         """Whether it came to its end, as is written down, or all its batches say so."""
@@ -353,8 +359,9 @@ class Filling:
         return self.steps[0].label.rpartition(" of ")[0] if self.steps else self.plan.title
 
     def meets(self, other: Filling) -> bool:
-        """Whether both set a column of one table."""
-        return not (self.fills.columns.isdisjoint(other.fills.columns) or self.tasks.keys().isdisjoint(other.tasks))
+        """Whether both set a column of one table, which may have become partitioned in between, or a plain one."""
+        same = self.place.about == other.place.about or not self.tasks.keys().isdisjoint(other.tasks)
+        return same and not self.fills.columns.isdisjoint(other.fills.columns)
 
 
 def _batches(steps: Iterable[AnyStep]) -> list[BatchStep]:
