@@ -242,6 +242,18 @@ def test_an_error_that_a_revision_catches_is_no_other_run(project: Project, tick
     assert remembered(tickets) == 0
 
 
+def test_rows_that_are_left_half_done_are_told(project: Project, tickets: Database) -> None:
+    write(project, fill("+ 1"), "pass")
+    interrupt_at(tickets, 55)
+    with pytest.raises(PgoptError, match="not this row"):
+        project.upgrade("b")
+    go_on(tickets)
+    tickets.run(f"create schema app; alter database {tickets.name} set search_path = app, public")
+    tickets.run("alter table public.tickets set schema app")
+    said = project.must("upgrade", "b")
+    assert "left half-done: backfill v of public.tickets was interrupted, and nothing has gone on with it" in said
+
+
 @pytest.mark.parametrize("undone", [False, True])
 def test_columns_that_come_in_another_order_are_the_same(project: Project, tickets: Database, *, undone: bool) -> None:
     """As those of a Python set do, in each process."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from pgopt.errors import HalfDone, RunnerBusy
 from pgopt.plan.revisions import DOWN, UP, Revision, below, chain_of, is_missing, stamped_revisions
 from pgopt.plan.rights import journal, usable
+from pgopt.plan.step import by_columns
 from pgopt.plan.undoing import ENDED, UNDOING, Begun, Done, Filled, told_apart
 from pgopt.server.quoting import joined, literal, render, sql, verbatim
 from pgopt.server.session import Session
@@ -336,31 +337,35 @@ class Journal:
                 (again if of_undo else begun).append(Begun.read(each))
         return Done(begun, again, row[1], [Filled(*each) for each in batches])
 
-    def forget(self, revision: str, *, down: bool, known: bool = False, last: Begun | None = None) -> None:
-        """Forget a revision; done in the transaction that stamps it.
+    def forget(self, revision: str, *, down: bool, known: bool = False, last: Begun | None = None) -> list[str]:
+        """Forget a revision; done in the transaction that stamps it. Give what its batches had begun and not finished.
 
         What was there before it is kept until it is taken back. Where it was known to be begun, with one operation last, that must
         be so still: nobody else may have gone on with it.
         """
         if not self.installed:
-            return
+            return []
         where = _row_of(Revision(self.chain, revision, DOWN))
         still = [sql("taken_back = {}", literal(self.undoing))] if known else []
         if last is not None:
             said = literal(str(last))
             still.append(sql("begun[cardinality(begun)] in ({}, {} || {})", said, literal(ENDED), said))
-        found = self.session.count(
+        said = self.session.change(
             sql(
-                "with progress as (delete from pgopt.progress where {where}),"
-                " undo as (delete from pgopt.undo where {down} and {where})"
-                " delete from pgopt.run where {still}",
+                "with progress as (delete from pgopt.progress where {where} returning task, key, finished_at),"
+                " undo as (delete from pgopt.undo where {down} and {where}),"
+                " run as (delete from pgopt.run where {still} returning revision)"
+                " select jsonb_build_array((select count(*) from run),"
+                " (select jsonb_agg(jsonb_build_array(task, key)) from progress where finished_at is null))::text",
                 where=where,
                 down=literal(down),
                 still=joined([where, *still], " and "),
             )
         )
+        found, unfinished = json.loads(said)
         if known and not found:
             raise RunnerBusy(OTHERS_WENT_ON.format(revision))
+        return [task.rpartition(f" {by_columns(key)} ")[0] for task, key in unfinished or []]
 
 
 _TURN = (

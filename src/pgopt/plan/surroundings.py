@@ -101,7 +101,11 @@ class Stamped:
         known, self.known, last, self.last = self.known, False, self.last, None
         if self.installed:
             down = not step.is_upgrade and not step.is_stamp
-            Journal.of(ctx, None).forget(step.up_revision_id, down=down, known=known, last=last)
+            for each in Journal.of(ctx, None).forget(step.up_revision_id, down=down, known=known, last=last):
+                log.warning(
+                    "left half-done: %s was interrupted, and nothing has gone on with it: was its table renamed, moved or detached since?",
+                    each,
+                )
         # the operations of this revision are committed, so its stamp must be
         commit_if_shared(ctx)
 
