@@ -168,7 +168,10 @@ EXAMPLES = [
         "attach a partition to a list with a default",
         LISTED,
         AttachPartition("Lo'gs %s", "US", values=["US", "C\"A'"], schema="S x", partition_schema="Old"),
-        writes="""insert into "S x"."Lo'gs %s" values (case {n} % 2 when 0 then 'DE' else 'FR' end, {n})""",
+        writes="""
+            insert into numbers values ({n}) on conflict do nothing;
+            insert into "S x"."Lo'gs %s" values (case {n} % 2 when 0 then 'DE' else 'FR' end, {n})
+        """,
         scriptable=False,
         moves=True,
     ),
