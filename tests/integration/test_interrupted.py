@@ -222,6 +222,72 @@ def test_a_tenant_without_the_table_is_not_taken_for_done(
     assert tickets.value("select count(*) from pg_class where relname in ('ix_t', 'pk_t')") == 3
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_an_undo_goes_on_where_the_table_was_made_whole_again_by_the_one_before(
+    project: Project, tickets: Database, *, half: bool
+) -> None:
+    """The batches were those of partitions that are gone."""
+    tickets.run("create table big (id int primary key, v int not null default 0)")
+    tickets.run("insert into big (id) select generate_series(1, 60)")
+    before = tickets.dump()
+    by = "'big', by=pgopt.IntRange('id', 20)"
+    up, down = (
+        f"op.partition_table({by})\n{fill('+ 1', table='big')}",
+        f"{fill('- 1', table='big')}\nop.unpartition_table({by})",
+    )
+    fail = FAIL
+    if half:
+        fail = "pass"
+        tickets.run("create function no() returns trigger language plpgsql as $$ begin raise 'not this row'; end $$")
+        tickets.run(
+            "create trigger no before update on big for each row when (new.id = 33 and new.v = 1) execute function no()"
+        )
+        before = tickets.dump()
+    write(project, f"{up}\n{fail}", f"{down}\n{RAISE}")
+    with pytest.raises((PgoptError, DBAPIError)):
+        project.upgrade("b")
+    for _ in range(2):
+        with pytest.raises(PgoptError, match=r"^no$"):
+            project.undo("b")
+    write(project, f"{up}\n{fail}", down)
+    project.undo("b")
+    assert values(tickets, table="big") == [0]
+    assert tickets.dump() == before
+
+
+def test_a_tenant_that_is_gone_stands_for_no_other(project: Project, tickets: Database) -> None:
+    tickets.run("".join(TENANT.format(name) for name in ("m1", "m2", "m3")))
+    names = "sa.text(\"select nspname from pg_namespace where nspname like 'm_' order by 1\")"
+    loop = f"for (name,) in op.get_bind().execute({names}).all():\n    {fill('+ 1', table='t', rest=', schema=name')}"
+    write(project, loop, "pass")
+    interrupt_at(tickets, 1, "m2.t")
+    with pytest.raises(PgoptError, match="not this row"):
+        project.upgrade("b")
+    go_on(tickets, "m2.t")
+    tickets.run("drop schema m1 cascade; alter table m3.t rename to away")
+    with pytest.raises(InvalidOperation, match="there is no table 't' in schema 'm3'"):
+        project.upgrade("b")
+    tickets.run("alter table m3.away rename to t")
+    project.upgrade("b")
+    assert [values(tickets, table=f"{name}.t") for name in ("m2", "m3")] == [[1]] * 2
+
+
+def test_batches_that_were_begun_by_one_key_are_not_begun_by_another(project: Project, tickets: Database) -> None:
+    tickets.run("create table free (id int not null unique, o int not null unique, v int not null default 0)")
+    tickets.run("insert into free (id, o) select n, 101 - n from generate_series(1, 100) n")
+    write(project, fill("+ 1", table="free"), "pass")
+    interrupt_at(tickets, 55, "free")
+    with pytest.raises(PgoptError, match="not this row"):
+        project.upgrade("b")
+    go_on(tickets, "free")
+    tickets.run("alter table free add primary key (o)")
+    with pytest.raises(InvalidOperation, match=r"was begun by \(id\), and would go by \(o\) now.*say key=\['id'\]"):
+        project.upgrade("b")
+    write(project, fill("+ 1", table="free", rest=", key=['id']"), "pass")
+    project.upgrade("b")
+    assert values(tickets, table="free") == [1]
+
+
 def test_a_run_that_somebody_has_taken_out_of_the_journal_begins_anew(project: Project, tickets: Database) -> None:
     write(project, fill("+ 1"), fill("- 1"))
     interrupt_at(tickets, 55)

@@ -363,16 +363,53 @@ def test_an_index_in_another_tablespace_is_another_one(database: Database, table
 
 def test_an_index_in_a_tablespace_comes_back_there(database: Database, tablespace: str) -> None:
     database.run(f"create table t (a int); create index ix on t (a) tablespace {tablespace}")
-    for said in DropIndexConcurrently("ix", "t", ["a"]), ReplaceIndexConcurrently("ix", "t", ["a desc"], old=["a"]):
-        with pytest.raises(
-            PgoptError, match="lies in the tablespace pgopt_test, where it would not come back: say tables"
-        ):
-            database.perform(said)
+    for operation, say in (
+        (DropIndexConcurrently("ix", "t", ["a"]), "say"),
+        (ReplaceIndexConcurrently("ix", "t", ["a desc"], old=["a"]), "say in old="),
+    ):
+        said = f"lies in the tablespace pgopt_test, where it would not come back: {say} tablespace='pgopt_test'"
+        with pytest.raises(PgoptError, match=said):
+            database.perform(operation)
     before = database.dump()
     drop = DropIndexConcurrently("ix", "t", ["a"], tablespace=tablespace)
     database.perform(drop)
     database.perform(drop.reverse())
     assert database.dump() == before
+
+
+def test_a_replacement_moves_an_index_there_and_back(database: Database, tablespace: str) -> None:
+    database.run("create table t (a int); create index ix on t (a)")
+    before = database.dump()
+    move = ReplaceIndexConcurrently("ix", "t", ["a"], tablespace=tablespace, old=["a"])
+    for _ in range(2):
+        database.perform(move)
+        there = database.dump()
+        assert there != before
+    for _ in range(2):
+        database.perform(move.reverse())
+        assert database.dump() == before
+    # what is made without a word is made there now
+    database.run(f"alter database {database.name} set default_tablespace = {tablespace}")
+    database.perform(move.reverse())
+    create = CreateIndexConcurrently("other", "t", ["a desc"])
+    database.perform(create, create.reverse())
+    with pytest.raises(PgoptError, match="say tablespace='pg_default'"):
+        database.perform(DropIndexConcurrently("ix", "t", ["a"]))
+    database.run(f"alter database {database.name} reset default_tablespace")
+
+
+def test_an_index_of_a_partition_in_a_tablespace_would_not_come_back(database: Database, tablespace: str) -> None:
+    database.run("create table t (a int) partition by list (a); create table t1 partition of t for values in (1)")
+    database.run(f"create index ix on t (a); alter index t1_a_idx set tablespace {tablespace}")
+    for operation in (
+        DropIndexConcurrently("ix", "t", ["a"]),
+        ReplaceIndexConcurrently("ix", "t", ["a desc"], old=["a"]),
+    ):
+        with pytest.raises(
+            PgoptError, match=r"index public\.t1_a_idx lies in the tablespace pgopt_test, where it would not"
+        ):
+            database.perform(operation)
+    database.perform(DropIndexConcurrently("ix", "t"))
 
 
 def test_an_index_that_depends_on_an_extension_would_not_come_back(database: Database) -> None:
@@ -386,9 +423,7 @@ def test_an_index_that_depends_on_an_extension_would_not_come_back(database: Dat
 
 def test_a_key_in_a_tablespace_would_not_come_back(database: Database, tablespace: str) -> None:
     database.run(f"create table t (a int, constraint uq unique (a) using index tablespace {tablespace})")
-    with pytest.raises(
-        PgoptError, match=r"index public.uq has a tablespace of its own \(pgopt_test\), which would not"
-    ):
+    with pytest.raises(PgoptError, match=r"index public.uq has another tablespace \(pgopt_test\), which would not"):
         database.perform(DropUniqueConstraintOnline("uq", "t", ["a"]))
     database.perform(DropUniqueConstraintOnline("uq", "t"))
 

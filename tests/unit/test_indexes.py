@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from psycopg import OperationalError
+from sqlalchemy import create_engine, event
+from sqlalchemy.pool import NullPool
 
 from pgopt import InvalidOperation, NotReversible, PgoptError, StatementFailed
 from pgopt.operations import (
@@ -22,7 +24,7 @@ from pgopt.operations import (
     UninstallPgopt,
 )
 from pgopt.plan.events import Event, Note, StepStarted
-from tests.databases import wait_until
+from tests.databases import PATIENT, wait_until
 
 if TYPE_CHECKING:
     from tests.databases import Database
@@ -114,7 +116,10 @@ REFUSED: dict[str, tuple[Operation, str]] = {
         CreateIndexConcurrently("ix", "parts", ["nope"]),
         'column "nope" does not exist',
     ),
-    "name of a table": (CreateIndexConcurrently("other", "t", ["a"]), 'other" already exists|there is a table'),
+    "name of a table": (
+        CreateIndexConcurrently("other", "t", ["a"]),
+        "public.other has the name that an index of public.t would have",
+    ),
     "name of an index of another table": (
         CreateIndexConcurrently("elsewhere", "t", ["a"]),
         "index public.elsewhere is on public.other, not on public.t",
@@ -486,7 +491,10 @@ PARTS = {
         "cluster tree1 using tree1_a_id_idx",
         "index public.tree1_a_id_idx is what public.tree1 is clustered on",
     ),
-    "comment": ("comment on index tree1_a_id_idx is 'mine'", "index public.tree1_a_id_idx has the comment 'mine'"),
+    "comment": (
+        "comment on index tree1_a_id_idx is 'mine'",
+        "index public.tree1_a_id_idx has the comment 'mine', which would not come back: COMMENT ON INDEX ... IS NULL first",
+    ),
     "storage": (
         "alter index tree1_a_id_idx set (fillfactor = 50)",
         r"index public.tree1_a_id_idx has storage parameters of its own \(fillfactor=50\)",
@@ -534,6 +542,133 @@ def test_a_comment_that_a_replacement_brought_goes_with_it(database: Database) -
 WAITING = (
     "select pid from pg_stat_activity where query ~* '^ *(reindex|drop).*concurrently' and wait_event_type = 'Lock'"
 )
+
+
+MEANWHILE = {
+    "replica identity": ("alter table t replica identity using index ix", "is the replica identity of public.t"),
+    "foreign key": ("create table r (a int references t (a))", "is what foreign keys of r rest on"),
+    "constraint": ("alter table t add constraint ix unique using index ix", "belongs to the constraint ix"),
+    "cluster": ("alter table t cluster on ix", "is what public.t is clustered on"),
+    "comment": (
+        "comment on index ix is 'mine'",
+        "has the comment 'mine', which would not come back: say in old= comment=",
+    ),
+}
+
+
+@pytest.mark.parametrize(("meanwhile", "said"), MEANWHILE.values(), ids=MEANWHILE)
+def test_what_has_come_to_rest_on_an_index_while_its_replacement_was_built_is_kept(
+    database: Database, meanwhile: str, said: str
+) -> None:
+    database.run("create table t (a int not null, b int); create unique index ix on t (a)")
+    refuse_meanwhile(database, "t", meanwhile, said)
+    assert database.value("select indkey::text from pg_index where indexrelid = 'ix'::regclass") == "1"
+
+
+def test_what_has_come_to_rest_on_an_index_of_a_partition_meanwhile_is_kept(database: Database) -> None:
+    database.run(TREE)
+    meanwhile = "alter table tree1 replica identity using index tree1_a_id_idx"
+    refuse_meanwhile(database, "tree", meanwhile, r"is the replica identity of public\.tree1")
+    assert database.value("select indisreplident from pg_index where indexrelid = 'tree1_a_id_idx'::regclass")
+
+
+def refuse_meanwhile(database: Database, table: str, meanwhile: str, said: str) -> None:
+    """Have something done before a new index takes the place of the old one, and see the exchange refused."""
+
+    def stop(told: Event) -> None:
+        if isinstance(told, StepStarted) and told.label.startswith("swap"):
+            database.run(meanwhile)
+
+    columns = ["a", "id"] if table == "tree" else ["a"]
+    operation = ReplaceIndexConcurrently(
+        "ix",
+        table,
+        ["id", "a"] if table == "tree" else ["a", "b"],
+        unique=True,
+        old={"columns": columns, "unique": True},
+    )
+    with pytest.raises(InvalidOperation, match=said):
+        database.perform(operation, pgopt_report=stop)
+
+
+@pytest.mark.parametrize("tree", [False, True])
+def test_an_index_that_becomes_the_replica_identity_while_its_drop_waits_stays(
+    database: Database, *, tree: bool
+) -> None:
+    database.run(TREE if tree else "create table tree (id int not null); create unique index ix on tree (id)")
+    index = "tree1_a_id_idx" if tree else "ix"
+    table = "tree1" if tree else "tree"
+    with database.connect() as other, ThreadPoolExecutor() as threads:
+        other.execute(f"begin; alter table {table} replica identity using index {index}")
+        ours = threads.submit(database.perform, DropIndexConcurrently("ix", "tree"), settings=PATIENT)
+        blocked = "select 1 from pg_stat_activity where pg_backend_pid() <> pid and wait_event_type = 'Lock'"
+        try:
+            wait_until("we wait", lambda: ours.done() or database.rows(blocked))
+        finally:
+            other.execute("commit")
+        with pytest.raises(InvalidOperation, match=r"replica identity of public\.tree1?"):
+            ours.result(60)
+    assert database.value(f"select indisreplident and indisvalid from pg_index where indexrelid = '{index}'::regclass")
+
+
+def test_an_index_of_a_partition_that_nobody_has_attached_stays(database: Database) -> None:
+    database.run(TREE + "create unique index tree1_ix on tree1 (a, id)")
+    drop = DropIndexConcurrently("ix", "tree", ["a", "id"], unique=True)
+    database.perform(drop)
+    assert database.value("select to_regclass('tree1_ix')")
+    database.perform(drop)
+    assert database.value("select to_regclass('tree1_ix')")
+    notes: list[str] = []
+    database.perform(
+        drop.reverse(), pgopt_report=lambda told: notes.append(told.text) if isinstance(told, Note) else None
+    )
+    assert notes == ["public.tree1_ix is there already, becomes a part of ix, and goes with it"]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        CreateIndexConcurrently("ix2", "tree", ["a"]),
+        ReplaceIndexConcurrently("ix", "tree", ["a"], old={"columns": ["a", "id"], "unique": True}),
+    ],
+)
+def test_a_name_that_an_index_of_a_partition_would_have_is_refused_before(
+    database: Database, operation: Operation
+) -> None:
+    database.run(TREE + "create view tree1_ix2 as select; create sequence tree1_a_id_idx_pgopt_old")
+    before = database.dump()
+    with pytest.raises(InvalidOperation, match=r"public\.tree1_\w+ has the name that"):
+        database.perform(operation)
+    assert database.dump() == before
+
+
+def test_a_partition_of_another_role_is_refused_before(database: Database) -> None:
+    database.run(TREE + "create role pgopt_owner")
+    try:
+        database.run("alter table tree owner to pgopt_owner; grant create on schema public to pgopt_owner")
+        engine = create_engine(database.server.url(database.name), poolclass=NullPool)
+        event.listen(engine, "connect", lambda made, _: made.execute("set role pgopt_owner") and made.commit())
+        with pytest.raises(InvalidOperation, match=r"partition public\.tree1 belongs to another role"):
+            database.perform(CreateIndexConcurrently("ix2", "tree", ["a"]), engine=engine)
+        assert not database.value("select to_regclass('ix2')")
+    finally:
+        database.run("drop owned by pgopt_owner cascade; drop role pgopt_owner")
+
+
+OWN_COMMENT = {
+    "create": CreateIndexConcurrently("ix", "t", ["a"], comment="new"),
+    "replace": ReplaceIndexConcurrently("ix", "t", ["a"], comment="new", old={"columns": ["a"], "comment": "old"}),
+}
+
+
+@pytest.mark.parametrize("operation", OWN_COMMENT.values(), ids=OWN_COMMENT)
+def test_a_comment_that_nobody_has_said_is_not_written_over(database: Database, operation: Operation) -> None:
+    database.run("create table t (a int); create index ix on t (a); comment on index ix is 'mine'")
+    with pytest.raises(InvalidOperation, match="has the comment 'mine', which would not come back"):
+        database.perform(operation)
+    database.run("comment on index ix is null")
+    database.perform(operation)
+    assert database.value("select obj_description('ix'::regclass)") == "new"
 
 
 def test_a_rebuild_waits_for_another_one_and_drops_nothing_of_it(database: Database) -> None:

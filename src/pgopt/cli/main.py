@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from alembic.util import CommandError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, PendingRollbackError
 
 from pgopt.server.session import server_error
 
@@ -45,6 +45,10 @@ def main() -> None:
         app(prog_name="pgopt")
     except CommandError as error:
         sys.stderr.write(f"pgopt: {error}\n")
+        raise SystemExit(1) from None
+    except PendingRollbackError:
+        # SQLAlchemy has lost the connection within a savepoint
+        sys.stderr.write("pgopt: the connection to the server was lost: run again\n")
         raise SystemExit(1) from None
     except DBAPIError as error:
         sys.stderr.write(f"pgopt: {server_error(error).sentence}\n")

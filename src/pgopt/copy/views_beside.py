@@ -114,7 +114,7 @@ def mark(view: Composable) -> Composable:
 
 def is_ours(db: Catalog, view: Relation) -> bool:
     """Whether that is written on a view."""
-    comment = sql("select obj_description({}::oid, 'pg_class')", literal(view.oid))
+    comment = sql("select obj_description({}::oid, 'pg_class'::name)", literal(view.oid))
     return view.kind == "m" and db.session.value(comment) == MARK
 
 

@@ -226,6 +226,8 @@ def _position(of: Operation, name: str) -> int:
 
 def _plain(value: Any) -> Any:
     """Turn SQLAlchemy expressions to text and lists to tuples, so that equal operations compare equal."""
+    if isinstance(value, str) and "\0" in value:
+        raise InvalidOperation(f"PostgreSQL cannot hold a zero byte, as there is in {value!r}")
     if isinstance(value, str | bytes):
         return value
     if isinstance(value, Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,7 @@ def same_or_refuse(
     """Take an equal index for the operation's own, and refuse another one of that name."""
     index = db.index(of.index_name, table.schema)
     if index is None:
+        refuse_taken(db, of.index_name, table)
         return
     on_this_table(index, table, db)
     if index.constraint:
@@ -104,6 +106,25 @@ def same_or_refuse(
         there = index.definition + (f" TABLESPACE {index.tablespace}" if index.tablespace else "")
         raise InvalidOperation(
             f"there is an index {index} already, and it is another one:\n  there is  {there}\n  wanted is {wanted}\n{way_out}"
+        )
+
+
+def refuse_taken(db: Catalog, name: str, table: Relation) -> None:
+    """Refuse a name that something else has, where no index has it."""
+    taken = db.relation(name, table.schema) if db.online and db.is_taken(name, table.schema) else None
+    if taken is not None:
+        raise InvalidOperation(
+            f"{taken} has the name that an index of {table} would have, and is none: rename it, or choose another name"
+        )
+
+
+def refuse_comment_of_others(db: Catalog, of: IndexOperation, table: Relation, known: Sequence[str | None]) -> None:
+    """Refuse to write over a comment that nobody has said."""
+    index = db.index(of.index_name, table.schema)
+    if index is not None and index.comment not in (None, *known):
+        raise InvalidOperation(
+            f"index {index} has the comment {index.comment!r}, which would not come back: leave comment= out, or COMMENT ON INDEX ..."
+            " IS NULL first"
         )
 
 
@@ -135,42 +156,54 @@ def refuse_to_drop(
     reversible: bool,
     comment: str | None = None,
     tablespace: str | None = None,
+    say: str = "say",
 ) -> None:
     """Refuse what cannot be dropped, or what would not come back with this comment, there."""
     on_this_table(index, table, db)
+    place = db.tablespace_of(index)
     _refuse(
         index,
         [
             (index.constraint, f"belongs to the constraint {index.constraint}: drop that"),
             (index.parent, "is a part of the index on the partitioned table: drop that"),
             (
-                reversible and index.tablespace not in (None, tablespace),
-                f"lies in the tablespace {index.tablespace}, where it would not come back: say tablespace={index.tablespace!r}",
+                reversible and place != db.tablespace_of_new(tablespace),
+                f"lies in the tablespace {place}, where it would not come back: {say} tablespace={place!r}",
             ),
         ],
     )
-    refuse_to_lose(index, table, reversible=reversible, comment=comment)
+    refuse_to_lose(index, table, reversible=reversible, comment=comment, say=say)
     for each in db.index_tree(index)[1:] if table.partitioned else ():
         if (part := db.index(each.name, each.schema)) is not None:
-            _refuse_to_lose_part(part, db.by_oid(part.table), index, reversible=reversible)
+            _refuse_to_lose_part(db, part, index, reversible=reversible, tablespace=tablespace)
 
 
-def _refuse_to_lose_part(part: IndexInfo, table: Relation, whole: IndexInfo, *, reversible: bool) -> None:
+def _refuse_to_lose_part(
+    db: Catalog, part: IndexInfo, whole: IndexInfo, *, reversible: bool, tablespace: str | None
+) -> None:
     """Refuse to drop the part of an index that goes with it, and would not come back as it is."""
-    owner, storage = part.constraint, part.storage
+    table, owner, storage = db.by_oid(part.table), part.constraint, part.storage
+    place, wanted = db.tablespace_of(part), db.tablespace_of_new(tablespace)
     reasons = [
         (owner, f"belongs to the constraint {owner} of {table}, which is a part of {whole}: drop that"),
         (
             reversible and storage != whole.storage,
             f"has storage parameters of its own ({storage or 'none'}), which would not come back: ALTER INDEX ... SET those of {whole} first",
         ),
+        (
+            reversible and not part.partitioned and place != wanted,
+            f"lies in the tablespace {place}, where it would not come back: ALTER INDEX ... SET TABLESPACE {wanted} first",
+        ),
     ]
     _refuse(part, reasons)
     refuse_to_lose(part, table, reversible=reversible)
 
 
-def refuse_to_lose(index: IndexInfo, table: Relation, *, reversible: bool, comment: str | None = None) -> None:
-    """Refuse to drop what others rest on, or what would not come back with this comment."""
+def refuse_to_lose(
+    index: IndexInfo, table: Relation, *, reversible: bool, comment: str | None = None, say: str | None = None
+) -> None:
+    """Refuse to drop what others rest on, or what would not come back with this comment, which somebody may say."""
+    unsaid = "COMMENT ON INDEX ... IS NULL first" if say is None else f"{say} comment={index.comment!r}"
     reasons = [
         (index.referenced_by, f"is what foreign keys of {index.referenced_by} rest on: drop them first"),
         (index.replica_identity, f"is the replica identity of {table}: set another one first"),
@@ -180,7 +213,7 @@ def refuse_to_lose(index: IndexInfo, table: Relation, *, reversible: bool, comme
         ),
         (
             reversible and index.comment not in (None, comment),
-            f"has the comment {index.comment!r}, which would not come back: say comment={index.comment!r}",
+            f"has the comment {index.comment!r}, which would not come back: {unsaid}",
         ),
         (
             reversible and index.statistics,
@@ -239,6 +272,27 @@ def build_by(statement: Composable, name: str, table: Relation) -> Step:
     )
 
 
+def see_that_nothing_rests_on(index: IndexInfo, table: Relation) -> Step:
+    """Look at a unique index again before it is dropped, when whoever may be about to make it the replica identity is through.
+
+    PostgreSQL lets that one be dropped, and refuses the application's UPDATE and DELETE from then on. Who comes later, while the drop
+    waits, comes after it.
+    """
+
+    def refuse(db: Catalog) -> None:
+        there = db.index(index.name, index.schema)
+        if there is not None:
+            refuse_to_lose(there, table, reversible=False)
+
+    return Step(
+        f"see that nothing rests on {index.name}",
+        sql("lock table {} in access share mode", table.ident),
+        locks=[Lock(Mode.ACCESS_SHARE, table.name, table.schema)],
+        done=lambda db: db.index(index.name, index.schema) is None,
+        refuse=refuse,
+    )
+
+
 def drop(name: str, table: Relation) -> Step:
     """Drop an index concurrently."""
     return Step(
@@ -278,12 +332,26 @@ def old_name(name: str) -> str:
     return name_of(name, "pgopt_old")
 
 
-def swap_names(name: str, pairs: Pairs, *, mark: bool, anew: Callable[[Catalog], Pairs] | None = None) -> Step:
+def swap_names(
+    name: str,
+    pairs: Pairs,
+    *,
+    mark: bool,
+    refuse: Callable[[Catalog, IndexInfo], None],
+    anew: Callable[[Catalog], Pairs] | None = None,
+) -> Step:
     """Let new indexes take the names of old ones, each with its schema, in one transaction.
 
     A mark tells the next run, should this one be interrupted, which index it may drop where nobody says how that is defined. There may
-    be others by then, for which to look anew.
+    be others by then, for which to look anew, and the old one may have come to be needed while the new one was built.
     """
+
+    def refuse_old(db: Catalog) -> None:
+        index = db.index(old_name(name), schema)
+        if index is not None:
+            # which has its own name again when this is rolled back
+            refuse(db, replace(index, name=name, constraint=index.constraint and name))
+
     schema, _, first = pairs[0]
     return Step(
         f"swap {name} for the new one",
@@ -294,6 +362,7 @@ def swap_names(name: str, pairs: Pairs, *, mark: bool, anew: Callable[[Catalog],
             for each in (old, new)
         ],
         done=partial(is_gone, name=first, schema=schema),
+        refuse=refuse_old,
     )
 
 

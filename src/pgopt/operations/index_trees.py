@@ -27,12 +27,12 @@ from pgopt.server.quoting import ident, name_of, sql
 from pgopt.server.session import server_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from pgopt.operations.index_steps import Pairs
     from pgopt.operations.indexes import IndexOperation
     from pgopt.server.catalog import Catalog
-    from pgopt.server.objects import Relation
+    from pgopt.server.objects import IndexInfo, Relation
 
 # what the server says of a table or a column that is not there
 NAMED_WRONGLY = ("42P01", "42703")
@@ -77,7 +77,10 @@ class IndexParts(Parts):
         return self.of.index_name
 
     def check(self, db: Catalog, part: Relation, name: str) -> None:
-        same_or_refuse(db, replace(self.of, name=name, table=part.name, schema=part.schema), part)
+        of_part = replace(self.of, name=name, table=part.name, schema=part.schema)
+        same_or_refuse(
+            db, of_part, part, way_out=f"rename it, which has the name that the part of {self.of.index_name} would have"
+        )
 
     def check_words(self, db: Catalog, root: Relation) -> None:
         # only where the name is in it: for most there is nothing to ask the server
@@ -109,6 +112,7 @@ def build_on_tree(db: Catalog, of: Parts, root: Relation) -> Iterator[Step]:
     """Make the index on the parent alone, build it on each partition, and attach those, from the leaves upwards."""
     parts = db.partitions(root)
     _refuse_foreign(parts, root)
+    _refuse_of_others(db, parts)
     of.check_words(db, root)
     names = _names(db, of, root, parts)
     yield of.alone(root, of.name)
@@ -134,6 +138,14 @@ def _refuse_foreign(parts: Sequence[Relation], root: Relation) -> None:
                 f"partition {part} of {root} is a foreign table, which cannot have an index, so that of the whole would not become"
                 " valid: detach it first, or index the other partitions one by one"
             )
+
+
+def _refuse_of_others(db: Catalog, parts: Sequence[Relation]) -> None:
+    not_ours = db.not_ours(parts)
+    if not_ours:
+        raise InvalidOperation(
+            f"partition {not_ours[0]} belongs to another role, as whose member alone it can be indexed"
+        )
 
 
 def _names(db: Catalog, of: Parts, root: Relation, parts: Sequence[Relation]) -> Names:
@@ -205,37 +217,61 @@ def drop_from_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[
     parts = db.partitions(root)
     for part in reversed(parts):
         name = part_name(of.index_name, part)
-        if is_left(db, name, part, of, root):
+        if is_left(db, name, part, of.index_name, root):
             yield _drop_tree(db, name, part, parts) if part.partitioned else drop(name, part)
     yield _drop_tree(db, of.index_name, root, parts)
 
 
-def is_left(db: Catalog, name: str, part: Relation, of: IndexOperation, root: Relation) -> bool:
+def is_left(db: Catalog, name: str, part: Relation, of: str, root: Relation) -> bool:
     """Whether an index of a partition is what an interrupted build has left: not attached, and defined as the whole.
 
-    The application may have one of that name, too.
+    The application may have one of that name, too: that of the parent is made first, goes last, and is not valid in between.
     """
-    index = db.index(name, part.schema)
-    if index is None or index.table != part.oid or index.parent is not None or index.constraint is not None:
+    index, whole = db.index(name, part.schema), db.index(of, root.schema)
+    if index is None or whole is None or whole.valid or whole.table != root.oid:
         return False
-    return db.index_shape(index.oid) in _shapes_of_whole(db, of, root)
+    if index.table != part.oid or index.parent is not None or index.constraint is not None or index.comment is not None:
+        return False
+    return db.index_shape(index.oid) == db.index_shape(whole.oid)
 
 
-def _shapes_of_whole(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[str]:
-    """Describe the index of the parent, which goes last, and what it is said to be."""
-    whole = db.index(of.index_name, root.schema)
-    if whole is not None and whole.table == root.oid:
-        yield db.index_shape(whole.oid)
-    if of.columns:
-        yield db.shape_of_new(root, partial(create_statement, of))
+def note_adopted(db: Catalog, of: str, root: Relation) -> Sequence[str]:
+    """Say which indexes of partitions are there before, and would be taken for what an interrupted build has left."""
+    if not db.online or db.is_taken(of, root.schema):
+        return ()
+    found = (db.index(part_name(of, part), part.schema) for part in db.partitions(root))
+    there = [str(index) for index in found if index is not None and index.parent is None]
+    return [f"{each} is there already, becomes a part of {of}, and goes with it" for each in there]
 
 
-def swap_trees(db: Catalog, of: IndexOperation, new: str, root: Relation, *, mark: bool) -> Iterator[Step]:
+def note_foreign(db: Catalog, of: str, root: Relation) -> Sequence[str]:
+    """Say which partitions stand against making an index again."""
+    foreign = [part for part in db.partitions(root) if part.kind == "f"]
+    return [f"{of} could not be made again as long as partition {part} is a foreign table" for part in foreign]
+
+
+def refuse_taken_by_others(db: Catalog, of: IndexOperation, new: str, root: Relation) -> None:
+    """Refuse what has a name that an index of a partition takes when it has been replaced, and is no index of a partition."""
+    for schema, name, _ in _names_of_both(db, of=of, new=new, root=root)[1:]:
+        index = db.index(old_name(name), schema)
+        if (index is None or index.parent is None) and (taken := db.relation(old_name(name), schema)) is not None:
+            raise InvalidOperation(f"{taken} has the name that {name} takes for a while when it is replaced: rename it")
+
+
+def swap_trees(
+    db: Catalog,
+    of: IndexOperation,
+    new: str,
+    root: Relation,
+    *,
+    mark: bool,
+    refuse: Callable[[Catalog, IndexInfo], None],
+) -> Iterator[Step]:
     """Give the new index the names of the old one, on the parent and on each partition, and drop the old one."""
     pairs = partial(_names_of_both, of=of, new=new, root=root)
     known = pairs(db)
     # an index of a partition that came meanwhile has the names of both, too
-    yield swap_names(of.index_name, known, mark=mark, anew=pairs)
+    yield swap_names(of.index_name, known, mark=mark, refuse=refuse, anew=pairs)
     gone = [(schema, old_name(name)) for schema, name, _ in known]
     yield _drop_with_parts(old_name(of.index_name), root, db.partitions(root), gone)
 
@@ -297,4 +333,12 @@ def _drop_with_parts(
             *(Lock(Mode.ACCESS_EXCLUSIVE, name, schema, is_index=True) for schema, name in indexes),
         ],
         done=partial(is_gone, name=name, schema=table.schema),
+        refuse=partial(_refuse_lost_identity, tables=with_parts(table, parts)),
     )
+
+
+def _refuse_lost_identity(db: Catalog, *, tables: Sequence[Relation]) -> None:
+    """Refuse to have dropped what has become a replica identity while the locks were waited for."""
+    without = db.without_identity(tables)
+    if without:
+        raise InvalidOperation(f"the replica identity of {without[0]} would be gone with it: set another one first")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation, NotReversible
@@ -59,6 +60,10 @@ class IndexOperation(StateOperation):
                 raise InvalidOperation(
                     f"index {self.name} on {self.table} says {text!r}: a column of an index is named without its table's schema"
                 )
+        if self.comment == "":
+            raise InvalidOperation(
+                f"index {self.name} on {self.table}: PostgreSQL keeps no empty comment: leave it out"
+            )
         if self.nulls_not_distinct and not self.unique:
             raise InvalidOperation(f"index {self.name}: nulls_not_distinct says something of unique indexes only")
 
@@ -111,9 +116,15 @@ class CreateIndexConcurrently(IndexOperation):
     def reverse(self) -> DropIndexConcurrently:
         return other(DropIndexConcurrently, self)
 
+    def notes(self, db: Catalog) -> Sequence[str]:
+        table = db.table(self.table, self.schema)
+        return trees.note_adopted(db, self.index_name, table) if table.partitioned else ()
+
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
         steps.same_or_refuse(db, self, table)
+        if self.comment is not None:
+            steps.refuse_comment_of_others(db, self, table, [self.comment])
         steps.refuse_unreadable(db, self, table)
         if table.partitioned:
             yield from trees.build_on_tree(db, trees.IndexParts(self), table)
@@ -147,7 +158,8 @@ class DropIndexConcurrently(IndexOperation):
     def notes(self, db: Catalog) -> Sequence[str]:
         table = db.table(self.table, self.schema)
         others = trees.names_not_ours(db, self.index_name, table) if table.partitioned else []
-        return [*_note_drop(table), *trees.note_names(others, "indexes")]
+        foreign = trees.note_foreign(db, self.index_name, table) if self.columns else ()
+        return [*_note_drop(table), *trees.note_names(others, "indexes"), *foreign]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
@@ -157,7 +169,11 @@ class DropIndexConcurrently(IndexOperation):
                 db, index, table, reversible=bool(self.columns), comment=self.comment, tablespace=self.tablespace
             )
             if self.columns:
-                steps.same_or_refuse(db, self, table)
+                steps.same_or_refuse(
+                    db, self, table, way_out="say what is there, or no columns, and it does not come back"
+                )
+            if index.unique and index.valid and table.kind == "r":
+                yield steps.see_that_nothing_rests_on(index, table)
         yield from _drop(db, self, table)
 
 
@@ -218,20 +234,28 @@ class ReplaceIndexConcurrently(IndexOperation):
     def notes(self, db: Catalog) -> Sequence[str]:
         table = db.table(self.table, self.schema)
         index = db.index(self.index_name, table.schema) if db.online and self.old is None else None
-        lost = (
-            {
-                f"the comment {index.comment!r}": index.comment not in (None, self.comment),
-                f"the storage parameters {index.storage}": index.storage is not None and not self.storage,
-                f"the tablespace {index.tablespace}": index.tablespace not in (None, self.tablespace),
-                "statistics targets": index.statistics,
-                "the mark of CLUSTER": index.clustered,
-                f"DEPENDS ON EXTENSION {index.extension}": index.extension is not None,
-            }
-            if index is not None and not steps.is_there(db, self, self.index_name, table)
-            else {}
-        )
-        goes = [f"{index} goes with {each}" for each, holds in lost.items() if holds]
-        return [*_note_drop(table), *goes]
+        if index is None:
+            return _note_drop(table)
+        comment = f"{index} goes with the comment {index.comment!r}"
+        if self._is_there(db, table):
+            return [comment] if self.comment is not None and index.comment not in (None, self.comment) else ()
+        parts = (db.index(each.name, each.schema) for each in db.index_tree(index))
+        return [
+            *_note_drop(table),
+            *(each for part in parts if part is not None for each in self._lost(part, is_whole=part.oid == index.oid)),
+        ]
+
+    def _lost(self, index: IndexInfo, *, is_whole: bool) -> Iterator[str]:
+        """Say what goes with an old index, of which nobody has said what it was."""
+        lost = {
+            f"the comment {index.comment!r}": index.comment not in (None, self.comment if is_whole else None),
+            f"the storage parameters {index.storage}": index.storage is not None and not self.storage,
+            f"the tablespace {index.tablespace}": index.tablespace not in (None, self.tablespace),
+            "statistics targets": index.statistics,
+            "the mark of CLUSTER": index.clustered,
+            f"DEPENDS ON EXTENSION {index.extension}": index.extension is not None,
+        }
+        return (f"{index} goes with {each}" for each, holds in lost.items() if holds)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
@@ -239,19 +263,51 @@ class ReplaceIndexConcurrently(IndexOperation):
         ours = [self, *([replace(self, **self._replaced(), old=None)] if self.old is not None else [])]
         for each in new, old:
             steps.refuse_of_others(db, each.index_name, table, self.index_name, ours)
-        if steps.is_there(db, self, self.index_name, table):
+        if self._is_there(db, table):
+            if self.old is not None:
+                steps.refuse_comment_of_others(db, self, table, [self.comment, self._replaced()["comment"]])
             yield from _drop(db, new, table)
             if self.comment is not None or self._has_comment_of_old(db, table):
                 yield steps.comment(self, self.index_name, table)
-            yield from _drop(db, old, table)
+            yield from self._drop_old(db, old, table)
             return
         self._check_replaced(db, table)
         steps.refuse_unreadable(db, self, table)
+        if table.partitioned and db.online:
+            trees.refuse_taken_by_others(db, self, new.index_name, table)
         if db.index(old.index_name, table.schema):
-            yield from _drop(db, old, table)
+            yield from self._drop_old(db, old, table)
         if (there := db.index(new.index_name, table.schema)) and not steps.is_same(db, self, there, table):
             yield from _drop(db, new, table)
         yield from self._exchange(db, new, old, table)
+
+    def _is_there(self, db: Catalog, table: Relation) -> bool:
+        """Whether the index is what it shall be; it is not where it lies still."""
+        if not steps.is_there(db, self, self.index_name, table):
+            return False
+        before = self._replaced()["tablespace"] if self.tablespace is None and self.old is not None else None
+        if before in (None, db.tablespace_of_new(None)):
+            return True
+        index = db.index(self.index_name, table.schema)
+        return index is None or db.tablespace_of(index) != before
+
+    def _drop_old(self, db: Catalog, old: IndexOperation, table: Relation) -> Iterator[Step]:
+        """Drop what has been replaced, if nothing has come to rest on it since."""
+        if (index := db.index(old.index_name, table.schema)) is not None:
+            steps.refuse_to_lose(index, table, reversible=False)
+        yield from _drop(db, old, table)
+
+    def _refuse_to_drop_old(self, db: Catalog, index: IndexInfo, table: Relation) -> None:
+        was: dict[str, Any] = {} if self.old is None else self._replaced()
+        steps.refuse_to_drop(
+            db,
+            index,
+            table,
+            reversible=self.old is not None,
+            comment=was.get("comment"),
+            tablespace=was.get("tablespace"),
+            say="say in old=",
+        )
 
     def _has_comment_of_old(self, db: Catalog, table: Relation) -> bool:
         """Whether an index that stays as it is has the comment that goes with the old definition."""
@@ -260,6 +316,7 @@ class ReplaceIndexConcurrently(IndexOperation):
         return said is not None and index is not None and index.comment == said
 
     def _exchange(self, db: Catalog, new: IndexOperation, old: IndexOperation, table: Relation) -> Iterator[Step]:
+        refuse = partial(self._refuse_to_drop_old, table=table)
         if table.partitioned:
             yield from trees.build_on_tree(db, trees.IndexParts(new), table)
         else:
@@ -267,11 +324,10 @@ class ReplaceIndexConcurrently(IndexOperation):
         if self.comment is not None:
             yield steps.comment(self, new.index_name, table)
         if table.partitioned:
-            yield from trees.swap_trees(db, self, new.index_name, table, mark=self.old is None)
+            yield from trees.swap_trees(db, self, new.index_name, table, mark=self.old is None, refuse=refuse)
         else:
-            yield steps.swap_names(
-                self.index_name, [(table.schema, self.index_name, new.index_name)], mark=self.old is None
-            )
+            pairs = [(table.schema, self.index_name, new.index_name)]
+            yield steps.swap_names(self.index_name, pairs, mark=self.old is None, refuse=refuse)
             yield steps.drop(old.index_name, table)
 
     def _replaced(self) -> dict[str, Any]:
@@ -291,14 +347,10 @@ class ReplaceIndexConcurrently(IndexOperation):
             if db.online:
                 raise InvalidOperation(f"there is no index {self.index_name!r} on {table} to replace: create it")
             return
-        if self.old is None:
-            steps.refuse_to_drop(db, index, table, reversible=False)
-            return
-        replaced = replace(self, **self._replaced(), old=None)
-        steps.refuse_to_drop(
-            db, index, table, reversible=True, comment=replaced.comment, tablespace=replaced.tablespace
-        )
-        steps.same_or_refuse(db, replaced, table, way_out="say in old= what is there")
+        self._refuse_to_drop_old(db, index, table)
+        if self.old is not None:
+            replaced = replace(self, **self._replaced(), old=None)
+            steps.same_or_refuse(db, replaced, table, way_out="say in old= what is there")
 
 
 @operation("rename_index")

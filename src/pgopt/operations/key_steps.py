@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from pgopt.errors import InvalidOperation
 from pgopt.operations import constraint_steps, index_steps, index_trees
-from pgopt.operations.indexes import CreateIndexConcurrently, DropIndexConcurrently
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, literal, name_of, options, sql, verbatim
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
+    from pgopt.operations.indexes import CreateIndexConcurrently
     from pgopt.operations.keys import KeyOperation
     from pgopt.server.catalog import Catalog
     from pgopt.server.objects import Constraint, IndexInfo, Relation
@@ -285,25 +285,19 @@ def _drops(db: Catalog, of: KeyOperation, root: Relation) -> Iterator[Step]:
 
 
 def _is_no_constraint_left(db: Catalog, *, of: KeyOperation, name: str, part: Relation, root: Relation) -> bool:
-    """Whether there is no constraint that waits to be adopted, but one of the application's own at most."""
-    constraint = db.constraint(part, name)
-    return (
-        constraint is None or constraint.inherited or constraint.definition not in _definitions_of_whole(db, of, root)
-    )
+    """Whether there is no constraint that waits to be adopted, but one of the application's own at most.
 
-
-def _definitions_of_whole(db: Catalog, of: KeyOperation, root: Relation) -> Iterator[str]:
-    """Write the key of the parent, which goes last, and what it is said to be."""
-    if (whole := db.constraint(root, of.name)) is not None:
-        yield whole.definition
-    if of.columns:
-        yield db.constraint_definition(root, of.definition)
+    That of the parent is added first, goes last, and its index is not valid in between.
+    """
+    constraint, whole, index = db.constraint(part, name), db.constraint(root, of.name), db.index(of.name, root.schema)
+    if constraint is None or whole is None or index is None or index.valid:
+        return True
+    return constraint.inherited or constraint.definition != whole.definition
 
 
 def _is_no_index_left(db: Catalog, *, of: KeyOperation, name: str, part: Relation, root: Relation) -> bool:
     """Whether there is no index that waits for its constraint, but one of the application's own at most."""
-    whole = of.index(of.name, root) if of.columns else DropIndexConcurrently(of.name, root.name, schema=root.schema)
-    return not index_trees.is_left(db, name, part, whole, root)
+    return not index_trees.is_left(db, name, part, of.name, root)
 
 
 def _refuse_without_partition_key(db: Catalog, of: KeyOperation, root: Relation) -> None:
@@ -367,9 +361,14 @@ def _refuse_to_lose(db: Catalog, index: IndexInfo, *, reversible: bool) -> None:
     if not reversible:
         return
     constraint_steps.refuse_to_lose(db, index.name, table)
+    there, default = db.tablespace_of(index), db.tablespace_of_new(None)
     for what, has, way_out in (
         ("storage parameters", index.storage, "ALTER INDEX ... RESET"),
-        ("a tablespace of its own", index.tablespace, "ALTER INDEX ... SET TABLESPACE"),
+        (
+            "another tablespace",
+            there != default and not index.partitioned and there,
+            f"ALTER INDEX ... SET TABLESPACE {default}",
+        ),
     ):
         if has:
             raise InvalidOperation(f"index {index} has {what} ({has}), which would not come back: {way_out} first")

@@ -211,7 +211,7 @@ class CreateMaterializedView(ViewOperation):
 
 # grants may come back where the role has default privileges
 _LOST = """
-    select obj_description(c.oid, 'pg_class'), c.reloptions::text,
+    select obj_description(c.oid, 'pg_class'::name), c.reloptions::text,
            case when pg_get_userbyid(c.relowner) <> current_user then pg_get_userbyid(c.relowner) end,
            case when not exists (select from pg_default_acl d where d.defaclobjtype = 'r' and d.defaclrole = c.relowner)
                      and exists (select x::text from aclexplode(c.relacl) x except select x::text from aclexplode(acldefault('r', c.relowner)) x)

@@ -144,7 +144,7 @@ def _signed() -> Composable:
 
 def _up_to_date(db: Catalog) -> bool:
     there = (
-        "select obj_description(p.oid, 'pg_proc') from pg_proc p"
+        "select obj_description(p.oid, 'pg_proc'::name) from pg_proc p"
         " where p.pronamespace = to_regnamespace('pgopt') and p.proname = 'slow_queries'"
     )
     return bool(db.session.value(there) == _signature())

@@ -85,14 +85,14 @@ class UninstallPgopt(StateOperation):
 
     def _check_unused(self, db: Catalog) -> None:
         others = sql(
-            "select revision, chain from pgopt.progress where revision <> '' and (chain, revision) <> ({}, {}) limit 1",
+            "select revision, chain from pgopt.run where (chain, revision) <> ({0}, {1}) union all"
+            " select revision, chain from pgopt.progress where revision <> '' and (chain, revision) <> ({0}, {1}) limit 1",
             literal(db.memory.chain),
             literal(db.memory.revision),
         )
         for revision, chain in db.session.rows(others):
             raise InvalidOperation(
-                f"pgopt.progress still holds how far the batches of revision {revision} came (of {chain}): finish that, or take it"
-                " back, first"
+                f"the pgopt schema still holds how far revision {revision} came (of {chain}): finish that, or take it back, first"
             )
         for query in schema.scripts(self.version, "unused"):
             for (needed,) in db.session.rows(query):

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from pgopt.errors import INSTALL, LockNotAcquired, NotInstalled
+from pgopt.errors import INSTALL, InvalidOperation, LockNotAcquired, NotInstalled
 from pgopt.plan import events
 from pgopt.plan.settings import timeout
+from pgopt.plan.step import by_columns
+from pgopt.plan.undoing import work_of
 from pgopt.server import locks
 from pgopt.server.keys import ByKey, ByPage, Rewritten, columns_of
 from pgopt.server.quoting import ident, literal, sql, verbatim
@@ -235,7 +237,7 @@ class _Memory:
 
     def __init__(self, session: Session, journal: Journal, step: BatchStep) -> None:
         self.session = session
-        self.until, self.key = step.until, step.key
+        self.label, self.until, self.key = step.label, step.until, step.key
         revision = journal.revision
         self.identity = (
             journal.chain,
@@ -260,6 +262,8 @@ class _Memory:
             if cut.goes_on(self.session, stored, finished=self.finished, named=bool(self.identity[1])):
                 return stored  # type: ignore[no-any-return]
             self.forget()
+        elif self.identity[1]:
+            self._refuse_another_key()
         end = self.until or cut.end(self.session)
         if end is None:
             return None
@@ -270,6 +274,23 @@ class _Memory:
             )
         )
         return end
+
+    def _refuse_another_key(self) -> None:
+        """Refuse to begin by one key what an earlier run has begun by another, and not finished."""
+        *whose, task = self.identity
+        begun = self.session.rows(
+            sql(
+                "select task, key from pgopt.progress where (chain, revision, direction) = ({}, {}, {}) and finished_at is null",
+                *map(literal, whose),
+            )
+        )
+        mine = work_of(task, self.key)
+        for other, key in begun:
+            if work_of(other, key) == mine:
+                raise InvalidOperation(
+                    f"{self.label} was begun by {by_columns(key)}, and would go by {by_columns(self.key)} now, so that rows would be done"
+                    f" twice: say key={list(key)!r}, or take the revision back with `pgopt undo {whose[1]}`"
+                )
 
     def forget(self) -> None:
         """Begin with nothing the next time."""

@@ -175,15 +175,19 @@ class OnlineRunner:
             limits["synchronous_commit"] = "off"
         with self.session.transaction(limits), self.tracing(self.session, step):
             if len(step.locks) <= 1:
-                for statement in step.compose(self.db):
-                    self.session.run(statement)
+                self._send(step)
                 return
             until = time.monotonic() + min(patience, self._deadlock_timeout * locks.HARMLESS)
             self._lock_all(step.locks, until)
             # locks of indexes cannot be taken before; what is left of the time holds for them
             with self.session.gathered(lambda held: locks.together(held, until - time.monotonic())):
-                for statement in step.compose(self.db):
-                    self.session.run(statement)
+                self._send(step)
+
+    def _send(self, step: Step) -> None:
+        for statement in step.compose(self.db):
+            self.session.run(statement)
+        if step.refuse is not None:
+            step.refuse(self.db)
 
     def _make_ready(self, step: Step, *, last: bool) -> None:
         """Do what is done before an attempt, once more where others had to be waited for then."""

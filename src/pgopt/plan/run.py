@@ -138,10 +138,21 @@ def _was_about_what_is_gone(operation: Plannable, ours: Run, stamped: Stamped, s
     A loop says the same of each tenant: of those that this run has come by, and of those that are there, it is none.
     """
     for each in ours.ended(operation):
-        if each.number > stamped.met[operation.kin, each.about] and _is_gone(operation, each, session):
+        met = each.number <= stamped.met[operation.kin, each.about]
+        if not met and _looks_there(operation, each, session) and _is_gone(operation, each, session):
             stamped.number(operation.kin, each.about)
             return True
     return False
+
+
+def _looks_there(operation: Plannable, begun: Begun, session: Session) -> bool:
+    """Whether an operation means the schema of what was begun."""
+    there = schema_of(begun.about).removeprefix('"').removesuffix('"').replace('""', '"')
+    said = getattr(operation, "schema", None)
+    if said is not None:
+        return bool(said == there)
+    path = str(session.value("select current_setting('search_path')")).split(",")
+    return there in [each.strip().removeprefix('"').removesuffix('"').replace('""', '"') for each in path]
 
 
 def _is_gone(operation: Plannable, begun: Begun, session: Session) -> bool:

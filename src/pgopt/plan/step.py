@@ -47,6 +47,8 @@ class Step:
     """What takes earlier steps of the plan back when this one fails for such a reason."""
     before: Sequence[AnyStep] = ()
     """What is done anew before each attempt, so that little is left to do under the locks."""
+    refuse: Callable[[Catalog], None] | None = None
+    """What is asked once its statements are done, and raises where they must not be committed: others may have come in between."""
     beside: Callable[[Catalog], Iterable[Relation]] = field(default=lambda _: ())
     """What else it locks, which came with the operation: nobody but an autovacuum can be at work there."""
 

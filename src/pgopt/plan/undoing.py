@@ -141,8 +141,13 @@ class Filled:
     @property
     def work(self) -> str:
         """What they do, by whatever key."""
-        label, by, rest = self.task.rpartition(f" {by_columns(self.key)} ")
-        return f"{label} {rest}" if by else self.task
+        return work_of(self.task, self.key)
+
+
+def work_of(task: str, key: Sequence[str]) -> str:
+    """Name what the batches of a task do, by whatever key."""
+    label, by, rest = task.rpartition(f" {by_columns(key)} ")
+    return f"{label} {rest}" if by else task
 
 
 def is_data(statement: str) -> bool:
@@ -281,9 +286,13 @@ class Done:
 
     def so_far(self, mine: Filling | None) -> Plan | None:
         """Plan an operation for the rows that those which it takes back have set: nothing where they have set none."""
-        if mine is None or not self.batches:
+        if mine is None:
             return None
         forth, back = _that_meet(mine, self.forth.fillings, self.back.fillings)
+        if not self.batches or any(each.ended and each.place == mine.place for each in self.again):
+            # nothing was set, or an undo that was interrupted later has set it back
+            self.taken_back.update(each.place for each in forth)
+            return None
         begun = [each for each in forth if self._has_begun(each)]
         whole = self.forth.whole and self.back.whole
         if self._is_strange(mine):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, cast
 
 from pgopt.errors import INSTALL, InvalidOperation, NotInstalled
@@ -27,7 +27,7 @@ from pgopt.server.undo import Memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from typing import Any, LiteralString
 
     from psycopg.sql import Composable
 
@@ -89,9 +89,13 @@ class Catalog:
     def index(self, name: str, schema: str | None = None) -> IndexInfo | None:
         """Look an index up."""
         # the server plans the whole question for longer than it takes to find nothing
-        if self._row(_whether_there(name, schema))[0] is None:
+        if not self.is_taken(name, schema):
             return None
         return self._index(query("index", index=_oid(name, schema)))
+
+    def is_taken(self, name: str, schema: str | None = None) -> bool:
+        """Whether any relation has a name."""
+        return self._row(_whether_there(name, schema))[0] is not None
 
     def by_oid(self, oid: int) -> Relation:
         """Look up a relation that was there a moment ago."""
@@ -118,8 +122,26 @@ class Catalog:
 
     def is_ours(self, table: Relation) -> bool:
         """Whether we may do what its owner may."""
-        owned = sql("select pg_has_role(relowner, 'USAGE') from pg_class where oid = {}", literal(table.oid))
-        return bool(self.session.value(owned))
+        return not self.not_ours([table])
+
+    def not_ours(self, tables: Sequence[Relation]) -> Sequence[Relation]:
+        """Give those of which we may not do what the owner may."""
+        return self._those("not pg_has_role(relowner, 'USAGE')", tables)
+
+    def without_identity(self, tables: Sequence[Relation]) -> Sequence[Relation]:
+        """Give those whose replica identity was an index, and is gone."""
+        gone = "relreplident = 'i' and not exists (select from pg_index where indrelid = c.oid and indisreplident)"
+        return self._those(gone, tables)
+
+    def _those(self, condition: LiteralString, tables: Sequence[Relation]) -> Sequence[Relation]:
+        if not tables:
+            return ()
+        oids = literal([table.oid for table in tables])
+        found = self.session.rows(
+            sql("select oid::int8 from pg_class c where oid = any({}::oid[]) and {}", oids, verbatim(condition))
+        )
+        those = {oid for (oid,) in found}
+        return [table for table in tables if table.oid in those]
 
     def invalid_indexes(self, table: Relation, pattern: str) -> Sequence[IndexInfo]:
         """Give the invalid indexes of a table and of its TOAST table whose names match a regular expression."""
@@ -335,8 +357,16 @@ class Catalog:
 
     def tablespace_of(self, index: IndexInfo) -> str:
         """Give the tablespace in which an index lies, that of the database where it has none of its own."""
-        of_database = "select spcname from pg_tablespace t join pg_database d on d.dattablespace = t.oid where datname = current_database()"
-        return index.tablespace or str(self.session.value(of_database))
+        return index.tablespace or self._tablespaces[0]
+
+    def tablespace_of_new(self, said: str | None) -> str:
+        """Give the tablespace in which an index comes to lie that is made with such words, or without any."""
+        return said or self._tablespaces[1]
+
+    @cached_property
+    def _tablespaces(self) -> tuple[str, str]:
+        """Where the database lies, and what is made without a word."""
+        return cast("tuple[str, str]", tuple(self.session.row(query("tablespaces"))))
 
     def index_shape(self, oid: int) -> str:
         """Describe an index as the server understands it, without the names of table and index."""

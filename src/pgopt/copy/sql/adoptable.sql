@@ -1,5 +1,5 @@
 -- Foreign keys that the partitions of a table have and the table has not, as before 18 where it cannot have one for new rows only.
-select distinct o.conname, pg_get_constraintdef(o.oid), o.confrelid::int8, obj_description(o.oid, 'pg_constraint')
+select distinct o.conname, pg_get_constraintdef(o.oid), o.confrelid::int8, obj_description(o.oid, 'pg_constraint'::name)
 from pg_partition_tree({table}::oid::regclass) t
 join pg_constraint o on o.conrelid = t.relid
 where t.isleaf and t.level > 0 and o.contype = 'f' and o.conparentid = 0

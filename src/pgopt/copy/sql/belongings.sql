@@ -63,25 +63,25 @@ select take, give from (
     from it join pg_policy p on p.polrelid = it.oid
     union all
     -- a comment that is gone by the time of the way back must not come back
-    select 30, '', 0, format('comment on %s %s is null', kind, aside), null from it where obj_description(oid, 'pg_class') is not null
+    select 30, '', 0, format('comment on %s %s is null', kind, aside), null from it where obj_description(oid, 'pg_class'::name) is not null
     union all
     select 30, a.attname, a.attnum, format('comment on column %s.%I is null', aside, a.attname), null
     from it join pg_attribute a on a.attrelid = it.oid and not a.attisdropped and col_description(it.oid, a.attnum) is not null
     union all
-    select 31, '', 0, null, format('comment on %s %s is %L', kind, called, obj_description(oid, 'pg_class'))
-    from it where obj_description(oid, 'pg_class') is not null
+    select 31, '', 0, null, format('comment on %s %s is %L', kind, called, obj_description(oid, 'pg_class'::name))
+    from it where obj_description(oid, 'pg_class'::name) is not null
     union all
     select 31, a.attname, a.attnum, null, format('comment on column %s.%I is %L', called, a.attname, col_description(it.oid, a.attnum))
     from it join pg_attribute a on a.attrelid = it.oid and not a.attisdropped and col_description(it.oid, a.attnum) is not null
     union all
     select 32, o.conname, 0, null,
-           format('comment on constraint %I on %s is %L', o.conname, called, obj_description(o.oid, 'pg_constraint'))
+           format('comment on constraint %I on %s is %L', o.conname, called, obj_description(o.oid, 'pg_constraint'::name))
     from it join pg_constraint o on o.conrelid = it.oid
-    where obj_description(o.oid, 'pg_constraint') is not null and o.contype <> 'f'
+    where obj_description(o.oid, 'pg_constraint'::name) is not null and o.contype <> 'f'
     union all
     select 33, '', i.indexrelid::bigint, null,
-           format('comment on index %s is %L', i.indexrelid::regclass, obj_description(i.indexrelid, 'pg_class'))
-    from it join pg_index i on i.indrelid = it.oid where obj_description(i.indexrelid, 'pg_class') is not null
+           format('comment on index %s is %L', i.indexrelid::regclass, obj_description(i.indexrelid, 'pg_class'::name))
+    from it join pg_index i on i.indrelid = it.oid where obj_description(i.indexrelid, 'pg_class'::name) is not null
     union all
     select 40, a.attname, a.attnum, null, format('alter table %s alter column %I set statistics %s', called, a.attname, a.attstattarget)
     from it join pg_attribute a on a.attrelid = it.oid and a.attnum > 0 and not a.attisdropped and a.attstattarget >= 0
@@ -98,12 +98,12 @@ select take, give from (
            case x.place
                when 1 then format('alter statistics %I.%I owner to %I', n.nspname, s.stxname, pg_get_userbyid(s.stxowner))
                when 2 then format('alter statistics %I.%I set statistics %s', n.nspname, s.stxname, s.stxstattarget)
-               when 3 then format('comment on statistics %I.%I is %L', n.nspname, s.stxname, obj_description(s.oid, 'pg_statistic_ext'))
+               when 3 then format('comment on statistics %I.%I is %L', n.nspname, s.stxname, obj_description(s.oid, 'pg_statistic_ext'::name))
            end
     from it join pg_statistic_ext s on s.stxrelid = it.oid join pg_namespace n on n.oid = s.stxnamespace,
          (values (1), (2), (3)) x (place)
     where x.place = 1 or (x.place = 2 and s.stxstattarget >= 0)
-       or (x.place = 3 and obj_description(s.oid, 'pg_statistic_ext') is not null)
+       or (x.place = 3 and obj_description(s.oid, 'pg_statistic_ext'::name) is not null)
     union all
     -- another table is made with LIKE, which brings these along
     select 44, a.attname, a.attnum, null, format('alter table %s alter column %I set storage %s', called, a.attname,
@@ -138,8 +138,8 @@ select take, give from (
     from owned o, unnest(o.relacl) with ordinality u (item, place), aclexplode(array[u.item]) x
     where o.deptype = 'i' group by o.called, u.place, x.grantee, x.is_grantable
     union all
-    select 53, o.called, 0, null, format('comment on sequence %s is %L', o.called, obj_description(o.oid, 'pg_class'))
-    from owned o where o.deptype = 'i' and obj_description(o.oid, 'pg_class') is not null
+    select 53, o.called, 0, null, format('comment on sequence %s is %L', o.called, obj_description(o.oid, 'pg_class'::name))
+    from owned o where o.deptype = 'i' and obj_description(o.oid, 'pg_class'::name) is not null
     union all
     select 60, t.tgname, 0, format('drop trigger %I on %s', t.tgname, it.aside), pg_get_triggerdef(t.oid) from own_trigger t, it
     union all
@@ -149,12 +149,12 @@ select take, give from (
     from own_trigger t, it where t.tgenabled <> 'O'
     union all
     select 62, t.tgname, 0, null,
-           format('comment on trigger %I on %s is %L', t.tgname, it.called, obj_description(t.oid, 'pg_trigger'))
-    from own_trigger t, it where obj_description(t.oid, 'pg_trigger') is not null
+           format('comment on trigger %I on %s is %L', t.tgname, it.called, obj_description(t.oid, 'pg_trigger'::name))
+    from own_trigger t, it where obj_description(t.oid, 'pg_trigger'::name) is not null
     union all
     select 63, p.polname, 0, null,
-           format('comment on policy %I on %s is %L', p.polname, called, obj_description(p.oid, 'pg_policy'))
-    from it join pg_policy p on p.polrelid = it.oid where obj_description(p.oid, 'pg_policy') is not null
+           format('comment on policy %I on %s is %L', p.polname, called, obj_description(p.oid, 'pg_policy'::name))
+    from it join pg_policy p on p.polrelid = it.oid where obj_description(p.oid, 'pg_policy'::name) is not null
     union all
     select 70, '', 0, format('alter table %s replica identity default', aside),
            format('alter table %s replica identity %s', called,

@@ -7,7 +7,7 @@ select c.relname, n.nspname, o.conname, pg_get_constraintdef(o.oid), o.confrelid
         from unnest(o.conkey) with ordinality k (attnum, place)
         join pg_attribute a on a.attrelid = o.conrelid and a.attnum = k.attnum),
        o.confmatchtype::text,
-       obj_description(o.oid, 'pg_constraint')
+       obj_description(o.oid, 'pg_constraint'::name)
 from pg_constraint o
 join pg_class c on c.oid = o.conrelid
 join pg_namespace n on n.oid = c.relnamespace

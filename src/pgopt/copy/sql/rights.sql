@@ -40,7 +40,7 @@ made as (
     select pg_describe_object('pg_class'::regclass, oid, 0), relowner, relnamespace, true, false from view
     union all
     select pg_describe_object('pg_statistic_ext'::regclass, s.oid, 0), s.stxowner, s.stxnamespace,
-           s.stxstattarget >= 0 or obj_description(s.oid, 'pg_statistic_ext') is not null or not pg_has_role(n.nspowner, 'USAGE'), true
+           s.stxstattarget >= 0 or obj_description(s.oid, 'pg_statistic_ext'::name) is not null or not pg_has_role(n.nspowner, 'USAGE'), true
     from it join pg_statistic_ext s on s.stxrelid = it.oid join pg_namespace n on n.oid = s.stxnamespace where it.moved
 ),
 needed as (

@@ -8,5 +8,5 @@ join pg_inherits o on o.inhparent = to_regclass(p.ours)
 join pg_index y on y.indexrelid = o.inhrelid
 join pg_class m on m.oid = y.indexrelid
 cross join lateral pgopt.likeness_of_index(x.indexrelid, y.indexrelid) said
-where (c.reloptions, c.reltablespace, x.indisreplident, x.indisclustered, obj_description(c.oid, 'pg_class'))
-      is distinct from (m.reloptions, m.reltablespace, y.indisreplident, y.indisclustered, obj_description(m.oid, 'pg_class'))
+where (c.reloptions, c.reltablespace, x.indisreplident, x.indisclustered, obj_description(c.oid, 'pg_class'::name))
+      is distinct from (m.reloptions, m.reltablespace, y.indisreplident, y.indisclustered, obj_description(m.oid, 'pg_class'::name))

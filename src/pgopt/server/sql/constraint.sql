@@ -17,7 +17,7 @@ select c.oid::int8,
        c.confdeltype::text,
        c.confupdtype::text,
        c.confmatchtype::text,
-       obj_description(c.oid, 'pg_constraint'),
+       obj_description(c.oid, 'pg_constraint'::name),
        -- PostgreSQL 18 has the last two
        c.confdelsetcols is not null
        or coalesce((to_jsonb(c) ->> 'conperiod')::bool, false)

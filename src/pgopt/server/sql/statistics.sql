@@ -6,7 +6,7 @@ select s.stxrelid::int8,
            'expressions', pg_get_expr(s.stxexprs, s.stxrelid)
        )::text,
        pg_get_statisticsobjdef(s.oid),
-       obj_description(s.oid, 'pg_statistic_ext'),
+       obj_description(s.oid, 'pg_statistic_ext'::name),
        nullif(s.stxstattarget, -1),
        case when pg_get_userbyid(s.stxowner) <> current_user then pg_get_userbyid(s.stxowner) end
 from pg_statistic_ext s
