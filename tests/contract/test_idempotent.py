@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # all functions that a read may call, and the locks and settings that end with the session
 HARMLESS = re.compile(
     r"any|array|array_agg|array_to_string|cardinality|coalesce|concat_ws|col_description|count|current_database|current_setting|differences_of_columns|exists|extract|format"
-    r"|format_type|generate_series|has_schema_privilege|has_table_privilege|hashtextextended|in|jsonb_agg|jsonb_build_array|jsonb_build_object|left|length|max|min|nullif"
+    r"|format_type|generate_series|has_schema_privilege|has_table_privilege|pg_has_role|hashtextextended|in|jsonb_agg|jsonb_build_array|jsonb_build_object|left|length|max|min|nullif"
     r"|obj_description|pg_advisory_unlock|pg_backend_pid|pg_blocking_pids|current_schema|pg_current_xact_id_if_assigned"
     r"|pg_describe_object|pg_get_constraintdef|pg_get_expr|pg_get_indexdef|pg_identify_object|pg_index_has_property|pg_get_statisticsobjdef|pg_get_userbyid|pg_get_viewdef|pg_partition_ancestors|pg_partition_tree"
     r"|pg_try_advisory_lock|quote_ident|quote_literal|regexp_replace|set_config|string_agg|substr|to_jsonb|to_regclass"
