@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,6 +28,7 @@ from pgopt.operations import (
 )
 from pgopt.plan.events import Event, Note, StepStarted
 from tests.contract.examples.keys import KEPT, KEPT_OPERATION
+from tests.databases import PATIENT, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -646,3 +648,18 @@ def test_not_null_that_goes_with_the_parent_s_is_told(database: Database, major:
     )
     database.perform(operation.reverse())
     assert (database.dump() == before) == (major >= 18)
+
+
+def test_a_key_that_becomes_the_replica_identity_while_its_drop_waits_stays(database: Database) -> None:
+    database.run("create table t (a int not null, constraint uq unique (a))")
+    with database.connect() as other, ThreadPoolExecutor() as threads:
+        other.execute("begin; alter table t replica identity using index uq")
+        ours = threads.submit(database.perform, DropUniqueConstraintOnline("uq", "t"), settings=PATIENT)
+        blocked = "select 1 from pg_stat_activity where pg_backend_pid() <> pid and wait_event_type = 'Lock'"
+        try:
+            wait_until("we wait", lambda: ours.done() or database.rows(blocked))
+        finally:
+            other.execute("commit")
+        with pytest.raises(InvalidOperation, match=r"the replica identity of public\.t would be gone with it"):
+            ours.result(60)
+    assert database.value("select indisreplident from pg_index where indexrelid = 'uq'::regclass")

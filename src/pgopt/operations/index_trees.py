@@ -333,11 +333,11 @@ def _drop_with_parts(
             *(Lock(Mode.ACCESS_EXCLUSIVE, name, schema, is_index=True) for schema, name in indexes),
         ],
         done=partial(is_gone, name=name, schema=table.schema),
-        refuse=partial(_refuse_lost_identity, tables=with_parts(table, parts)),
+        refuse=partial(refuse_lost_identity, tables=with_parts(table, parts)),
     )
 
 
-def _refuse_lost_identity(db: Catalog, *, tables: Sequence[Relation]) -> None:
+def refuse_lost_identity(db: Catalog, *, tables: Sequence[Relation]) -> None:
     """Refuse to have dropped what has become a replica identity while the locks were waited for."""
     without = db.without_identity(tables)
     if without:

@@ -82,7 +82,8 @@ def _drop_constraint(db: Catalog, name: str, tables: Sequence[Relation]) -> Step
     indexes = db.index_tree(index) if index else []
     own = Lock(Mode.ACCESS_EXCLUSIVE, name, tables[0].schema, is_index=True)
     parts = [Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in indexes[1:]]
-    return constraint_steps.drop(name, tables, also=[own, *parts])
+    drop = constraint_steps.drop(name, tables, also=[own, *parts])
+    return replace(drop, refuse=partial(index_trees.refuse_lost_identity, tables=tables))
 
 
 # -- one key for another -------------------------------------------------------------------------------------------------
