@@ -655,6 +655,19 @@ def test_a_partition_of_another_role_is_refused_before(database: Database) -> No
         database.run("drop owned by pgopt_owner cascade; drop role pgopt_owner")
 
 
+def test_a_unique_index_is_dropped_by_an_owner_who_may_not_read(database: Database) -> None:
+    database.run("create table t (a int); create unique index ix on t (a); create role pgopt_owner")
+    try:
+        database.run("grant create on schema public to pgopt_owner; alter table t owner to pgopt_owner")
+        database.run("revoke all on t from pgopt_owner")
+        engine = create_engine(database.server.url(database.name), poolclass=NullPool)
+        event.listen(engine, "connect", lambda made, _: made.execute("set role pgopt_owner") and made.commit())
+        database.perform(DropIndexConcurrently("ix", "t"), engine=engine)
+        assert not database.value("select to_regclass('ix')")
+    finally:
+        database.run("drop owned by pgopt_owner cascade; drop role pgopt_owner")
+
+
 OWN_COMMENT = {
     "create": CreateIndexConcurrently("ix", "t", ["a"], comment="new"),
     "replace": ReplaceIndexConcurrently("ix", "t", ["a"], comment="new", old={"columns": ["a"], "comment": "old"}),

@@ -108,13 +108,10 @@ class Catalog:
         """Tell whether there is a relation of that number still."""
         return bool(self.session.value(sql("select exists (select from pg_class where oid = {})", literal(oid))))
 
-    def may_lock(self, table: Relation) -> bool:
+    def may_lock(self, table: Relation, privileges: str = "UPDATE, DELETE, TRUNCATE") -> bool:
         """Whether LOCK TABLE is allowed to us: a foreign key may refer to the table of another role, where it is not."""
-        return bool(
-            self.session.value(
-                sql("select has_table_privilege({}::oid, 'UPDATE, DELETE, TRUNCATE')", literal(table.oid))
-            )
-        )
+        allowed = sql("select has_table_privilege({}::oid, {})", literal(table.oid), literal(privileges))
+        return bool(self.session.value(allowed))
 
     def lock(self, mode: Mode, table: Relation) -> Lock:
         """Give the lock on a table, by LOCK TABLE where that is allowed to us."""
