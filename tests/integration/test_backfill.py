@@ -400,7 +400,7 @@ def test_the_schema_stays_while_another_chain_has_batches(database: Database, tm
     second.revision("b", "op.backfill('t', set={'v': 'v + 1'})\nop.execute('select 1 / 0')")
     second.call("upgrade", "head")
     said = first.refused("downgrade", "base")
-    assert "how far the batches of revision b came (of v2): finish that, or take it back, first" in said
+    assert "how far revision b came (of v2): finish that, or take it back, first" in said
     second.revision("b", "op.backfill('t', set={'v': 'v + 1'})", after="a")
     second.upgrade()
     assert database.value("select sum(v) from t") == 100
