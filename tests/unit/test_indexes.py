@@ -706,6 +706,18 @@ def test_a_rebuild_waits_for_another_one_and_drops_nothing_of_it(database: Datab
     ]
 
 
+def test_a_rebuild_says_what_it_leaves_as_it_is(database: Database) -> None:
+    database.run("create table t (a int, b int4range, exclude using gist (b with &&)); create index on t (a)")
+    database.run(
+        "create index half on t (a); update pg_index set indisvalid = false where indexrelid = 'half'::regclass"
+    )
+    events = database.perform(ReindexConcurrently(table="t"))
+    assert [told.text for told in events if isinstance(told, Note)] == [
+        "half is left as it is, since it is not valid: drop it, or rebuild it by its name",
+        "t_b_excl is left as it is: PostgreSQL rebuilds none of an exclusion constraint concurrently",
+    ]
+
+
 def test_a_rebuild_drops_what_an_interrupted_one_has_left(database: Database) -> None:
     database.run("create table t (a int, b int); create index on t (a); create index on t (b)")
     with database.connect() as old, database.connect() as other, ThreadPoolExecutor() as threads:

@@ -430,11 +430,20 @@ class ReindexConcurrently(Action):
         if (self.name is None) == (self.table is None):
             raise InvalidOperation("reindex_concurrently takes the name of an index, or table=, and not both")
 
+    def notes(self, db: Catalog) -> Sequence[str]:
+        if self.name is not None or not db.online:
+            return ()
+        return [
+            f"{index} is left as it is: PostgreSQL rebuilds none of an exclusion constraint concurrently"
+            if excludes
+            else f"{index} is left as it is, since it is not valid: drop it, or rebuild it by its name"
+            for index, excludes in db.not_rebuilt(self._tables(db))
+        ]
+
     def plan(self, db: Catalog) -> Iterator[Step]:
         # REINDEX of a partitioned one, CONCURRENTLY or not, takes SHARE on all partitions: writers would wait
         if self.name is None:
-            table = db.table(str(self.table), self.schema)
-            yield from (steps.reindex(each, each) for each in [table, *db.partitions(table)] if each.kind in "rm")
+            yield from (steps.reindex(each, each) for each in self._tables(db))
         elif not db.online:
             yield steps.reindex(Relation(0, self.schema, self.name, "i"), None)
         else:
@@ -442,6 +451,10 @@ class ReindexConcurrently(Action):
                 index = db.index(each.name, each.schema)
                 if index is not None and not index.partitioned:
                     yield steps.reindex(index, db.by_oid(index.table))
+
+    def _tables(self, db: Catalog) -> Sequence[Relation]:
+        table = db.table(str(self.table), self.schema)
+        return [each for each in [table, *db.partitions(table)] if each.kind in "rm"]
 
     def undoes(self, begun: Begun, back: Collection[str]) -> bool:  # noqa: ARG002
         """Nothing: an index is the same after it."""

@@ -146,6 +146,11 @@ class Catalog:
         found = (self.index(name, schema) for schema, name in names)
         return [index for index in found if index is not None]
 
+    def not_rebuilt(self, tables: Sequence[Relation]) -> Sequence[tuple[str, bool]]:
+        """Give the indexes of tables that REINDEX TABLE CONCURRENTLY leaves as they are, and whether each is of an exclusion constraint."""
+        oids = literal([table.oid for table in tables])
+        return cast("Sequence[tuple[str, bool]]", self.session.rows(query("not_rebuilt", tables=oids)))
+
     def descendants(self, table: Relation) -> Sequence[Relation]:
         """Give all partitions and inheritance children of a table, at any depth, parents before their children."""
         return [Relation(*row) for row in self.session.rows(query("descendants", root=literal(table.oid)))]
