@@ -589,6 +589,9 @@ def refuse_meanwhile(database: Database, table: str, meanwhile: str, said: str) 
     )
     with pytest.raises(InvalidOperation, match=said):
         database.perform(operation, pgopt_report=stop)
+    # what was there is there, and what was built beside it goes
+    database.perform(operation.reverse())
+    assert not database.value("select to_regclass('ix_pgopt_new')")
 
 
 @pytest.mark.parametrize("tree", [False, True])

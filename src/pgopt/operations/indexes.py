@@ -264,7 +264,7 @@ class ReplaceIndexConcurrently(IndexOperation):
         for each in new, old:
             steps.refuse_of_others(db, each.index_name, table, self.index_name, ours)
         if self._is_there(db, table):
-            if self.old is not None:
+            if self.old is not None and self.comment is not None:
                 steps.refuse_comment_of_others(db, self, table, [self.comment, self._replaced()["comment"]])
             yield from _drop(db, new, table)
             if self.comment is not None or self._has_comment_of_old(db, table):
