@@ -131,6 +131,9 @@ def test_what_is_shown_is_what_the_run_does(project: Project, tickets: Database)
         ("a:c", ["b", "c"]),
         ("c:a", ["c", "b"]),
         ("b:base", ["b", "a"]),
+        ("-1", ["a"]),
+        ("c:-2", ["c", "b"]),
+        ("a:+1", ["b"]),
         ("a", []),
     ],
 )
@@ -139,7 +142,7 @@ def test_a_range_of_revisions(revisions: str, shown: list[str], run_project: Pro
     run_project.upgrade("a")
     found = preview(run_project, revisions)
     assert [each.id for each in found.revisions] == shown
-    down = revisions in ("c:a", "b:base")
+    down = revisions in ("c:a", "b:base", "-1", "c:-2")
     assert {each.direction for each in found.revisions} <= {"downgrade" if down else "upgrade"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -148,9 +149,15 @@ def _steps(directory: ScriptDirectory, revisions: str, live: MigrationContext) -
     start: Any = live.get_current_heads() if not first else () if first == "base" else (directory.get_revision(first),)
     if first:
         start = tuple(each.revision for each in start)
-        if last == "base" or _is_below(directory, last, start):
-            return directory._downgrade_revs(last, start)
-    return directory._upgrade_revs(last, start)
+    if relative := _RELATIVE.fullmatch(last):
+        down = relative["sign"] == "-"
+    else:
+        down = bool(first) and (last == "base" or _is_below(directory, last, start))
+    return directory._downgrade_revs(last, start) if down else directory._upgrade_revs(last, start)
+
+
+# to what it begins with, or on a branch
+_RELATIVE = re.compile(r"(.+@)?(?P<sign>[+-])\d+")
 
 
 def _is_below(directory: ScriptDirectory, revision: str, heads: tuple[str, ...]) -> bool:

@@ -304,7 +304,16 @@ def drop(name: str, table: Relation) -> Step:
         ],
         transaction=False,
         done=partial(is_gone, name=name, schema=table.schema),
+        explain=partial(_out_of_use, name=name, schema=table.schema),
     )
+
+
+def _out_of_use(db: Catalog, *, name: str, schema: str | None) -> str:
+    """Say what a DROP that was broken off leaves: an index that nobody uses."""
+    index = db.index(name, schema)
+    if index is None or index.valid:
+        return ""
+    return f"{name} is INVALID, and no query uses it: run again, or take this back"
 
 
 def comment(of: IndexOperation, name: str, table: Relation) -> Step:

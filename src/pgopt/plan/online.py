@@ -280,7 +280,7 @@ class OnlineRunner:
         if failure.code == LOCK_NOT_AVAILABLE:
             who = locks.one_a_line(in_the_way)
             raise LockNotAcquired(
-                f"could not {step.label}: it waited for older transactions for {seconds:.1f} s{left}:{who}"
+                f"could not {step.label}: it waited {seconds:.1f} s for older transactions{left}; in its way:{who}"
             ) from error
         if left:
             raise StatementFailed(f"{failure.sentence}{left}") from error
@@ -293,9 +293,10 @@ class OnlineRunner:
         except (DBAPIError, LockNotAcquired) as error:
             why = server_error(error).sentence if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
             return f"; and what it left behind could not be removed, the next run will ({why.rstrip(':')})"
-        # a DROP that was broken off has nothing to clear, and leaves an index that nobody uses
+        # what has nothing to clear may be half-done
         self.changed = before or step.clear is None
-        return ""
+        left = step.explain(self.db) if step.explain and not step.clear else ""
+        return f"; {left}" if left else ""
 
 
 def long_limits(session: Session, settings: Settings) -> dict[str, str]:

@@ -42,7 +42,7 @@ class Step:
     clear: Cleaning | None = None
     """What removes a half-done state before it begins, or after it failed."""
     explain: Callable[[Catalog], str] | None = None
-    """What stands against it in the data, said when the server has refused the statement."""
+    """What stands against it in the data, said when the server has refused the statement; or what such a failure leaves."""
     give_up: Sequence[Step] = ()
     """What takes earlier steps of the plan back when this one fails for such a reason."""
     before: Sequence[AnyStep] = ()
