@@ -76,7 +76,7 @@ def view_of(database: Database, operation: Operation) -> OperationView:
         preview.looking(connection),
         preview.revision("first", UP, None),
     ):
-        preview.show(operation, "chain")
+        preview.show(operation, "")
     (view,) = preview.revisions[0].parts
     assert isinstance(view, OperationView)
     return view

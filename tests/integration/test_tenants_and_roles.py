@@ -18,6 +18,7 @@ from pgopt.operations import (
     CreateIndexConcurrently,
     InstallPgopt,
     PartitionTable,
+    UninstallPgopt,
 )
 from tests.databases import wait_until
 from tests.integration.alembic_project import Project
@@ -67,6 +68,55 @@ def test_each_tenant_gets_its_own_back(tenants: Database, tmp_path: Path) -> Non
     for tenant in "ab":
         project.downgrade("base", x=[f"tenant={tenant}"])
     assert tenants.rows(FILLFACTORS) == before
+
+
+def test_the_schema_stays_until_the_last_of_its_tenants_goes(database: Database, tmp_path: Path) -> None:
+    tables = "create schema {0}; create table {0}.t (id int primary key, n int); insert into {0}.t values (1, 1)"
+    for tenant in ("a", '"B b"'):
+        database.run(tables.format(tenant))
+    before, rows = database.dump(), database.contents()
+    database.run(tables.format("gone"))
+    project = Project.with_run(tmp_path, database.server.url(database.name))
+    project.revision("r1", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    script = project.downgrade("r1:base", sql=True)
+    project.revision("r2", 'op.backfill("t", set={"n": "n + 1"})', 'op.backfill("t", set={"n": "n - 1"})')
+    project.write_env(TENANTS)
+    for tenant in ("a", "B b", "gone"):
+        project.upgrade(x=[f"tenant={tenant}"])
+    with pytest.raises(AssertionError, match="the revisions of others need the pgopt schema, too"):
+        database.psql(f"set search_path = a;\n{script}")
+    project.downgrade("base", x=["tenant=a"])
+    project.upgrade(x=["tenant=a"])
+    project.downgrade("base", x=["tenant=a"])
+    project.downgrade("base", x=["tenant=B b"])
+    assert database.rows("select chain from pgopt.version") == [("gone.alembic_version",)]
+    database.run("drop schema gone cascade")
+    # nobody needs it for a tenant that is gone
+    project.upgrade("r1", x=["tenant=a"])
+    project.downgrade("base", x=["tenant=a"])
+    assert database.value("select to_regnamespace('pgopt')") is None
+    database.run('drop table a.alembic_version, "B b".alembic_version')
+    assert (database.dump(), database.contents()) == (before, rows)
+
+
+def test_of_two_tenants_that_leave_the_schema_at_once_one_takes_it_down(tenants: Database, tmp_path: Path) -> None:
+    """Each sees the other one, and deletes its own row."""
+    tenants.perform(UninstallPgopt(1))
+    project = Project.with_run(tmp_path, tenants.server.url(tenants.name))
+    project.write_env(TENANTS)
+    project.revision("r1", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    for tenant in "ab":
+        project.upgrade(x=[f"tenant={tenant}"])
+    with ThreadPoolExecutor() as pool, tenants.connect() as other:
+        with other.transaction():
+            other.execute("delete from pgopt.version where chain = 'b.alembic_version'")
+            first = pool.submit(project.refused, "-x", "tenant=a", "downgrade", "base")
+            wait_until(
+                "a lock that is waited for", lambda: tenants.value("select count(*) from pg_locks where not granted")
+            )
+        assert "others have left the pgopt schema at the same time: run again" in first.result()
+    project.downgrade("base", x=["tenant=a"])
+    assert tenants.value("select to_regnamespace('pgopt')") is None
 
 
 def test_an_interrupted_tenant_stops_no_other(tenants: Database, tmp_path: Path) -> None:

@@ -1030,6 +1030,19 @@ def test_without_the_schema_the_next_revision_can_be_taken_back(kind: str, ticke
     project.upgrade("head")
 
 
+def test_without_the_schema_it_says_what_goes(tickets: Database, tmp_path: Path) -> None:
+    project = project_of("run", tickets, tmp_path)
+    tickets.run("create index ix_one on tickets (status)")
+    project.revision("b", TWO, NOT_TWO)
+    kill_upgrade(project, tickets)
+    said = project.call("undo", "b", program="pgopt").stderr
+    [warning] = [each for each in said.splitlines() if "nobody remembers what b found there before" in each]
+    assert warning.endswith(
+        "what is there of this goes: drop_index_concurrently ix_two on tickets, drop_index_concurrently ix_one on tickets"
+    )
+    assert "ix_one" not in relations(tickets)
+
+
 def test_the_very_first_revision_can_be_taken_back(tickets: Database, tmp_path: Path) -> None:
     project = project_of("run", tickets, tmp_path)
     project.revision("b", TWO, NOT_TWO)

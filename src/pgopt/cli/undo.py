@@ -112,6 +112,12 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
     _look_through(context, journal.done_by(interrupted), forth, back)
     is_new = journal.take_back()
     log.info("Undoing the %s of %s", interrupted.direction, interrupted.id)
+    if not journal.installed and (all_of_it := ", ".join(each.title for each in back.operations)):
+        log.warning(
+            "without op.install_pgopt nobody remembers what %s found there before: what is there of this goes: %s",
+            interrupted.id,
+            all_of_it,
+        )
     # a run may have been at work on it until now
     context.opts[DONE] = done = journal.done_by(interrupted)
     try:

@@ -8,10 +8,11 @@ from pgopt import schema
 from pgopt.errors import InvalidOperation
 from pgopt.operations.base import StateOperation, operation
 from pgopt.plan.step import Step
-from pgopt.server.quoting import block, literal, sql, verbatim
+from pgopt.server.queries import query
+from pgopt.server.quoting import block, dollars, literal, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from psycopg.sql import Composable
 
@@ -41,21 +42,31 @@ class InstallPgopt(StateOperation):
         return True
 
     def plan(self, db: Catalog) -> Iterator[Step]:
-        before = db.installed() if db.online else 0
+        there, before = (db.installed(), db.asked_for()) if db.online else (0, 0)
         for version in range(before + 1, self.version + 1):
             yield Step(
-                f"install version {version} of the pgopt schema",
+                f"ask for version {version} of the pgopt schema, which is there"
+                if version <= there
+                else f"install version {version} of the pgopt schema",
                 [
-                    *_statements(version, "up"),
-                    sql("insert into pgopt.version values ({}, {})", literal(version), literal(before)),
+                    *(_statements(version, "up") if version > there else ()),
+                    sql(
+                        "insert into pgopt.version values ({}, {}, {})",
+                        literal(version),
+                        db.memory.said,
+                        literal(before),
+                    ),
                 ],
-                done=lambda db, version=version: db.installed() >= version,  # type: ignore[misc]
+                done=lambda db, version=version: db.asked_for() >= version,  # type: ignore[misc]
             )
 
 
 @operation("uninstall_pgopt")
 class UninstallPgopt(StateOperation):
-    """Take the `pgopt` schema back to what it was before `install_pgopt` with this version."""
+    """Take the `pgopt` schema back to what it was before `install_pgopt` with this version.
+
+    Where the revisions of others have asked for it, too, such as those of another tenant, it stays until the last of them does.
+    """
 
     version: int
 
@@ -66,22 +77,51 @@ class UninstallPgopt(StateOperation):
         return InstallPgopt(self.version)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
-        there = db.installed() if db.online else self.version
-        if there > self.version:
-            raise InvalidOperation(f"version {there} of the pgopt schema is installed: uninstall that first")
-        if there < self.version:
+        if db.online and db.installed() < self.version:
             return
-        before = db.installed_over(self.version) if db.online else 0
-        if db.online:
-            self._check_unused(db)
+        before = db.asked_for_before(self.version) if db.online else 0
         for version in range(self.version, before, -1):
-            down = _statements(version, "down")
-            forget = sql("delete from pgopt.version where version = {}", literal(version))
-            yield Step(
-                f"uninstall version {version} of the pgopt schema",
-                [forget, *down],
-                done=lambda db, version=version: db.installed() < version,  # type: ignore[misc]
-            )
+            others = db.others_asked_for(version) if db.online else ()
+            yield self._leave(db, version, others) if others else self._take_down(db, version)
+
+    def _leave(self, db: Catalog, version: int, others: Sequence[str]) -> Step:
+        def refuse(db: Catalog) -> None:
+            if not db.others_asked_for(version):
+                raise InvalidOperation("others have left the pgopt schema at the same time: run again")
+
+        return Step(
+            f"leave version {version} of the pgopt schema to {', '.join(others)}",
+            [
+                # of two that leave at once, the second one takes it down
+                sql(_ALONE),
+                sql("delete from pgopt.version where (version, chain) = ({}, {})", literal(version), db.memory.said),
+            ],
+            done=lambda db: db.asked_for() < version,
+            refuse=refuse,
+        )
+
+    def _take_down(self, db: Catalog, version: int) -> Step:
+        if db.online:
+            if (there := db.installed()) > self.version:
+                raise InvalidOperation(f"version {there} of the pgopt schema is installed: uninstall that first")
+            self._check_unused(db)
+        return Step(
+            f"uninstall version {version} of the pgopt schema",
+            [
+                sql(_ALONE),
+                dollars(
+                    lambda tag: sql(
+                        _REFUSAL,
+                        tag=tag,
+                        others=query("asked_for", version=literal(version), chain=db.memory.said),
+                        message=literal("the revisions of others need the pgopt schema, too: run this online, again"),
+                    )
+                ),
+                sql("delete from pgopt.version where version = {}", literal(version)),
+                *_statements(version, "down"),
+            ],
+            done=lambda db: db.installed() < version,
+        )
 
     def _check_unused(self, db: Catalog) -> None:
         others = sql(
@@ -94,9 +134,19 @@ class UninstallPgopt(StateOperation):
             raise InvalidOperation(
                 f"the pgopt schema still holds how far revision {revision} came (of {chain}): finish that, or take it back, first"
             )
-        for query in schema.scripts(self.version, "unused"):
-            for (needed,) in db.session.rows(query):
+        for question in schema.scripts(self.version, "unused"):
+            for (needed,) in db.session.rows(question):
                 raise InvalidOperation(needed)
+
+
+_ALONE = "lock table pgopt.version in share row exclusive mode"
+_REFUSAL = """do {tag}
+begin
+    if exists ({others}) then
+        raise exception using message = {message};
+    end if;
+end
+{tag}"""
 
 
 def _check_version(version: int) -> None:

@@ -396,9 +396,22 @@ class Catalog:
             return 0
         return int(self.session.value("select coalesce(max(version), 0) from pgopt.version"))
 
-    def installed_over(self, version: int) -> int:
-        """Give the version of the pgopt schema that was there before one was installed."""
-        return int(self.session.value(sql("select before from pgopt.version where version = {}", literal(version))))
+    def asked_for(self) -> int:
+        """Give the version of the pgopt schema that our chain of revisions has asked for, 0 where it has not."""
+        ours = sql("select max(version) from pgopt.version where chain = {}", self.memory.said)
+        return int(self.session.value(ours) or 0) if self.installed() else 0
+
+    def asked_for_before(self, version: int) -> int:
+        """Give the version of the pgopt schema that our chain had asked for before one."""
+        before = sql(
+            "select before from pgopt.version where (version, chain) = ({}, {})", literal(version), self.memory.said
+        )
+        return int(self.session.value(before) or 0)
+
+    def others_asked_for(self, version: int) -> Sequence[str]:
+        """Give the other chains that have asked for a version of the pgopt schema, or a later one."""
+        found = self.session.rows(query("asked_for", version=literal(version), chain=self.memory.said))
+        return [chain or "what was done by hand" for (chain,) in found]
 
     def require_pgopt(self) -> None:
         """Refuse where what is there cannot be written down; a script finds that out when it runs."""

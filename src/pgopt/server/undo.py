@@ -30,9 +30,14 @@ class Memory:
     """Whether the revision is on its way down: what was there is given back, and nothing is kept anew."""
 
     @property
+    def said(self) -> Composable:
+        """The chain, as rows name it."""
+        return _said(self.chain)
+
+    @property
     def row(self) -> Composable:
         """The revision in its chain, as rows name it."""
-        return sql("({}, {})", _said(self.chain), _said(self.revision))
+        return sql("({}, {})", self.said, _said(self.revision))
 
     def of(self, operation: str, subject: str) -> Kept:
         """Give the place for what one operation found in one subject."""

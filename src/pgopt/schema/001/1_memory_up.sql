@@ -3,11 +3,14 @@ comment on schema pgopt is 'what pgopt remembers: half-done revisions, how far b
 revoke all on schema pgopt from public;
 
 create table pgopt.version (
-    version integer primary key,
+    version integer not null,
+    chain text not null,
     before integer not null,
-    installed_at timestamptz not null default now()
+    installed_at timestamptz not null default now(),
+    primary key (version, chain)
 );
-comment on table pgopt.version is 'the versions of this schema, each with the one that was there before it';
+comment on table pgopt.version is 'the versions of this schema, and whose revisions have asked for them';
+comment on column pgopt.version.before is 'the version that these had asked for before';
 
 create table pgopt.run (
     chain text not null,
