@@ -645,6 +645,29 @@ def test_a_name_that_an_index_of_a_partition_would_have_is_refused_before(
     assert database.dump() == before
 
 
+def test_a_name_that_a_part_of_another_index_has_is_refused_before(database: Database) -> None:
+    create = CreateIndexConcurrently("a_ix", "tree", ["a"])
+    database.run(TREE)
+    database.perform(create)
+    database.run("alter index a_ix rename to theirs")
+    before = database.dump()
+    with pytest.raises(
+        InvalidOperation,
+        match=r"index public\.tree1_a_ix is a part of public\.theirs, and has the name that the part of a_ix would have: rename it",
+    ):
+        database.perform(create)
+    assert database.dump() == before
+
+
+def test_what_was_built_to_replace_an_index_that_is_gone_is_named(database: Database) -> None:
+    database.run("create table t (a int, b int); create index t_a_pgopt_new on t (b)")
+    with pytest.raises(
+        InvalidOperation,
+        match=r"to replace: create it, and drop public\.t_a_pgopt_new, which was built to replace it",
+    ):
+        database.perform(ReplaceIndexConcurrently("t_a", "t", ["b"], old=["a"]))
+
+
 def test_a_partition_of_another_role_is_refused_before(database: Database) -> None:
     database.run(TREE + "create role pgopt_owner")
     try:

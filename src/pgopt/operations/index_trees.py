@@ -160,6 +160,11 @@ def _name_on(db: Catalog, of: Parts, part: Relation, of_parent: tuple[str | None
     if (there := db.part(part, *of_parent)) is not None:
         return there
     name = part_name(of.name, part)
+    taken = db.index(name, part.schema)
+    if taken is not None and taken.parent is not None:
+        raise InvalidOperation(
+            f"index {taken} is a part of {db.by_oid(taken.parent)}, and has the name that the part of {of.name} would have: rename it"
+        )
     of.check(db, part, name)
     return part.schema, name
 

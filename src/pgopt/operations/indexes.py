@@ -345,7 +345,9 @@ class ReplaceIndexConcurrently(IndexOperation):
         index = db.index(self.index_name, table.schema)
         if index is None:
             if db.online:
-                raise InvalidOperation(f"there is no index {self.index_name!r} on {table} to replace: create it")
+                beside = db.index(steps.new_name(self.index_name), table.schema)
+                left = f", and drop {beside}, which was built to replace it" if beside is not None else ""
+                raise InvalidOperation(f"there is no index {self.index_name!r} on {table} to replace: create it{left}")
             return
         self._refuse_to_drop_old(db, index, table)
         if self.old is not None:
