@@ -1229,6 +1229,8 @@ def uninstall_pgopt(
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Take the `pgopt` schema back to what it was before `install_pgopt` with this version.
+
+    Where the revisions of others have asked for it, too, such as those of another tenant, it stays until the last of them does.
     """
 
 def uninstall_snapshots(
