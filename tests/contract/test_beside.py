@@ -11,6 +11,7 @@ import pytest
 from psycopg.errors import LockNotAvailable
 from sqlalchemy import NullPool, create_engine, event
 
+from pgopt.errors import PgoptError
 from pgopt.operations import (
     CreateCheckConstraintOnline,
     CreateForeignKeyOnline,
@@ -24,8 +25,6 @@ from pgopt.operations import (
 from tests.contract.killpoints import IN_TURN, SEED
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
     from tests.databases import Database
 
 DRAWN = int(os.environ.get("PGOPT_BESIDE", "40" if IN_TURN else "150"))
@@ -107,6 +106,14 @@ BESIDE_PARTITIONED = [
 ]
 
 
+OF_THE_INDEX = {
+    "alter index t_c set (fillfactor = 70)": "select reloptions = '{fillfactor=70}' from pg_class where relname = 't_c'",
+    "comment on index t_c is 'theirs'": "select obj_description('t_c'::regclass) = 'theirs'",
+    "alter table t cluster on t_c": "select indisclustered from pg_index where indexrelid = 't_c'::regclass",
+    "alter index t_c rename to theirs": "select true from pg_class where relname = 'theirs'",
+}
+
+
 @pytest.mark.parametrize("number", range(DRAWN))
 def test_what_others_say_meanwhile_is_as_if_nothing_else_were_done(number: int, database: Database) -> None:
     chance = random.Random(f"{SEED} beside {number}")
@@ -122,29 +129,50 @@ def test_what_others_say_meanwhile_is_as_if_nothing_else_were_done(number: int, 
     database.run('drop table t, r, p cascade; drop schema "S x"')
     database.run(APPLICATION)
 
-    engine = create_engine(database.server.url(database.name), poolclass=NullPool)
-    sent, at = 0, chance.randint(1, 30)
-    said = False
-
-    def say() -> bool:
-        with database.connect() as other:
-            other.execute("set lock_timeout = '50ms'")
-            try:
-                other.execute(theirs)
-            except LockNotAvailable:
-                return False
-        return True
-
-    @event.listens_for(engine, "before_cursor_execute")
-    def beside(_: Connection, *__: object) -> None:
-        nonlocal sent, said
-        sent += 1
-        # where we are in the way, a statement later
-        if sent >= at and not said:
-            said = say()
-
-    database.perform(operation, engine=engine)
-    assert said or say(), told
+    beside = Beside(database, theirs, at := chance.randint(1, 30))
+    database.perform(operation, engine=beside.engine)
+    assert beside.said or beside.say(), told
     database.perform(operation)
     database.perform(operation.reverse())
     assert (Counter(database.dump().splitlines()), database.contents()) == wanted, f"{told}, at statement {at}"
+
+
+@pytest.mark.parametrize("number", range(DRAWN // 4))
+def test_what_others_say_of_an_index_that_is_replaced_is_refused_or_kept(number: int, database: Database) -> None:
+    chance = random.Random(f"{SEED} of it {number}")
+    operation = next(each for each in PLAIN if isinstance(each, ReplaceIndexConcurrently))
+    theirs, kept = chance.choice(list(OF_THE_INDEX.items()))
+    database.run(APPLICATION)
+    beside = Beside(database, theirs, at := chance.randint(1, 40))
+    try:
+        database.perform(operation, engine=beside.engine)
+    except PgoptError:
+        assert beside.said
+    told = f"PGOPT_KILL_SEED={SEED}, {theirs!r} at statement {at}"
+    assert beside.said or beside.say(), told
+    assert database.value(kept), told
+
+
+class Beside:
+    """Somebody who says something when so many statements have been sent, or a statement later where we are in the way."""
+
+    def __init__(self, database: Database, theirs: str, at: int) -> None:
+        self.database, self.theirs, self.at = database, theirs, at
+        self.sent, self.said = 0, False
+        self.engine = create_engine(database.server.url(database.name), poolclass=NullPool)
+        event.listen(self.engine, "before_cursor_execute", self._hear)
+
+    def _hear(self, *_: object) -> None:
+        self.sent += 1
+        if self.sent >= self.at and not self.said:
+            self.said = self.say()
+
+    def say(self) -> bool:
+        """Say it, and tell whether that was possible."""
+        with self.database.connect() as other:
+            other.execute("set lock_timeout = '50ms'")
+            try:
+                other.execute(self.theirs)
+            except LockNotAvailable:
+                return False
+        return True

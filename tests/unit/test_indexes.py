@@ -27,6 +27,8 @@ from pgopt.plan.events import Event, Note, StepStarted
 from tests.databases import PATIENT, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.databases import Database
 
 SETUP = """
@@ -553,6 +555,11 @@ MEANWHILE = {
         "comment on index ix is 'mine'",
         "has the comment 'mine', which would not come back: say in old= comment=",
     ),
+    "storage": (
+        "alter index ix set (fillfactor = 70)",
+        "index public.ix was changed while its replacement was built, which would be lost: run again",
+    ),
+    "another one": ("drop index ix; create unique index ix on t (a) where b > 0", "index public.ix was changed while"),
 }
 
 
@@ -565,6 +572,28 @@ def test_what_has_come_to_rest_on_an_index_while_its_replacement_was_built_is_ke
     assert database.value("select indkey::text from pg_index where indexrelid = 'ix'::regclass") == "1"
 
 
+UNSAID = {
+    "storage": "alter index ix set (fillfactor = 70)",
+    "comment": "comment on index ix is 'mine'",
+    "of a part": "comment on index tree1_a_id_idx is 'mine'",
+    "storage of a part": "alter index tree1_a_id_idx set (fillfactor = 70)",
+}
+
+
+@pytest.mark.parametrize("meanwhile", UNSAID.values(), ids=UNSAID)
+def test_what_is_said_of_an_index_while_it_is_replaced_is_told_before_it_goes(
+    database: Database, meanwhile: str
+) -> None:
+    tree = "tree1" in meanwhile
+    database.run(TREE if tree else "create table tree (a int, id int); create unique index ix on tree (a, id)")
+    operation = ReplaceIndexConcurrently("ix", "tree", ["id", "a"], unique=True)
+    name = "tree1_a_id_idx" if tree else "ix"
+    with pytest.raises(InvalidOperation, match=f"index public.{name} was changed while its replacement was built"):
+        database.perform(operation, pgopt_report=before_the_swap(database, meanwhile))
+    told = database.perform(operation)
+    assert [each.text for each in told if isinstance(each, Note) and name in each.text]
+
+
 def test_what_has_come_to_rest_on_an_index_of_a_partition_meanwhile_is_kept(database: Database) -> None:
     database.run(TREE)
     meanwhile = "alter table tree1 replica identity using index tree1_a_id_idx"
@@ -572,13 +601,18 @@ def test_what_has_come_to_rest_on_an_index_of_a_partition_meanwhile_is_kept(data
     assert database.value("select indisreplident from pg_index where indexrelid = 'tree1_a_id_idx'::regclass")
 
 
-def refuse_meanwhile(database: Database, table: str, meanwhile: str, said: str) -> None:
-    """Have something done before a new index takes the place of the old one, and see the exchange refused."""
+def before_the_swap(database: Database, meanwhile: str) -> Callable[[Event], None]:
+    """Have something done before a new index takes the place of the old one."""
 
-    def stop(told: Event) -> None:
+    def report(told: Event) -> None:
         if isinstance(told, StepStarted) and told.label.startswith("swap"):
             database.run(meanwhile)
 
+    return report
+
+
+def refuse_meanwhile(database: Database, table: str, meanwhile: str, said: str) -> None:
+    """Have something done before a new index takes the place of the old one, and see the exchange refused."""
     columns = ["a", "id"] if table == "tree" else ["a"]
     operation = ReplaceIndexConcurrently(
         "ix",
@@ -588,8 +622,12 @@ def refuse_meanwhile(database: Database, table: str, meanwhile: str, said: str) 
         old={"columns": columns, "unique": True},
     )
     with pytest.raises(InvalidOperation, match=said):
-        database.perform(operation, pgopt_report=stop)
+        database.perform(operation, pgopt_report=before_the_swap(database, meanwhile))
     # what was there is there, and what was built beside it goes
+    if "was changed" in said:
+        with pytest.raises(InvalidOperation, match=r"there is an index public\.ix already, and it is another"):
+            database.perform(operation.reverse())
+        database.run("drop index ix; create unique index ix on t (a)")
     database.perform(operation.reverse())
     assert not database.value("select to_regclass('ix_pgopt_new')")
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Pairs = Sequence[tuple[str | None, str, str]]
     """Indexes by schema, each with the name that it has and that of the new one."""
+    States = dict[int, tuple[object, ...]]
+    """What others may say of an index and of its parts, by the tables on which they are."""
 
 
 SYNTAX_OR_ACCESS = "42"
@@ -148,9 +150,15 @@ def on_this_table(index: IndexInfo, table: Relation, db: Catalog) -> None:
         raise InvalidOperation(f"index {index} is on {db.by_oid(index.table)}, not on {table}")
 
 
+def tree_of(db: Catalog, index: IndexInfo) -> list[IndexInfo]:
+    """Give an index, with its parts on the partitions where it has some."""
+    parts = (db.index(each.name, each.schema) for each in db.index_tree(index)[1:])
+    return [index, *(part for part in parts if part is not None)]
+
+
 def refuse_to_drop(
     db: Catalog,
-    index: IndexInfo,
+    tree: Sequence[IndexInfo],
     table: Relation,
     *,
     reversible: bool,
@@ -158,7 +166,8 @@ def refuse_to_drop(
     tablespace: str | None = None,
     say: str = "say",
 ) -> None:
-    """Refuse what cannot be dropped, or what would not come back with this comment, there."""
+    """Refuse what cannot be dropped, an index with its parts, or what would not come back with this comment, there."""
+    index, *parts = tree
     on_this_table(index, table, db)
     place = db.tablespace_of(index)
     _refuse(
@@ -173,9 +182,8 @@ def refuse_to_drop(
         ],
     )
     refuse_to_lose(index, table, reversible=reversible, comment=comment, say=say)
-    for each in db.index_tree(index)[1:] if table.partitioned else ():
-        if (part := db.index(each.name, each.schema)) is not None:
-            _refuse_to_lose_part(db, part, index, reversible=reversible, tablespace=tablespace)
+    for part in parts:
+        _refuse_to_lose_part(db, part, index, reversible=reversible, tablespace=tablespace)
 
 
 def _refuse_to_lose_part(
@@ -225,6 +233,35 @@ def refuse_to_lose(
         ),
     ]
     _refuse(index, reasons)
+
+
+def refuse_changed(db: Catalog, tree: Sequence[IndexInfo], was: States) -> None:
+    """Refuse to drop an index of which somebody has said something since, other than what its operation or its notes say."""
+    now = _states(db, tree)
+    for each in tree:
+        # a partition may have come since, and an index that was built anew has another number
+        if was.get(each.table, now[each.table]) != now[each.table]:
+            raise InvalidOperation(
+                f"index {each} was changed while its replacement was built, which would be lost: run again to see what there is"
+            )
+
+
+def state_of(db: Catalog, name: str, table: Relation) -> States:
+    """Give what would be lost with an index and with its parts, for the table of each."""
+    index = db.index(name, table.schema)
+    return _states(db, tree_of(db, index)) if index is not None else {}
+
+
+def _states(db: Catalog, tree: Sequence[IndexInfo]) -> States:
+    # parts cannot be defined otherwise than the whole
+    shape = db.index_shape(tree[0].oid)
+    return {
+        each.table: (
+            *(shape, each.storage, each.tablespace, each.comment),
+            *(each.clustered, each.statistics, each.extension),
+        )
+        for each in tree
+    }
 
 
 def _refuse(index: IndexInfo, reasons: Sequence[tuple[object, str]]) -> None:
@@ -346,7 +383,7 @@ def swap_names(
     pairs: Pairs,
     *,
     mark: bool,
-    refuse: Callable[[Catalog, IndexInfo], None],
+    refuse: Callable[[Catalog, Sequence[IndexInfo]], None],
     anew: Callable[[Catalog], Pairs] | None = None,
 ) -> Step:
     """Let new indexes take the names of old ones, each with its schema, in one transaction.
@@ -358,13 +395,15 @@ def swap_names(
     def refuse_old(db: Catalog) -> None:
         index = db.index(old_name(name), schema)
         if index is not None:
-            # which has its own name again when this is rolled back
-            refuse(db, replace(index, name=name, constraint=index.constraint and name))
+            # which have their own names again when this is rolled back
+            own = {(schema, old_name(old)): old for schema, old, _ in pairs}
+            tree = [(each, own.get((each.schema, each.name), each.name)) for each in tree_of(db, index)]
+            refuse(db, [replace(each, name=name, constraint=each.constraint and name) for each, name in tree])
 
     schema, _, first = pairs[0]
     return Step(
         f"swap {name} for the new one",
-        _renames(pairs, mark=mark) if anew is None else lambda db: _renames(anew(db), mark=mark),
+        _renames(pairs) if anew is None else lambda db: _renames(anew(db)),
         locks=[
             Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each, schema, is_index=True)
             for schema, old, new in pairs
@@ -372,23 +411,19 @@ def swap_names(
         ],
         done=partial(is_gone, name=first, schema=schema),
         refuse=refuse_old,
+        last=[sql("comment on index {} is {}", ident(schema, old_name(name)), literal(FORMER))] if mark else [],
     )
 
 
-def _renames(pairs: Pairs, *, mark: bool) -> Sequence[Composable]:
+def _renames(pairs: Pairs) -> Sequence[Composable]:
     rename = "alter index {} rename to {}"
-    schema, whole, _ = pairs[0]
-    marking = [sql("comment on index {} is {}", ident(schema, old_name(whole)), literal(FORMER))] if mark else []
     return [
-        *(
-            statement
-            for schema, old, new in pairs
-            for statement in (
-                sql(rename, ident(schema, old), ident(old_name(old))),
-                sql(rename, ident(schema, new), ident(old)),
-            )
-        ),
-        *marking,
+        statement
+        for schema, old, new in pairs
+        for statement in (
+            sql(rename, ident(schema, old), ident(old_name(old))),
+            sql(rename, ident(schema, new), ident(old)),
+        )
     ]
 
 

@@ -270,7 +270,7 @@ def swap_trees(
     root: Relation,
     *,
     mark: bool,
-    refuse: Callable[[Catalog, IndexInfo], None],
+    refuse: Callable[[Catalog, Sequence[IndexInfo]], None],
 ) -> Iterator[Step]:
     """Give the new index the names of the old one, on the parent and on each partition, and drop the old one."""
     pairs = partial(_names_of_both, of=of, new=new, root=root)

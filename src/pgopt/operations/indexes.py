@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, fields, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation, NotReversible
@@ -166,7 +165,12 @@ class DropIndexConcurrently(IndexOperation):
         index = db.index(self.index_name, table.schema)
         if index is not None:
             steps.refuse_to_drop(
-                db, index, table, reversible=bool(self.columns), comment=self.comment, tablespace=self.tablespace
+                db,
+                steps.tree_of(db, index),
+                table,
+                reversible=bool(self.columns),
+                comment=self.comment,
+                tablespace=self.tablespace,
             )
             if self.columns:
                 steps.same_or_refuse(
@@ -239,10 +243,9 @@ class ReplaceIndexConcurrently(IndexOperation):
         comment = f"{index} goes with the comment {index.comment!r}"
         if self._is_there(db, table):
             return [comment] if self.comment is not None and index.comment not in (None, self.comment) else ()
-        parts = (db.index(each.name, each.schema) for each in db.index_tree(index))
         return [
             *_note_drop(table),
-            *(each for part in parts if part is not None for each in self._lost(part, is_whole=part.oid == index.oid)),
+            *(each for part in steps.tree_of(db, index) for each in self._lost(part, is_whole=part.oid == index.oid)),
         ]
 
     def _lost(self, index: IndexInfo, *, is_whole: bool) -> Iterator[str]:
@@ -271,6 +274,8 @@ class ReplaceIndexConcurrently(IndexOperation):
                 yield steps.comment(self, self.index_name, table)
             yield from self._drop_old(db, old, table)
             return
+        # before anything is asked about it: what is said from now on is seen when it is to go
+        was = steps.state_of(db, self.index_name, table)
         self._check_replaced(db, table)
         steps.refuse_unreadable(db, self, table)
         if table.partitioned and db.online:
@@ -279,7 +284,7 @@ class ReplaceIndexConcurrently(IndexOperation):
             yield from self._drop_old(db, old, table)
         if (there := db.index(new.index_name, table.schema)) and not steps.is_same(db, self, there, table):
             yield from _drop(db, new, table)
-        yield from self._exchange(db, new, old, table)
+        yield from self._exchange(db, new, old, table, was)
 
     def _is_there(self, db: Catalog, table: Relation) -> bool:
         """Whether the index is what it shall be; it is not where it lies still."""
@@ -297,11 +302,11 @@ class ReplaceIndexConcurrently(IndexOperation):
             steps.refuse_to_lose(index, table, reversible=False)
         yield from _drop(db, old, table)
 
-    def _refuse_to_drop_old(self, db: Catalog, index: IndexInfo, table: Relation) -> None:
+    def _refuse_to_drop_old(self, db: Catalog, tree: Sequence[IndexInfo], table: Relation) -> None:
         was: dict[str, Any] = {} if self.old is None else self._replaced()
         steps.refuse_to_drop(
             db,
-            index,
+            tree,
             table,
             reversible=self.old is not None,
             comment=was.get("comment"),
@@ -315,8 +320,13 @@ class ReplaceIndexConcurrently(IndexOperation):
         said = self._replaced()["comment"] if self.old is not None else None
         return said is not None and index is not None and index.comment == said
 
-    def _exchange(self, db: Catalog, new: IndexOperation, old: IndexOperation, table: Relation) -> Iterator[Step]:
-        refuse = partial(self._refuse_to_drop_old, table=table)
+    def _exchange(
+        self, db: Catalog, new: IndexOperation, old: IndexOperation, table: Relation, was: steps.States
+    ) -> Iterator[Step]:
+        def refuse(db: Catalog, tree: Sequence[IndexInfo]) -> None:
+            self._refuse_to_drop_old(db, tree, table)
+            steps.refuse_changed(db, tree, was)
+
         if table.partitioned:
             yield from trees.build_on_tree(db, trees.IndexParts(new), table)
         else:
@@ -349,7 +359,7 @@ class ReplaceIndexConcurrently(IndexOperation):
                 left = f", and drop {beside}, which was built to replace it" if beside is not None else ""
                 raise InvalidOperation(f"there is no index {self.index_name!r} on {table} to replace: create it{left}")
             return
-        self._refuse_to_drop_old(db, index, table)
+        self._refuse_to_drop_old(db, steps.tree_of(db, index), table)
         if self.old is not None:
             replaced = replace(self, **self._replaced(), old=None)
             steps.same_or_refuse(db, replaced, table, way_out="say in old= what is there")

@@ -186,8 +186,6 @@ class OnlineRunner:
     def _send(self, step: Step) -> None:
         for statement in step.compose(self.db):
             self.session.run(statement)
-        if step.refuse is not None:
-            step.refuse(self.db)
 
     def _make_ready(self, step: Step, *, last: bool) -> None:
         """Do what is done before an attempt, once more where others had to be waited for then."""

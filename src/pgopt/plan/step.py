@@ -49,6 +49,8 @@ class Step:
     """What is done anew before each attempt, so that little is left to do under the locks."""
     refuse: Callable[[Catalog], None] | None = None
     """What is asked once its statements are done, and raises where they must not be committed: others may have come in between."""
+    last: Sequence[Composable] = ()
+    """What is sent when nothing was refused, in the same transaction."""
     beside: Callable[[Catalog], Iterable[Relation]] = field(default=lambda _: ())
     """What else it locks, which came with the operation: nobody but an autovacuum can be at work there."""
 
@@ -61,11 +63,17 @@ class Step:
         """The statements in their order, where they are known beforehand."""
         if callable(self.sql):
             return []
-        return self.sql if isinstance(self.sql, Sequence) else [self.sql]
+        return [*(self.sql if isinstance(self.sql, Sequence) else [self.sql]), *self.last]
 
-    def compose(self, db: Catalog) -> Iterable[Composable]:
+    def compose(self, db: Catalog) -> Iterator[Composable]:
         """Give the statements one by one; each may be sent before the next is composed."""
-        return self.sql(db) if callable(self.sql) else self.statements
+        if callable(self.sql):
+            yield from self.sql(db)
+        else:
+            yield from self.statements[: -len(self.last) or None]
+        if self.refuse is not None:
+            self.refuse(db)
+        yield from self.last
 
     def unless(self, done: Question) -> Step:
         """Give the same step, done also where this is so."""
