@@ -827,6 +827,40 @@ def test_what_no_inverse_takes_back_is_told(run_project: Project, tickets: Datab
     assert "ix_one" in relations(tickets)
 
 
+BARE_DROPS = {
+    "index": (index("ix_three"), "op.drop_index_concurrently('ix_three', 'tickets')"),
+    "check": (
+        "op.create_check_constraint_online('ok', 'tickets', 'id > 0')",
+        "op.drop_check_constraint_online('ok', 'tickets')",
+    ),
+    "unique": (
+        "op.create_unique_constraint_online('one', 'tickets', ['id', 'status'])",
+        "op.drop_unique_constraint_online('one', 'tickets')",
+    ),
+    "statistics": (
+        "op.create_statistics('known', 'tickets', ['id', 'status'])",
+        "op.drop_statistics('known', 'tickets')",
+    ),
+    "view": (
+        "op.create_materialized_view('counted', 'select count(*) from tickets')",
+        "op.drop_materialized_view('counted')",
+    ),
+}
+
+
+@pytest.mark.parametrize(("up", "down"), BARE_DROPS.values(), ids=BARE_DROPS)
+def test_what_a_drop_without_a_definition_takes_back_is_not_said_to_stay(
+    run_project: Project, tickets: Database, up: str, down: str
+) -> None:
+    before = tickets.dump()
+    run_project.revision("b", f"{up}\n{FAIL}", down, after="a")
+    assert "division by zero" in run_project.call("upgrade", "b").stderr
+    half = tickets.dump()
+    said = run_project.must("undo", "b", program="pgopt")
+    assert "left as it is" not in said
+    assert tickets.dump() == before != half
+
+
 def test_a_column_of_the_same_name_elsewhere_is_not_filled(run_project: Project, tickets: Database) -> None:
     project = run_project
     project.upgrade("a")

@@ -289,8 +289,9 @@ class OnlineRunner:
         try:
             self._clear(step)
         except (DBAPIError, LockNotAcquired) as error:
-            why = server_error(error).sentence if isinstance(error, DBAPIError) else str(error).partition("\n")[0]
-            return f"; and what it left behind could not be removed, the next run will ({why.rstrip(':')})"
+            # who was in the way of that is in the way of the step, too
+            why = server_error(error).sentence if isinstance(error, DBAPIError) else str(error).partition(";")[0]
+            return f"; and what it left behind could not be removed, the next run will ({why})"
         # what has nothing to clear may be half-done
         self.changed = before or step.clear is None
         left = step.explain(self.db) if step.explain and not step.clear else ""

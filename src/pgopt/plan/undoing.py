@@ -273,7 +273,7 @@ class Done:
             for each in dict.fromkeys(self.begun)
             if each.place in filled
             or not (each.lasts or each.place in seen)
-            or (each.lasts and not any(it.undoes(each, self._inverses) for it in back if it.inverse))
+            or (each.lasts and not any(it.undoes(each, self._inverses) for it in back if it.lasts))
         ]
 
     def has_passed(self, operation: Begun, since: Iterable[Begun]) -> bool:
