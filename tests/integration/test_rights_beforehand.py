@@ -102,6 +102,12 @@ CASES = [
         }.items()
     ),
     Case(
+        "own_rights",
+        "select",
+        'revoke select, trigger on t from "The migrator"',
+        r't is read, and what changes in it is noted by triggers: GRANT SELECT, TRIGGER ON TABLE t TO "The migrator"',
+    ),
+    Case(
         "trigger",
         "create trigger tr before insert on t for each row execute function tf()",
         "revoke execute on function tf() from public",

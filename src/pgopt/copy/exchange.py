@@ -161,7 +161,7 @@ class Exchange:
         tables = in_order(referencing, [*tree(db, self.table), *roots], referents)
         return [
             *followers.locks(db, *tables),
-            *(db.lock(Mode.ACCESS_EXCLUSIVE, each) for each in tables),
+            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tables),
             *self.also,
             *locks_on_parts(db, *roots),
         ]

@@ -264,7 +264,7 @@ def drop(left: Sequence[Relation]) -> Step:
     return Step(
         f"drop {', '.join(map(str, left))}",
         sql("drop materialized view {}", joined(each.ident for each in left)),
-        locks=[Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in left],
+        locks=[Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, by_owner=True) for each in left],
     )
 
 

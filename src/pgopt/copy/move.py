@@ -101,7 +101,7 @@ def locks_on_views(db: Catalog, table: Relation) -> list[Lock]:
             literal(table.oid),
         )
     )
-    return [Lock(Mode.ACCESS_EXCLUSIVE, name, schema, is_view=True) for name, schema, _ in rows]
+    return [Lock(Mode.ACCESS_EXCLUSIVE, name, schema, by_owner=True) for name, schema, _ in rows]
 
 
 def locks_on_parts(db: Catalog, *tables: Relation) -> list[Lock]:

@@ -130,7 +130,7 @@ def _validate(db: Catalog, name: str, owner: int, referent: int) -> Step:
     return Step(
         f"check the rows of {table.name} against {name}",
         sql("alter table {} validate constraint {}", table.ident, ident(name)),
-        locks=[db.lock(modes[each.oid], each) for each in in_order(tables, [], tree(db, other))],
+        locks=[Lock(modes[each.oid], each.name, each.schema) for each in in_order(tables, [], tree(db, other))],
     )
 
 
@@ -143,7 +143,7 @@ def _adopt(db: Catalog, table: Relation, name: str, definition: str, referent: i
     return Step(
         f"add {name} to {table}, which adopts those of its partitions",
         [sql("alter table {} add constraint {} {}", table.ident, constraint, verbatim(definition)), *said],
-        locks=[db.lock(modes[each.oid], each) for each in in_order(tree(db, table), [], referents)],
+        locks=[Lock(modes[each.oid], each.name, each.schema) for each in in_order(tree(db, table), [], referents)],
     )
 
 
@@ -250,7 +250,7 @@ def _drop(db: Catalog, table: Relation, form: str) -> Step:
         f"drop {name}",
         statements,
         locks=[
-            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in left),
+            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, by_owner=True) for each in left),
             *(
                 Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema)
                 for each in in_order((), [*changes.watched(db), *dropped], ())

@@ -240,7 +240,7 @@ def exchange_locks(db: Catalog, views: Sequence[Relation], *tables: Relation, dr
     read = db.session.rows(query("read_beside", PACKAGE, views=literal([each.oid for each in (*tables, *views)])))
     return [
         *dict.fromkeys(lock for each in (*tables, *views) for lock in locks_on_views(db, each)),
-        *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in views),
+        *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, by_owner=True) for each in views),
         *(Lock(Mode.ACCESS_SHARE, name, schema, by_statement=True) for schema, name in read),
         *(Lock(on_index, each.name, each.schema, is_index=True) for each in db.indexes_on(*views)),
     ]

@@ -200,7 +200,7 @@ class Attachment:
         return [
             *followers.locks_of_definition(db, *tables),
             # the triggers by which the partition's foreign keys are looked after there are dropped: its parent has them
-            *(db.lock(Mode.ACCESS_EXCLUSIVE, each) for each in tables),
+            *(Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tables),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in dropped else lock
                 for lock in locks_on_parts(db, self.table)

@@ -33,7 +33,7 @@ from pgopt.errors import InvalidOperation
 from pgopt.operations import index_steps
 from pgopt.operations.attach import drop_index
 from pgopt.plan.step import Step
-from pgopt.server.locks import Lock, Mode, lock_tables
+from pgopt.server.locks import Lock, Mode, allowed, lock_tables
 from pgopt.server.quoting import ident, literal, sql, verbatim
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Detachment:
         tables = in_order(referencing, tree(db, self.table), referents)
         return [
             *followers.locks(db, *tables),
-            *(db.lock(locks[each.oid], each) for each in tables),
+            *(Lock(locks[each.oid], each.name, each.schema) for each in tables),
             *self.memory.locks_on_incoming(db, self.table),
             *(
                 replace(lock, mode=Mode.ACCESS_EXCLUSIVE) if lock.name in parts else lock
@@ -123,7 +123,8 @@ class Detachment:
     def _detach(self, db: Catalog, followers: Followers, compiled: Compiled) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
         others = [Lock(Mode.SHARE, each.name, each.schema) for each in self._others(db)]
-        yield from lock_tables(others)
+        # with none of them left to the statement: what is asked now must hold until the end
+        yield from lock_tables([replace(lock, by_statement=False) for lock in allowed(db.session, others)])
         if self.others_have_rows(db):
             raise InvalidOperation(
                 f"rows came to other partitions of {self.table} than {self.partition}: run again, they are copied then"

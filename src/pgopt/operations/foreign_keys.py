@@ -246,12 +246,9 @@ def _drop(db: Catalog, name: str, tables: Sequence[Relation], referent: Relation
 
 
 def _locks(db: Catalog, mode: Mode, tables: Sequence[Relation]) -> list[Lock]:
-    """Give the lock on each table, by LOCK TABLE where that is allowed."""
+    """Give the lock on each table; behind a script by the statement, since nobody knows whose it is and who will run that."""
     wanted = steps.on_all(mode, tables)
-    return [
-        lock if db.may_lock(table) else replace(lock, by_statement=True)
-        for lock, table in zip(wanted, tables, strict=True)
-    ]
+    return wanted if db.online else [replace(lock, by_statement=True) for lock in wanted]
 
 
 def _others(db: Catalog, referent: Relation, tables: Sequence[Relation]) -> list[Relation]:

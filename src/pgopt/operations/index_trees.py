@@ -112,7 +112,7 @@ def build_on_tree(db: Catalog, of: Parts, root: Relation) -> Iterator[Step]:
     """Make the index on the parent alone, build it on each partition, and attach those, from the leaves upwards."""
     parts = db.partitions(root)
     _refuse_foreign(parts, root)
-    _refuse_of_others(db, parts)
+    refuse_of_others(db, parts, "as whose member alone it can be indexed")
     of.check_words(db, root)
     names = _names(db, of, root, parts)
     yield of.alone(root, of.name)
@@ -140,12 +140,10 @@ def _refuse_foreign(parts: Sequence[Relation], root: Relation) -> None:
             )
 
 
-def _refuse_of_others(db: Catalog, parts: Sequence[Relation]) -> None:
-    not_ours = db.not_ours(parts)
-    if not_ours:
-        raise InvalidOperation(
-            f"partition {not_ours[0]} belongs to another role, as whose member alone it can be indexed"
-        )
+def refuse_of_others(db: Catalog, parts: Sequence[Relation], why: str) -> None:
+    """Refuse what could not be made on a partition of another role."""
+    if not_ours := db.not_ours(parts):
+        raise InvalidOperation(f"partition {not_ours[0]} belongs to another role, {why}")
 
 
 def _names(db: Catalog, of: Parts, root: Relation, parts: Sequence[Relation]) -> Names:

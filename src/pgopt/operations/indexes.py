@@ -173,10 +173,15 @@ class DropIndexConcurrently(IndexOperation):
                 tablespace=self.tablespace,
             )
             if self.columns:
+                trees.refuse_of_others(
+                    db,
+                    db.partitions(table),
+                    f"and {self.index_name} could not be made again there: say no columns, and it does not come back",
+                )
                 steps.same_or_refuse(
                     db, self, table, way_out="say what is there, or no columns, and it does not come back"
                 )
-            if index.unique and index.valid and table.kind == "r" and db.may_lock(table, "SELECT"):
+            if index.unique and index.valid and table.kind == "r" and db.may_read(table):
                 yield steps.see_that_nothing_rests_on(index, table)
         yield from _drop(db, self, table)
 

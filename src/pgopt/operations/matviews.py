@@ -260,7 +260,7 @@ class DropMaterializedView(ViewOperation):
         if not db.online or view is None:
             return []
         indexes = [Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_index=True) for each in db.indexes_on(view)]
-        return [Lock(Mode.ACCESS_EXCLUSIVE, view.name, view.schema, is_view=True), *indexes]
+        return [Lock(Mode.ACCESS_EXCLUSIVE, view.name, view.schema, by_owner=True), *indexes]
 
     def _is_scheduled(self, db: Catalog) -> bool:
         if self.refresh is not None or not db.online or not db.installed():

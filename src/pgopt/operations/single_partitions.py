@@ -158,7 +158,7 @@ class Places:
         parts = [self.part] if default is None else [self.part, default]
         ordered = in_order(referencing, [self.table, *parts], referents)
         return [
-            *(db.lock(modes.get(each.oid, Mode.ACCESS_EXCLUSIVE), each) for each in ordered),
+            *(Lock(modes.get(each.oid, Mode.ACCESS_EXCLUSIVE), each.name, each.schema) for each in ordered),
             *(
                 Lock(Mode.SHARE_UPDATE_EXCLUSIVE, each.name, each.schema, is_index=True)
                 for each in db.indexes_on(self.table)

@@ -144,7 +144,7 @@ class Place:
         touched = [self.table, *parts, *db.partitions(self.table), *more]
         tables = in_order(exchanged.referencing(db), touched, exchanged.referents(db))
         return [
-            *(db.lock(AX, each) for each in tables),
+            *(Lock(AX, each.name, each.schema) for each in tables),
             *(Lock(SUX, each.name, each.schema, is_index=True) for each in db.indexes_on(self.table)),
             *(Lock(AX, each.name, each.schema, is_index=True) for each in db.indexes_on(*parts)),
         ]

@@ -96,7 +96,7 @@ class Exchange:
         yield verbatim(QUALIFIED)
         # a view without an index has the one lock of this step, which is not taken before
         yield from lock_tables(
-            [Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, is_view=True) for each in self.views]
+            [Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema, by_owner=True) for each in self.views]
         )
         exchanged = beside.Exchanged(db, self.views)
         beside.refuse_others(db, self.views)

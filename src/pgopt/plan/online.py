@@ -152,8 +152,9 @@ class OnlineRunner:
             tried = False
             try:
                 self._make_ready(step, last=attempt == attempts)
+                wanted = locks.allowed(self.session, step.locks) if len(step.locks) > 1 else ()
                 tried = True
-                self._attempt(step, patience)
+                self._attempt(step, wanted, patience)
             except (DBAPIError, _OutOfTime) as error:
                 if not self.session.alive or not _lost_to_others(error):
                     raise
@@ -168,17 +169,17 @@ class OnlineRunner:
             else:
                 return
 
-    def _attempt(self, step: Step, patience: float) -> None:
+    def _attempt(self, step: Step, wanted: Sequence[locks.Lock], patience: float) -> None:
         limits = {"lock_timeout": timeout(patience), "statement_timeout": "0", **_no_transaction_timeout(self.session)}
         if any(each.mode.blocks_writes for each in step.locks):
             # who is kept out need not wait for the disk, or for a standby, too: whatever comes next is written after this
             limits["synchronous_commit"] = "off"
         with self.session.transaction(limits), self.tracing(self.session, step):
-            if len(step.locks) <= 1:
+            if not wanted:
                 self._send(step)
                 return
             until = time.monotonic() + min(patience, self._deadlock_timeout * locks.HARMLESS)
-            self._lock_all(step.locks, until)
+            self._lock_all(wanted, until)
             # locks of indexes cannot be taken before; what is left of the time holds for them
             with self.session.gathered(lambda held: locks.together(held, until - time.monotonic())):
                 self._send(step)

@@ -8,7 +8,6 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, cast
 
 from pgopt.errors import INSTALL, InvalidOperation, NotInstalled
-from pgopt.server.locks import Lock
 from pgopt.server.objects import (
     KINDS,
     Column,
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 
     from psycopg.sql import Composable
 
-    from pgopt.server.locks import Mode
     from pgopt.server.objects import TableNamed
     from pgopt.server.session import Session
     from pgopt.server.undo import Kept, KeptTree
@@ -108,14 +106,9 @@ class Catalog:
         """Tell whether there is a relation of that number still."""
         return bool(self.session.value(sql("select exists (select from pg_class where oid = {})", literal(oid))))
 
-    def may_lock(self, table: Relation, privileges: str = "UPDATE, DELETE, TRUNCATE") -> bool:
-        """Whether LOCK TABLE is allowed to us: a foreign key may refer to the table of another role, where it is not."""
-        allowed = sql("select has_table_privilege({}::oid, {})", literal(table.oid), literal(privileges))
-        return bool(self.session.value(allowed))
-
-    def lock(self, mode: Mode, table: Relation) -> Lock:
-        """Give the lock on a table, by LOCK TABLE where that is allowed to us."""
-        return Lock(mode, table.name, table.schema, by_statement=not self.may_lock(table))
+    def may_read(self, table: Relation) -> bool:
+        """Whether we may read a table."""
+        return bool(self.session.value(sql("select has_table_privilege({}::oid, 'select')", literal(table.oid))))
 
     def is_ours(self, table: Relation) -> bool:
         """Whether we may do what its owner may."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -87,7 +87,8 @@ class Lock:
     schema: str | None = None
     is_index: bool = False
     """Whether it is an index or a sequence, which cannot be locked before they are used."""
-    is_view: bool = field(default=False, compare=False)
+    by_owner: bool = field(default=False, compare=False)
+    """Whether it is taken as its owner takes it: of a view, and where LOCK TABLE is refused to the owner."""
     by_statement: bool = field(default=False, compare=False)
     """Whether the statement takes it, since LOCK TABLE refuses it: on what is no table, a foreign one, or one of another role."""
 
@@ -216,12 +217,37 @@ def one_a_line(blockers: Sequence[Blocker]) -> str:
 def lock_tables(locks: Sequence[Lock]) -> Iterator[Composable]:
     """Give the LOCK TABLE statements for these, one for each run of locks of one mode."""
     tables = [lock for lock in locks if not lock.is_index and not lock.by_statement]
-    for (mode, is_view), group in groupby(tables, key=lambda lock: (lock.mode, lock.is_view)):
-        if is_view:
-            yield _lock_views(group)
+    for (mode, by_owner), group in groupby(tables, key=lambda lock: (lock.mode, lock.by_owner)):
+        if by_owner:
+            yield _lock_by_owner(group)
             continue
         names = joined(sql("only {}", lock.ident) for lock in group)
         yield sql("lock table {} in {} mode", names, verbatim(mode.words.lower()))
+
+
+def allowed(session: Session, locks: Sequence[Lock]) -> list[Lock]:
+    """Tell how each of these is to be taken: LOCK TABLE is refused to who may not write, be it the owner, and of a table of others.
+
+    The owner keeps writers out all the same, since a step may rest on that; all else is left to the statement.
+    """
+    taken = list(locks)
+    asked = [place for place, lock in enumerate(taken) if not (lock.is_index or lock.by_owner or lock.by_statement)]
+    if not asked:
+        return taken
+    names = literal([render(taken[place].ident) for place in asked])
+    more = ", maintain" if session.version >= 170000 else ""
+    needs = literal([_NEEDS.get(taken[place].mode, f"update, delete, truncate{more}") for place in asked])
+    for number, is_ours in session.rows(query("lockable", names=names, needs=needs)):
+        place = asked[number]
+        if is_ours and taken[place].mode.blocks_writes:
+            taken[place] = replace(taken[place], mode=Mode.ACCESS_EXCLUSIVE, by_owner=True)
+        else:
+            taken[place] = replace(taken[place], by_statement=True)
+    return taken
+
+
+# what LOCK TABLE asks for, beside more of newer servers
+_NEEDS = {Mode.ACCESS_SHARE: "select", Mode.ROW_EXCLUSIVE: "insert, update, delete, truncate"}
 
 
 def cleaned(session: Session, locks: Iterable[Lock], beside: Iterable[Relation] = ()) -> list[Relation]:
@@ -254,19 +280,20 @@ def lock_as_vacuum(relation: Relation) -> Composable:
     return sql("lock table only {} in {} mode", relation.ident, verbatim(_VACUUM.words.lower()))
 
 
-def _lock_views(locks: Iterable[Lock]) -> Composable:
-    """Lock views alone: LOCK TABLE would lock all that they read, too, and refuses materialized ones.
+def _lock_by_owner(locks: Iterable[Lock]) -> Composable:
+    """Lock views alone: LOCK TABLE would lock all that they read, too, and refuses materialized ones; and tables of which it refuses us.
 
     Giving one to its owner takes ACCESS EXCLUSIVE. All are locked by one statement: who reads some of them one after the other
     would come in between.
     """
-    views = joined(literal(render(lock.ident)) for lock in locks)
-    return dollars(lambda tag: sql(_LOCK_VIEWS, tag=tag, views=views))
+    names = joined(literal(render(lock.ident)) for lock in locks)
+    return dollars(lambda tag: sql(_LOCK_BY_OWNER, tag=tag, names=names))
 
 
-_LOCK_VIEWS = """do {tag} declare it regclass; begin
-    foreach it in array array[{views}]::regclass[] loop
-        execute (select format('alter %s view %s owner to %I', case c.relkind when 'm' then 'materialized' end, it,
+_LOCK_BY_OWNER = """do {tag} declare it regclass; begin
+    foreach it in array array[{names}]::regclass[] loop
+        execute (select format('alter %s %s owner to %I',
+                               case c.relkind when 'm' then 'materialized view' when 'v' then 'view' else 'table only' end, it,
                                pg_get_userbyid(c.relowner)) from pg_class c where c.oid = it);
     end loop;
 end {tag}"""

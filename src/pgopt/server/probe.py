@@ -34,6 +34,7 @@ _WITHOUT_TEMP = (
     "select format('grant temporary on database %I to %I', current_database(), current_user)"
     " where not has_database_privilege(current_database(), 'TEMPORARY')"
 )
+_UNREADABLE = "select format('grant select on %s to %I', {table}::oid::regclass, current_user) where not has_table_privilege({table}::oid, 'SELECT')"
 
 
 # f(t), t::t and coalesce(t, null::t) of a row of the copy
@@ -81,9 +82,17 @@ def copy_of(session: Session, table: Relation, name: str | None = None) -> Itera
     """
     own = "pgopt_probe" if (table.schema or "").startswith("pg_temp") else table.name
     with probe(session):
-        session.run(
-            sql("create temp table {} (like {} including generated)", ident(name or own), table.ident),
-        )
+        try:
+            session.run(sql("create temp table {} (like {} including generated)", ident(name or own), table.ident))
+        except DBAPIError as error:
+            if server_error(error).code != INSUFFICIENT_PRIVILEGE:
+                raise
+            session.abandon()
+            if grant := session.value(sql(_UNREADABLE, table=literal(table.oid))):
+                raise InvalidOperation(
+                    f"what is there is compared by an empty copy of {table}, which this role may not read: {grant}"
+                ) from error
+            raise
         session.value(_TEMP_LAST)
         yield ident("pg_temp", name or own)
 

@@ -50,10 +50,6 @@ class Unseen(Catalog):
     def index(self, name: str, schema: str | None = None) -> IndexInfo | None:  # noqa: ARG002, D102
         return None
 
-    def may_lock(self, table: Relation, privileges: str = "") -> bool:  # noqa: ARG002
-        """Leave the lock to the statement, since nobody knows whose the table is and who will run the script."""
-        return False
-
     def partitions(self, table: Relation) -> Sequence[Relation]:  # noqa: ARG002, D102
         return []
 

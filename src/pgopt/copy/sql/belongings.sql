@@ -163,11 +163,13 @@ select take, give from (
                                               where i.indrelid = it.oid and i.indisreplident) end)
     from it
     union all
-    -- the owner keeps what it may do until it is told what that was
+    -- the owner may do all until it is told what it may, since what is kept up beside the table is written to
     select 80, who, 0, format('revoke all on %s from %s cascade', aside, who), null
     from (select distinct aside, who from granted where grantee <> (select relowner from it)) g
     union all
-    select 81, '', 0, null, format('revoke all on %s from %I', called, pg_get_userbyid(relowner)) from it where relacl is not null
+    select 81, '', 0, format('grant all on %s to %I', aside, pg_get_userbyid(relowner)),
+           format('revoke all on %s from %I', called, pg_get_userbyid(relowner))
+    from it where relacl is not null
     union all
     select 82, who, turn * 3 + x.part, null, x.said
     from (select *, row_number() over (order by number, place, is_grantable desc) as turn, (select relowner from it) as owner

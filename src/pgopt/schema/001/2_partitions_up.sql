@@ -420,11 +420,20 @@ declare
     bound text := pg_get_partition_constraintdef(part);
     log regclass;
     trigger name;
+    it regclass;
 begin
-    -- an autovacuum gives way to this after a while, and nobody waits for it meanwhile
-    execute format('lock table only %s in share update exclusive mode', part);
-    execute format('lock table only %s in access exclusive mode', parent);
-    execute format('lock table only %s in access exclusive mode', part);
+    -- LOCK TABLE is refused to an owner who may not write
+    if has_table_privilege(part, 'update, delete, truncate') then
+        -- an autovacuum gives way to this after a while, and nobody waits for it meanwhile
+        execute format('lock table only %s in share update exclusive mode', part);
+    end if;
+    foreach it in array array[parent, part] loop
+        if has_table_privilege(it, 'update, delete, truncate') then
+            execute format('lock table only %s in access exclusive mode', it);
+        else
+            execute format('alter table only %s owner to %I', it, (select pg_get_userbyid(c.relowner) from pg_class c where c.oid = it));
+        end if;
+    end loop;
     select c.log into log from pgopt.copy c where c.source = parent and c.ready;
     if log is not null then
         -- or the way back would bring the rows back
