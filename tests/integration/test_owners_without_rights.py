@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pgopt import IntRange
-from pgopt.errors import InvalidOperation
+from pgopt.errors import InvalidOperation, PgoptError
 from pgopt.operations import (
+    CreateArchiveTable,
     CreateCheckConstraintOnline,
     CreateIndexConcurrently,
+    CreatePartitionedTable,
     CreateStatistics,
     CreateUniqueConstraintOnline,
     DropIndexConcurrently,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from tests.databases import Database
 
 ROLE = '"Owner of records"'
+READER = "pgopt_reader_of_records"
 PARTITIONED = """
 create table p (id int not null, k int not null, v text) partition by range (id);
 create table p1 partition of p for values from (0) to (10) partition by range (k);
@@ -47,10 +50,10 @@ APPEND_ONLY = f"{WITHOUT_ALL}; grant select, insert, trigger on {{0}} to {ROLE}"
 def owner(database: Database) -> Iterator[Engine]:
     """A role that makes tables, and sees to it that nobody changes rows."""
     database.run(
-        f"create role {ROLE}; grant create on schema public to {ROLE}; grant create on database {database.name} to {ROLE}"
+        f"create role {ROLE}; create role {READER}; grant create on schema public to {ROLE}; grant create on database {database.name} to {ROLE}"
     )
     yield database.engine(connect_args={"options": r"-c role=Owner\ of\ records"})
-    database.run(f"drop owned by {ROLE} cascade; drop role {ROLE}")
+    database.run(f"drop owned by {ROLE}, {READER} cascade; drop role {ROLE}, {READER}")
 
 
 def made(database: Database, setup: str, *without: str) -> None:
@@ -154,3 +157,78 @@ def test_a_partition_whose_time_is_over_goes(database: Database, owner: Engine) 
     database.perform(ManagePartitions("n", keep="5", on_expiry="drop"), engine=owner)
     made(database, "select * from pgopt.maintain_partitions('n')")
     assert database.rows("select id from n") == [(19,)]
+
+
+def test_a_partition_of_another_role_whose_writers_cannot_be_kept_out_is_refused(
+    database: Database, owner: Engine
+) -> None:
+    made(database, "create table t (id int primary key); insert into t select generate_series(1, 100)")
+    convert = PartitionTable("t", by=IntRange("id", step=2000), default=True)
+    database.perform(InstallPgopt(1), convert, engine=owner)
+    database.run("alter table t_p0 owner to current_user")
+    before = database.dump()
+    said = r"public\.t_p0 belongs to another role, so nobody can be kept from writing to it"
+    with pytest.raises(InvalidOperation, match=said):
+        database.perform(convert.reverse(), engine=owner)
+    assert database.dump() == before
+    database.run(f"grant all on t_p0 to {ROLE}")
+    database.perform(convert.reverse(), engine=owner)
+    assert database.value("select count(*) from t") == 100
+
+
+HIDDEN = "alter table {0} enable row level security; alter table {0} force row level security; create policy no on {0} using (false)"
+
+
+@pytest.mark.parametrize("rows", [None, "leave", "restore"])
+def test_an_archive_whose_rows_a_policy_hides_is_not_empty(database: Database, owner: Engine, rows: Any) -> None:
+    made(database, "create table t (id int primary key)")
+    create = CreateArchiveTable("t", "gone", rows=rows)
+    database.perform(InstallPgopt(1), create, engine=owner)
+    database.run(f"insert into gone select generate_series(1, 10); {HIDDEN.format('gone')}")
+    with pytest.raises(PgoptError, match="row-level security"):
+        database.perform(create.reverse(), engine=owner)
+    assert database.value("select count(*) from gone") == 10
+
+
+def test_a_partitioned_table_whose_rows_a_policy_hides_is_not_empty(database: Database, owner: Engine) -> None:
+    create = CreatePartitionedTable("n", ["id int"], by=IntRange("id", step=10))
+    database.perform(InstallPgopt(1), create, engine=owner)
+    database.run(f"insert into n values (1); {HIDDEN.format('n')}")
+    with pytest.raises(PgoptError, match="row-level security"):
+        database.perform(create.reverse(), engine=owner)
+    assert database.value("select count(*) from n") == 1
+
+
+def test_a_table_that_may_not_be_read_stops_the_maintenance_of_no_other(database: Database, owner: Engine) -> None:
+    for name in ("a", "b"):
+        create = CreatePartitionedTable(name, ["id int"], by=IntRange("id", step=10), premake=1)
+        database.perform(*([InstallPgopt(1)] if name == "a" else []), create, engine=owner)
+        database.perform(ManagePartitions(name, premake=3), engine=owner)
+    database.run(f"revoke select on a from {ROLE}")
+    with database.connect() as connection:
+        connection.execute(f"set role {ROLE}")
+        found = connection.execute("select parent::text, action, detail from pgopt.maintain_partitions()").fetchall()
+    assert ("a", "skipped", "permission denied for table a") in found
+    assert ("b", "created") in {(parent, action) for parent, action, _ in found}
+
+
+def test_default_privileges_open_nothing_that_the_table_does_not(database: Database, owner: Engine) -> None:
+    made(
+        database,
+        "create table t (id int generated by default as identity primary key); insert into t select from generate_series(1, 100);"
+        f" alter default privileges in schema public grant select on tables to {READER};"
+        f" alter default privileges in schema public grant usage on sequences to {READER}",
+        f"revoke update on sequence t_id_seq from {ROLE}",
+    )
+    convert = PartitionTable("t", by=IntRange("id", step=2000), default=True)
+    of_sequence = "select relacl::text from pg_class where oid = 't_id_seq'::regclass"
+    before, rights = database.dump(), database.value(of_sequence)
+    database.perform(InstallPgopt(1), convert, engine=owner)
+    assert database.value(of_sequence) == rights
+    assert not database.rows(
+        f"select oid::regclass from pg_class where relnamespace = 'public'::regnamespace and has_table_privilege('{READER}', oid, 'select')"
+    )
+    database.perform(convert.reverse(), engine=owner)
+    assert (database.dump(), database.value(of_sequence)) == (before, rights)
+    made(database, f"alter default privileges in schema public revoke select on tables from {READER}")
+    made(database, f"alter default privileges in schema public revoke usage on sequences from {READER}")

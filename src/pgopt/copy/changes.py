@@ -111,13 +111,14 @@ class Changes:
         found = db.relation(self._name("log"), "pgopt")
         return [] if found is None else [found]
 
-    def watched(self, db: Catalog) -> list[Relation]:
-        """Give the tables that have triggers of it."""
+    def watched(self, db: Catalog, *, whole: bool = False) -> list[Relation]:
+        """Give the tables that have triggers of it; or those that have all, of which a new partition gets one from its table."""
         rows = db.session.rows(
             sql(
                 "select c.oid::int8 from pg_class c where exists (select from pg_trigger t join pg_proc f on f.oid = t.tgfoid"
-                " where t.tgrelid = c.oid and f.pronamespace = to_regnamespace('pgopt') and f.proname = {})"
+                " where t.tgrelid = c.oid and (t.tgparentid = 0 or not {}) and f.pronamespace = to_regnamespace('pgopt') and f.proname = {})"
                 " order by c.relkind <> 'p', c.oid",
+                literal(whole),
                 literal(self.note_name),
             )
         )

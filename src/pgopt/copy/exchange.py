@@ -11,7 +11,7 @@ from pgopt.copy.compiled import Compiled
 from pgopt.copy.filling import Filling
 from pgopt.copy.followers import Followers
 from pgopt.copy.incoming import add_foreign_key
-from pgopt.copy.move import Move, have_planned, locks_on_parts, rename_index, watch_instead
+from pgopt.copy.move import Move, close, have_planned, locks_on_parts, rename_index, watch_instead
 from pgopt.copy.shape import (
     GONE,
     QUALIFIED,
@@ -22,6 +22,7 @@ from pgopt.copy.shape import (
     in_order,
     indexes_of,
     other,
+    refuse_unlockable,
     tree,
 )
 from pgopt.plan.step import DrainStep, Step
@@ -140,6 +141,7 @@ class Exchange:
         then: Callable[[Catalog], Iterable[Composable]] = lambda _: (),
     ) -> Iterator[Step]:
         """Let the other one take the table's place, with all that belongs to it and the views that are built over it."""
+        refuse_unlockable(db, tree(db, self.table))
         followers = Followers.of(db, self.target, self._is_swapped, self.table, *self.instead)
         yield from followers.steps(db)
         compiled = Compiled(self.table.schema, self.table.name, *followers.names)
@@ -193,6 +195,8 @@ class Exchange:
         move = Move(db, self.table, target, self.aside)
         yield from views.take_places()
         yield from move.take()
+        if self.table.partitioned and not self.keep:
+            yield close(move.aside)
         for key in move.foreign_keys:
             yield sql("alter table {} drop constraint {}", move.aside, ident(key.name))
         for index in move.indexes:

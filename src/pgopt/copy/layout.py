@@ -21,7 +21,7 @@ from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.objects import Relation
 from pgopt.server.queries import query
-from pgopt.server.quoting import ident, joined, literal, sql, verbatim
+from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -220,6 +220,8 @@ class Layout:
             bound,
             verbatim(f" with ({', '.join(storage)})" if storage else ""),
         )
+        # who may do what is asked of the whole, which has its policies
+        yield sql("select pgopt.without_defaults({}::regclass)", literal(render(table)))
         yield from self.owned_by(db, table)
         back = Changes(self.table.schema, self.table.name, PLAIN)
         if back.exists(db):

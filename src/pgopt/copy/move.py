@@ -54,10 +54,19 @@ class Move:
         for _, give in self._belongings:
             if give is not None:
                 yield verbatim(give)
-        for sequence, value, called in self._identities:
+        for sequence, value, called, rights in self._identities:
             yield sql("select setval({}, {}, {})", *map(literal, (sequence, value, called)))
+            yield from map(verbatim, rights)
         if self.target.partitioned:
             yield from _identify_leaves(self.db, self.target)
+
+
+def close(table: Composable) -> Composable:
+    """Refuse rows to the partitions of a table that has given up its place: who writes to one itself may have waited for that."""
+    return sql(
+        "create trigger pgopt_gone before insert or update or delete on {} for each row execute function pgopt.refuse_gone()",
+        table,
+    )
 
 
 def rename_index(table: Relation, name: str, new: str) -> Composable:
@@ -167,20 +176,14 @@ def _belongings(db: Catalog, *of: tuple[Relation, Composable]) -> Iterator[list[
         yield [(take, give) for take, give in rows]
 
 
-def _identities(db: Catalog, table: Relation) -> list[tuple[str, int, bool]]:
+def _identities(db: Catalog, table: Relation) -> list[tuple[str, int, bool, list[str]]]:
     if table.kind == "m":
         return []
-    rows = db.session.rows(
-        sql(
-            "select s.oid::regclass::text, pg_get_userbyid(s.relowner) from pg_depend d join pg_class s on s.oid = d.objid and s.relkind = 'S'"
-            " where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = {}"
-            " and d.deptype = 'i'",
-            literal(table.oid),
-        )
-    )
+    rows = db.session.rows(query("identities", PACKAGE, table=literal(table.oid)))
     # what is read before others are kept out would be handed out twice; giving it to its owner takes ACCESS EXCLUSIVE
-    db.session.run(*(sql("alter sequence {} owner to {}", verbatim(name), ident(owner)) for name, owner in rows))
-    return [(name, *db.session.row(sql("select last_value, is_called from {}", verbatim(name)))) for name, _ in rows]
+    db.session.run(*(sql("alter sequence {} owner to {}", verbatim(name), ident(owner)) for name, owner, _ in rows))
+    last = "select last_value, is_called from {}"
+    return [(name, *db.session.row(sql(last, verbatim(name))), rights) for name, _, rights in rows]
 
 
 def _identify_leaves(db: Catalog, parent: Relation) -> Iterator[Composable]:

@@ -147,6 +147,22 @@ def _adopt(db: Catalog, table: Relation, name: str, definition: str, referent: i
     )
 
 
+def refuse_unwatched(db: Catalog, table: Relation) -> None:
+    """Refuse to bring back an old table that has not been told of all rows: of partitions that came or went by other means."""
+    watched = {each.oid: each for each in Changes(table.schema, table.name, PLAIN).watched(db, whole=True)}
+    there = {each.oid: each for each in tree(db, table)}
+    plain = beside(table.name, PLAIN)
+    for oid in there.keys() ^ watched.keys():
+        said = (
+            f"partition {there[oid]} has come by other means than pgopt's, so {plain} may lack rows of it"
+            if oid in there
+            else f"{watched[oid]} has been detached by other means than pgopt's, and {plain} has its rows still"
+        )
+        raise InvalidOperation(
+            f"{said}: op.finalize_partitioning({table.name!r}) first, and all that is there is copied"
+        )
+
+
 # -- the way back --------------------------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pgopt.errors import InvalidOperation
+from pgopt.server.locks import Lock, Mode, allowed
 from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, name_of, render, sql, verbatim
 
@@ -159,6 +161,17 @@ def obstacles_to(db: Catalog, table: Relation, proof: str = "", ours: Sequence[s
 def bound_to(*tables: Relation) -> Composable:
     """Ask what is bound to tables themselves, where others take their places: where it is listed, and each with its way out."""
     return query("bound_to", PACKAGE, tables=literal([table.oid for table in tables]))
+
+
+def refuse_unlockable(db: Catalog, tables: Sequence[Relation]) -> None:
+    """Refuse to bring over what is written to tables of which we cannot keep writers out at the end."""
+    wanted = [Lock(Mode.ACCESS_EXCLUSIVE, each.name, each.schema) for each in tables]
+    for lock in allowed(db.session, wanted):
+        if lock.by_statement:
+            raise InvalidOperation(
+                f"{lock.schema}.{lock.name} belongs to another role, so nobody can be kept from writing to it while others take its place:"
+                " be a member of that role, or have it grant UPDATE"
+            )
 
 
 def rights_to(

@@ -164,7 +164,7 @@ class DropArchiveTable(ArchiveOperation):
         if archive is None:
             return
         self._refuse_users(db, archive)
-        if _has_rows(db, archive):
+        if db.has_rows(archive):
             if self.rows == "leave":
                 return
             self._refuse_rows(archive)
@@ -209,7 +209,7 @@ class DropArchiveTable(ArchiveOperation):
 
     def _drop(self, db: Catalog, archive: Relation) -> Iterator[Composable]:
         # somebody may have written to it since
-        if _has_rows(db, archive):
+        if db.has_rows(archive):
             self._refuse_rows(archive)
             raise InvalidOperation(f"{archive} has new rows: run it again")
         if archive.partitioned:
@@ -238,7 +238,3 @@ def differences(db: Catalog, one: Relation, two: Relation) -> Sequence[str]:
     """Say why rows cannot go from one table to another and back."""
     said = sql("select pgopt.differences_of_columns({}, {})", regclass(one), regclass(two))
     return [line for (line,) in db.session.rows(said)]
-
-
-def _has_rows(db: Catalog, table: Relation) -> bool:
-    return bool(db.session.value(sql("select exists (select from {})", table.ident)))

@@ -10,6 +10,7 @@ from pgopt.copy.compiled import Compiled
 from pgopt.copy.followers import Followers
 from pgopt.copy.move import (
     Move,
+    close,
     have_planned,
     is_watched,
     locks_on_parts,
@@ -68,7 +69,7 @@ class Detachment:
 
     def others_have_rows(self, db: Catalog) -> bool:
         """Whether there are rows in other partitions."""
-        return any(db.session.value(sql("select exists (select from {})", each.ident)) for each in self._others(db))
+        return any(map(db.has_rows, self._others(db)))
 
     def _others(self, db: Catalog) -> list[Relation]:
         return [each for each in db.descendants(self.table) if each.kind == "r" and each.oid != self.partition.oid]
@@ -136,6 +137,7 @@ class Detachment:
         yield from views.take_places()
         yield from move.take()
         yield sql("alter table {} detach partition {}", move.aside, self.partition.ident)
+        yield close(move.aside)
         for key in move.foreign_keys:
             yield sql("alter table {} drop constraint {}", move.aside, ident(key.name))
         yield sql("alter table {} drop constraint if exists {}", self.partition.ident, ident(proof_of(self.table)))

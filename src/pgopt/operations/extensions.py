@@ -177,7 +177,7 @@ def _refuse_rows(db: Catalog, extension: Extension) -> None:
     """Refuse to lose what somebody has put into an extension's own tables."""
     for oid in extension.with_rows:
         table = db.by_oid(oid)
-        if table.kind == "r" and db.session.value(sql("select exists (select from {})", table.ident)):
+        if table.kind == "r" and db.has_rows(table):
             raise InvalidOperation(
                 f"table {table} of extension {extension.name} holds rows, which would not come back: delete them first"
             )

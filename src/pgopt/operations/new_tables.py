@@ -150,7 +150,7 @@ class DropPartitionedTable(NewTableOperation):
         yield sql("drop table {}", table.ident)
 
     def _refuse_rows(self, db: Catalog, table: Relation) -> None:
-        if db.session.value(sql("select exists (select from {})", table.ident)):
+        if db.has_rows(table):
             raise InvalidOperation(
                 f"{table} has rows, which would be lost: delete them, or say op.drop_table({self.name!r}{self.schema_too})"
             )

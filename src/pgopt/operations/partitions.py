@@ -309,9 +309,16 @@ class UnpartitionTable(PartitionOperation):
         if not partitions.is_kept_up(db, table):
             yield partitions.make_plain(table, memory)
             yield from exchange.copy(db)
-        else:
-            yield from exchange.follow(db)
-        yield from exchange.swap(db, then=memory.drop_widened)
+            yield from exchange.swap(db, then=memory.drop_widened)
+            return
+
+        def then(db: Catalog) -> Iterator[Composable]:
+            partitions.refuse_unwatched(db, table)
+            yield from memory.drop_widened(db)
+
+        partitions.refuse_unwatched(db, table)
+        yield from exchange.follow(db)
+        yield from exchange.swap(db, then=then)
 
     def _check(self, db: Catalog, table: Relation, memory: Memory, *, copied: bool) -> None:
         reading = followers.readers(db, table, *attached_views.read_instead(db, memory))
@@ -359,7 +366,7 @@ def _refuse_orphans(db: Catalog, table: Relation, memory: Memory) -> None:
             continue
         found = {"columns": key["columns"], "referent": table, "referent_columns": key["referent_columns"]}
         condition = refers_to_nothing(db, owner, **found, full=key["match"] == "f")
-        if db.session.value(sql("select exists (select from {} where {})", owner.ident, condition)):
+        if db.has_rows(owner, condition):
             reason = orphans(db, table=owner, **found, full=key["match"] == "f")
             raise InvalidOperation(f"foreign key {key['name']} of {owner} cannot be given back: {reason}")
 

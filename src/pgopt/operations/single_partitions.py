@@ -248,7 +248,7 @@ class AttachPartition(SinglePartition):
         if default is None:
             return
         condition = bounds.condition(ident(places.column))
-        if db.session.value(sql("select exists (select from {} where {})", default.ident, condition)):
+        if db.has_rows(default, condition):
             raise InvalidOperation(
                 f"the default partition {default} has rows of these bounds: move them to {places.part} first"
             )

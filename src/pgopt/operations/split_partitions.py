@@ -244,7 +244,7 @@ class MergePartitions(PiecesOperation):
         whole = db.by_oid(known.whole)
         parts = known.parts(db, place.table, place.column.type)
         begun = place.changes_back.exists(db)
-        if not begun and db.session.value(sql("select exists (select from {})", whole.ident)):
+        if not begun and db.has_rows(whole):
             raise InvalidOperation(
                 f"{whole}, to which the pieces are to be merged, has rows of its own: move them first"
             )

@@ -10,7 +10,6 @@ from pgopt.errors import InvalidOperation
 from pgopt.operations.constraint_steps import orphans, refers_to_nothing
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
-from pgopt.server.quoting import sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -135,7 +134,7 @@ class Widening:
             owner = db.by_oid(key.owner)
             columns, theirs = [*key.columns, by], [*key.referent_columns, self.column]
             condition = refers_to_nothing(db, owner, columns, self.table, theirs, full=True)
-            if db.session.value(sql("select exists (select from {} where {})", owner.ident, condition)):
+            if db.has_rows(owner, condition):
                 reason = orphans(
                     db, table=owner, columns=columns, referent=self.table, referent_columns=theirs, full=True
                 )

@@ -118,6 +118,22 @@ class Catalog:
         """Give those of which we may not do what the owner may."""
         return self._those("not pg_has_role(relowner, 'USAGE')", tables)
 
+    def has_rows(self, table: Relation, condition: Composable = verbatim("true")) -> bool:  # noqa: B008  -- it stays what it is
+        """Whether a table has rows that meet a condition; refused where a policy may hide some from us."""
+        some = sql(
+            "select exists (select from {} where {}), row_security_active({}::oid)",
+            table.ident,
+            condition,
+            literal(table.oid),
+        )
+        found, may_be_hidden = self.session.row(some)
+        if may_be_hidden and not found:
+            raise InvalidOperation(
+                f"whether {table} has rows cannot be told, since a policy of row-level security may hide them from this role: run it as a role"
+                " with BYPASSRLS, or as the owner and without FORCE ROW LEVEL SECURITY"
+            )
+        return bool(found)
+
     def without_identity(self, tables: Sequence[Relation]) -> Sequence[Relation]:
         """Give those whose replica identity was an index, and is gone."""
         gone = "relreplident = 'i' and not exists (select from pg_index where indrelid = c.oid and indisreplident)"

@@ -26,7 +26,7 @@ own_trigger as (
     where not t.tgisinternal and t.tgparentid = 0 and f.pronamespace is distinct from to_regnamespace('pgopt')
 ),
 owned as (
-    select s.oid, format('%I.%I', n.nspname, s.relname) as called, s.relacl, d.deptype, a.attname, a.attidentity, q.*
+    select s.oid, format('%I.%I', n.nspname, s.relname) as called, d.deptype, a.attname, a.attidentity, q.*
     from it
     join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = it.oid and d.classid = 'pg_class'::regclass
         and d.deptype in ('a', 'i')
@@ -130,13 +130,6 @@ select take, give from (
                   case o.attidentity when 'a' then 'always' else 'by default' end, o.called, o.seqstart, o.seqincrement, o.seqmin,
                   o.seqmax, o.seqcache, case when o.seqcycle then 'cycle' else 'no cycle' end)
     from owned o, it where o.deptype = 'i'
-    union all
-    select 52, o.called, u.place, null, 
-           format('grant %s on sequence %s to %s%s', string_agg(x.privilege_type, ', '), o.called,
-                  case when x.grantee = 0 then 'public' else format('%I', pg_get_userbyid(x.grantee)) end,
-                  case when x.is_grantable then ' with grant option' else '' end)
-    from owned o, unnest(o.relacl) with ordinality u (item, place), aclexplode(array[u.item]) x
-    where o.deptype = 'i' group by o.called, u.place, x.grantee, x.is_grantable
     union all
     select 53, o.called, 0, null, format('comment on sequence %s is %L', o.called, obj_description(o.oid, 'pg_class'::name))
     from owned o where o.deptype = 'i' and obj_description(o.oid, 'pg_class'::name) is not null

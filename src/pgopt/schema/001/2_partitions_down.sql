@@ -2,6 +2,8 @@ drop function pgopt.watch_instead(regclass, regclass);
 drop function pgopt.apply_rule(pgopt.partitioned);
 drop function pgopt.create_ahead(pgopt.partitioned);
 drop function pgopt.has_rows(regclass);
+drop function pgopt.refuse_gone();
+drop function pgopt.without_defaults(regclass);
 drop procedure pgopt.maintain(regclass, boolean);
 drop function pgopt.maintain_partitions(regclass, boolean);
 drop function pgopt.retire(regclass, regclass, text, text);

@@ -186,7 +186,7 @@ $$;
 comment on function pgopt.partitions_of is 'the partitions of a table with their bounds; the default has none';
 
 create function pgopt.reached(parent regclass) returns text
-language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO'
+language plpgsql stable set search_path = pg_catalog, pg_temp set timezone = 'UTC' set datestyle = 'ISO' set row_security = off
 as $$
 declare
     rule pgopt.partitioned;
@@ -258,6 +258,23 @@ begin
 end
 $$;
 comment on function pgopt.missing_partitions is 'the partitions that a table should have and has not, up to those ahead';
+
+create function pgopt.without_defaults(made regclass) returns void
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+declare
+    it text;
+begin
+    for it in
+        select distinct format('revoke all on %s %s from %s cascade', case c.relkind when 'S' then 'sequence' else 'table' end, made,
+                               case x.grantee when 0 then 'public' else x.grantee::regrole::text end)
+        from pg_class c, aclexplode(c.relacl) x where c.oid = made and x.grantee <> c.relowner
+    loop
+        execute it;
+    end loop;
+end
+$$;
+comment on function pgopt.without_defaults is 'takes back what default privileges have given on something that is made for a table';
 
 create function pgopt.likeness(sibling regclass, made regclass) returns setof text
 language sql stable set search_path = pg_catalog, pg_temp
@@ -514,6 +531,7 @@ declare
     rule pgopt.partitioned;
     rules pgopt.partitioned[];
     it record;
+    refused text;
 begin
     if pg_is_in_recovery() then
         return;
@@ -535,8 +553,18 @@ begin
         if exists (select from pgopt.copy c left join pg_inherits h on h.inhrelid = c.source
                    where rule.relation in (c.source, h.inhparent) and not c.ready) then
             return query select rule.relation, 'skipped', null::text, 'it is being copied, or a partition of it is';
+            continue;
         elsif not pg_try_advisory_xact_lock(hashtextextended('pgopt.maintain_partitions', rule.relation::oid::bigint)) then
             return query select rule.relation, 'skipped', null::text, 'another session maintains it';
+            continue;
+        end if;
+        -- what we may not read of one table is no reason to leave the others
+        refused := pgopt.attempt(format(
+            'select pgopt.reached(%1$L); select pgopt.has_rows(p.partition) from pgopt.partitions_of(%1$L) p where p.low is null',
+            rule.relation::oid));
+        if refused is not null then
+            raise notice '% is not maintained: %', rule.relation, refused;
+            return query select rule.relation, 'skipped', null::text, refused;
         else
             rules := rules || rule;
             return query select rule.relation, d.* from pgopt.create_ahead(rule) d;
@@ -577,8 +605,17 @@ end
 $$;
 comment on procedure pgopt.maintain is 'does what pgopt.maintain_partitions does until nothing is left to do, and commits after each partition that is taken out';
 
+create function pgopt.refuse_gone() returns trigger
+language plpgsql set search_path = pg_catalog, pg_temp
+as $$
+begin
+    raise exception '% is no partition any more: write to the table itself', tg_relid::regclass;
+end
+$$;
+comment on function pgopt.refuse_gone is 'refuses rows to what has been a partition, and waits to be dropped';
+
 create function pgopt.has_rows(part regclass) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp
+language plpgsql stable set search_path = pg_catalog, pg_temp set row_security = off
 as $$
 declare
     found_some boolean;
