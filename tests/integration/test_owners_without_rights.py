@@ -16,12 +16,14 @@ from pgopt.operations import (
     CreatePartitionedTable,
     CreateStatistics,
     CreateUniqueConstraintOnline,
+    DenormalizeColumns,
     DropIndexConcurrently,
     InstallPgopt,
     ManagePartitions,
     PartitionTable,
     ReplaceIndexConcurrently,
     SetNotNullOnline,
+    VerifyDenormalized,
 )
 
 if TYPE_CHECKING:
@@ -232,3 +234,16 @@ def test_default_privileges_open_nothing_that_the_table_does_not(database: Datab
     assert (database.dump(), database.value(of_sequence)) == (before, rights)
     made(database, f"alter default privileges in schema public revoke select on tables from {READER}")
     made(database, f"alter default privileges in schema public revoke usage on sequences from {READER}")
+
+
+def test_rows_that_a_policy_hides_are_not_said_to_be_right(database: Database, owner: Engine) -> None:
+    made(
+        database,
+        "create table org (id int primary key, name text); create table tk (id int primary key, org int);"
+        " create index on tk (org); insert into org values (1, 'a'); insert into tk values (1, 1)",
+    )
+    keep = DenormalizeColumns("tk", source="org", on={"org": "id"}, columns={"org_name": "name"})
+    database.perform(InstallPgopt(1), keep, VerifyDenormalized("tk"), engine=owner)
+    database.run(HIDDEN.format("tk"))
+    with pytest.raises(InvalidOperation, match=r"public\.tk has row-level security for this role"):
+        database.perform(VerifyDenormalized("tk"), engine=owner)

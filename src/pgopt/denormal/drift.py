@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pgopt.denormal.definition import PREFIX
+from pgopt.errors import InvalidOperation
 from pgopt.server.quoting import ident, joined, literal, sql
 
 if TYPE_CHECKING:
@@ -61,6 +62,12 @@ class Drift:
 
 def look(db: Catalog, of: Definition) -> Drift:
     """Compare all rows of one moment; ACCESS SHARE on both tables."""
+    for each in (of.target, of.source):
+        if db.session.value(sql("select row_security_active({}::oid)", literal(each.oid))):
+            raise InvalidOperation(
+                f"{each} has row-level security for this role, which would hide rows: compare as a role with BYPASSRLS, or as the owner and"
+                " without FORCE ROW LEVEL SECURITY"
+            )
     count = db.session.value(sql("select count(*) from {} where drifted", of.view))
     examples = db.session.rows(sql("select {} from {} where drifted limit {}", _columns(of), of.view, literal(SHOWN)))
     keys, width = len(of.order), len(of.columns)

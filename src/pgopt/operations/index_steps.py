@@ -211,7 +211,9 @@ def refuse_to_lose(
     index: IndexInfo, table: Relation, *, reversible: bool, comment: str | None = None, say: str | None = None
 ) -> None:
     """Refuse to drop what others rest on, or what would not come back with this comment, which somebody may say."""
-    unsaid = "COMMENT ON INDEX ... IS NULL first" if say is None else f"{say} comment={index.comment!r}"
+    unsaid = "COMMENT ON INDEX ... IS NULL first"
+    if say is not None:
+        unsaid = f"{say} comment={index.comment!r}, or {unsaid}"
     reasons = [
         (index.referenced_by, f"is what foreign keys of {index.referenced_by} rest on: drop them first"),
         (index.replica_identity, f"is the replica identity of {table}: set another one first"),
@@ -285,7 +287,7 @@ def refuse_of_others(db: Catalog, name: str, table: Relation, replaced: str, our
         return
     raise InvalidOperation(
         f"index {index} on {db.by_oid(index.table)} has the name that the replacement of {replaced} takes for a while, and"
-        f" is neither the old nor the new {replaced}: rename or drop it"
+        f" is not known to be the old or the new {replaced}: rename it, or drop it if an interrupted run has built it"
     )
 
 
