@@ -652,6 +652,36 @@ def test_an_index_that_becomes_the_replica_identity_while_its_drop_waits_stays(
     assert database.value(f"select indisreplident and indisvalid from pg_index where indexrelid = '{index}'::regclass")
 
 
+@pytest.mark.parametrize(
+    ("operation", "name"),
+    [
+        (CreateIndexConcurrently("ix2", "tree", ["a"]), "tree1_ix2"),
+        (
+            ReplaceIndexConcurrently("ix", "tree", ["a"], old={"columns": ["a", "id"], "unique": True}),
+            "tree1_ix_pgopt_new",
+        ),
+    ],
+    ids=["create", "replace"],
+)
+def test_what_an_interrupted_build_has_left_on_a_partition_that_is_detached_since_is_told(
+    database: Database, operation: CreateIndexConcurrently | ReplaceIndexConcurrently, name: str
+) -> None:
+    database.run(TREE + "create table tree2 partition of tree for values in (2)")
+
+    def stop(told: Event) -> None:
+        if isinstance(told, StepStarted) and told.label.startswith("attach"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        database.perform(operation, pgopt_report=stop)
+    database.run("alter table tree detach partition tree1")
+    told = database.perform(operation.reverse())
+    notes = [each.text for each in told if isinstance(each, Note) and name in each.text]
+    assert [each.partition(":")[0] for each in notes] == [
+        f"public.{name} stays, since public.tree1 is no partition of public.tree any more"
+    ]
+
+
 def test_an_index_of_a_partition_that_nobody_has_attached_stays(database: Database) -> None:
     database.run(TREE + "create unique index tree1_ix on tree1 (a, id)")
     drop = DropIndexConcurrently("ix", "tree", ["a", "id"], unique=True)

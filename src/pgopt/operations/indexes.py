@@ -158,7 +158,8 @@ class DropIndexConcurrently(IndexOperation):
         table = db.table(self.table, self.schema)
         others = trees.names_not_ours(db, self.index_name, table) if table.partitioned else []
         foreign = trees.note_foreign(db, self.index_name, table) if self.columns else ()
-        return [*_note_drop(table), *trees.note_names(others, "indexes"), *foreign]
+        detached = trees.note_detached(db, self.index_name, table) if table.partitioned else ()
+        return [*_note_drop(table), *trees.note_names(others, "indexes"), *foreign, *detached]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
@@ -244,7 +245,8 @@ class ReplaceIndexConcurrently(IndexOperation):
         table = db.table(self.table, self.schema)
         index = db.index(self.index_name, table.schema) if db.online and self.old is None else None
         if index is None:
-            return _note_drop(table)
+            beside = steps.new_name(self.index_name)
+            return [*_note_drop(table), *(trees.note_detached(db, beside, table) if table.partitioned else ())]
         comment = f"{index} goes with the comment {index.comment!r}"
         if self._is_there(db, table):
             return [comment] if self.comment is not None and index.comment not in (None, self.comment) else ()
