@@ -236,14 +236,29 @@ def test_default_privileges_open_nothing_that_the_table_does_not(database: Datab
     made(database, f"alter default privileges in schema public revoke usage on sequences from {READER}")
 
 
+KEPT = """
+create table org (id int primary key, name text); create table tk (id int primary key, org int); create index on tk (org);
+insert into org values (1, 'a'); insert into tk values (1, 1)
+"""
+KEEP = DenormalizeColumns("tk", source="org", on={"org": "id"}, columns={"org_name": "name"})
+
+
+@pytest.mark.parametrize("right", ["select on org", "trigger on org", "update on tk", "trigger on tk", "select on tk"])
+def test_rights_that_keeping_columns_takes_are_asked_for_before(database: Database, owner: Engine, right: str) -> None:
+    made(database, KEPT, f"revoke {right} from {ROLE}")
+    database.perform(InstallPgopt(1), engine=owner)
+    before = database.dump()
+    what, table = right.split(" on ")
+    with pytest.raises(InvalidOperation, match=rf"has triggers: GRANT {what.upper()} ON TABLE {table} TO") as caught:
+        database.perform(KEEP, engine=owner)
+    assert database.dump() == before
+    made(database, str(caught.value).partition("triggers: ")[2])
+    database.perform(KEEP, VerifyDenormalized("tk"), engine=owner)
+
+
 def test_rows_that_a_policy_hides_are_not_said_to_be_right(database: Database, owner: Engine) -> None:
-    made(
-        database,
-        "create table org (id int primary key, name text); create table tk (id int primary key, org int);"
-        " create index on tk (org); insert into org values (1, 'a'); insert into tk values (1, 1)",
-    )
-    keep = DenormalizeColumns("tk", source="org", on={"org": "id"}, columns={"org_name": "name"})
-    database.perform(InstallPgopt(1), keep, VerifyDenormalized("tk"), engine=owner)
+    made(database, KEPT)
+    database.perform(InstallPgopt(1), KEEP, VerifyDenormalized("tk"), engine=owner)
     database.run(HIDDEN.format("tk"))
     with pytest.raises(InvalidOperation, match=r"public\.tk has row-level security for this role"):
         database.perform(VerifyDenormalized("tk"), engine=owner)

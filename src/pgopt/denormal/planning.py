@@ -140,7 +140,12 @@ class Wish:
         """Refuse what could not be kept right, or fast."""
         for table in (self.target, self.source):
             may = literal(table != self.source or self.aggregate or self.deferred is not None)
-            obstacles = query("obstacles", PACKAGE, table=literal(table.oid), may_be_partitioned=may)
+            known = {
+                "table": literal(table.oid),
+                "may_be_partitioned": may,
+                "is_written": literal(table == self.target),
+            }
+            obstacles = query("obstacles", PACKAGE, **known)
             for (why,) in db.session.rows(obstacles):
                 raise InvalidOperation(f"{table} {why}")
         taken = {column.name for column in db.columns(self.target)}.intersection(self.columns)

@@ -16,6 +16,14 @@ union all
 select format('has the partition %s with row level security for this role, which would hide rows: let the owner of the table do it', relid)
 from pg_partition_tree({table}) where relid <> {table} and row_security_active(relid)
 union all
+-- found in the middle, the triggers that are there already would refuse what the application writes
+select format('is %s, and has triggers: GRANT %s ON TABLE %s TO %I', case when {is_written} then 'written to' else 'read' end,
+              string_agg(needed, ', ' order by needed), oid::regclass, current_user)
+from (select {table}::oid as oid union select relid from pg_partition_tree({table})) t, unnest(array['SELECT', 'TRIGGER', 'UPDATE']) needed
+where case needed when 'TRIGGER' then not has_table_privilege(oid, needed) else not has_any_column_privilege(oid, needed) end
+    and (needed <> 'UPDATE' or {is_written})
+group by oid
+union all
 select format('has the partition %s, which is a foreign table: its triggers would not see what is written there', relid::regclass)
 from pg_partition_tree({table}) join pg_class c on c.oid = relid where c.relkind = 'f'
 union all
