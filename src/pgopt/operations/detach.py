@@ -102,7 +102,7 @@ class Detachment:
         # those who write to a partition itself wait, too: it has no rows, and must not get any; with a foreign key of the
         # table, or one to it, goes that of each partition, and so does what notes changes for materialized views
         all_change = referents or referencing or is_watched(db, self.table)
-        mode = Mode.ACCESS_EXCLUSIVE if all_change else Mode.SHARE
+        mode = Mode.ACCESS_EXCLUSIVE if all_change else Mode.SHARE_ROW_EXCLUSIVE
         locks = dict.fromkeys((each.oid for each in self._others(db)), mode)
         default = db.session.value(
             sql("select partdefid::int8 from pg_partitioned_table where partrelid = {}", literal(self.table.oid))
@@ -123,7 +123,7 @@ class Detachment:
 
     def _detach(self, db: Catalog, followers: Followers, compiled: Compiled) -> Iterator[Composable]:
         yield verbatim(QUALIFIED)
-        others = [Lock(Mode.SHARE, each.name, each.schema) for each in self._others(db)]
+        others = [Lock(Mode.SHARE_ROW_EXCLUSIVE, each.name, each.schema) for each in self._others(db)]
         # with none of them left to the statement: what is asked now must hold until the end
         yield from lock_tables([replace(lock, by_statement=False) for lock in allowed(db.session, others)])
         if self.others_have_rows(db):
