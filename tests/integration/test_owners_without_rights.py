@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from psycopg.errors import RaiseException
 
 from pgopt import IntRange
 from pgopt.errors import InvalidOperation, PgoptError
@@ -22,6 +23,7 @@ from pgopt.operations import (
     ManagePartitions,
     PartitionTable,
     ReplaceIndexConcurrently,
+    ReplaceMaterializedView,
     SetNotNullOnline,
     VerifyDenormalized,
 )
@@ -262,3 +264,26 @@ def test_rows_that_a_policy_hides_are_not_said_to_be_right(database: Database, o
     database.run(HIDDEN.format("tk"))
     with pytest.raises(InvalidOperation, match=r"public\.tk has row-level security for this role"):
         database.perform(VerifyDenormalized("tk"), engine=owner)
+    # a loud error, where rows would be left as they were
+    with pytest.raises(RaiseException, match="kept by Owner of records, from whom row-level security"):
+        database.run("update org set name = 'b'")
+
+
+def test_triggers_of_a_table_are_not_run_as_a_superuser(database: Database, owner: Engine) -> None:
+    made(database, KEPT)
+    database.perform(InstallPgopt(1))
+    with pytest.raises(InvalidOperation, match="whose triggers would run with the rights of the superuser"):
+        database.perform(KEEP)
+
+
+def test_a_view_shows_no_rows_that_policies_hide_from_its_owner(database: Database, owner: Engine) -> None:
+    database.run(
+        f"create table t (id int); insert into t values (1), (2); alter table t enable row level security; grant select on t to {ROLE};"
+        f" create policy ours on t to {ROLE} using (id = 1)"
+    )
+    made(database, "create materialized view v as select id from t")
+    replaced = ReplaceMaterializedView("v", "select id, 1 as one from t", old="select id from t")
+    database.perform(InstallPgopt(1))
+    with pytest.raises(InvalidOperation, match=r"policies of t show its owner .*would be filled by"):
+        database.perform(replaced)
+    assert database.rows("select id from v") == [(1,)]

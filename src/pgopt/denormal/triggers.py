@@ -209,13 +209,20 @@ class Triggers:
 
     @property
     def _mine(self) -> Composable:
-        """Leave at once where the table is a partition no more."""
+        """Leave at once where the table is a partition no more, and refuse where a policy came to hide rows that are to be set."""
+        target, source = (literal(render(each.ident)) for each in (self.of.target, self.of.source))
+        hidden = sql(
+            "if pg_catalog.row_security_active({}::pg_catalog.regclass) then"
+            " raise exception 'columns of % cannot be kept by %, from whom row-level security hides rows', {}, current_user; end if;",
+            target,
+            target,
+        )
         if not self.of.source.partitioned:
-            return verbatim("")
-        name = literal(render(self.of.source.ident))
+            return hidden
         return sql(
-            "if pg_catalog.pg_partition_root(tg_relid) is distinct from {}::pg_catalog.regclass then return null; end if;",
-            name,
+            "if pg_catalog.pg_partition_root(tg_relid) is distinct from {}::pg_catalog.regclass then return null; end if; {}",
+            source,
+            hidden,
         )
 
     def _then(self, event: str, change: Change, keys: Sequence[Composable]) -> Composable:

@@ -103,6 +103,7 @@ def _check(db: Catalog, found: Sequence[Relation], wanted: Wanted) -> None:
     reasons = [reason for each in found for reason in followers.obstacles_of(db, each, left)]
     reasons += [reason for each in found for reason in views_beside.taken_by_others(db, each, views_beside.NEW, left)]
     # the query of the first, and its columns, are others
+    reasons += [reason for each in found for reason in followers.seen_by_owner(db, each)]
     reasons += rights_to(db, found, moved=found, anew=found[1:])
     reasons += _lost_columns(db, found[0], wanted)
     if len(found) > 1:

@@ -24,6 +24,11 @@ where case needed when 'TRIGGER' then not has_table_privilege(oid, needed) else 
     and (needed <> 'UPDATE' or {is_written})
 group by oid
 union all
+-- what is written to the target fires triggers, with the rights of whoever has made ours
+select format('belongs to %I, whose triggers would run with the rights of the superuser %I: SET ROLE %1$I before', o.rolname, me.rolname)
+from pg_class c join pg_roles o on o.oid = c.relowner join pg_roles me on me.rolname = current_user
+where c.oid = {table} and {is_written} and me.rolsuper and not o.rolsuper
+union all
 select format('has the partition %s, which is a foreign table: its triggers would not see what is written there', relid::regclass)
 from pg_partition_tree({table}) join pg_class c on c.oid = relid where c.relkind = 'f'
 union all
