@@ -18,6 +18,7 @@ from pgopt.operations import (
     CreateStatistics,
     CreateUniqueConstraintOnline,
     DenormalizeColumns,
+    DetachPartition,
     DropIndexConcurrently,
     InstallPgopt,
     ManagePartitions,
@@ -25,6 +26,7 @@ from pgopt.operations import (
     ReplaceIndexConcurrently,
     ReplaceMaterializedView,
     SetNotNullOnline,
+    SplitPartition,
     VerifyDenormalized,
 )
 
@@ -287,3 +289,39 @@ def test_a_view_shows_no_rows_that_policies_hide_from_its_owner(database: Databa
     with pytest.raises(InvalidOperation, match=r"policies of t show its owner .*would be filled by"):
         database.perform(replaced)
     assert database.rows("select id from v") == [(1,)]
+
+
+SPLIT = """
+create table n (id int primary key) partition by range (id);
+create table n_0 partition of n for values from (0) to (100); create table n_rest partition of n default;
+insert into n select generate_series(1, 99)
+"""
+
+
+def test_rights_that_a_split_takes_are_asked_for_before(database: Database, owner: Engine) -> None:
+    made(database, SPLIT, APPEND_ONLY.format("n_0"))
+    database.perform(InstallPgopt(1), engine=owner)
+    split = SplitPartition("n", "n_0", at=["50"], into=["n_a", "n_b"])
+    before = database.dump()
+    with pytest.raises(
+        InvalidOperation, match=r"n_0 is read and emptied, .*: GRANT TRUNCATE ON TABLE public\.n_0 TO"
+    ) as caught:
+        database.perform(split, engine=owner)
+    assert database.dump() == before
+    made(database, str(caught.value).rpartition("triggers: ")[2])
+    database.perform(split, engine=owner)
+    assert database.value("select count(*) from n") == 99
+
+
+@pytest.mark.parametrize("theirs", ["n_0", "n_rest"])
+def test_a_partition_that_could_not_be_attached_again_is_not_detached(
+    database: Database, owner: Engine, theirs: str
+) -> None:
+    made(database, SPLIT)
+    database.run(f"alter table {theirs} owner to current_user; grant all on {theirs} to {ROLE}")
+    before = database.dump()
+    with pytest.raises(
+        InvalidOperation, match=rf"partition public\.{theirs} belongs to another role, so public\.n_0 could not"
+    ):
+        database.perform(DetachPartition("n", "n_0", lower=0, upper=100), engine=owner)
+    assert database.dump() == before

@@ -11,6 +11,7 @@ from pgopt.copy.shape import PACKAGE, QUALIFIED, foreign_keys_of, foreign_keys_t
 from pgopt.errors import InvalidOperation, NotReversible
 from pgopt.operations import constraint_steps
 from pgopt.operations.base import StateOperation, operation, other
+from pgopt.operations.index_trees import refuse_of_others
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.queries import query
@@ -311,6 +312,13 @@ class DetachPartition(SinglePartition):
     def _refuse(self, db: Catalog, places: Places, there: Sibling) -> None:
         if self.bounds is not None and not places.is_equal(db, self.bounds, there):
             raise InvalidOperation(f"the bounds of {places.part} are others: {there.text}")
+        if self.bounds is not None:
+            default = default_of(db, places.table)
+            refuse_of_others(
+                db,
+                [places.part, *([default] if default is not None else [])],
+                f"so {places.part} could not be attached again: be a member of that role, or say no bounds, and it does not come back",
+            )
         for key in foreign_keys_to(db, places.table):
             raise InvalidOperation(
                 f"foreign key {key.name} of {key.schema}.{key.table} refers to {places.table}, and its rows would be read while"

@@ -99,12 +99,12 @@ select said from (
                                 case when not has_schema_privilege(place, 'CREATE') then 'CREATE' end), place::regnamespace, me.name)
     from made, me where not has_schema_privilege(place, 'USAGE') or not has_schema_privilege(place, 'CREATE')
     union all
-    -- which its owner may have taken away from itself
-    select 30, format('%s is read, and what changes in it is noted by triggers: GRANT %s ON TABLE %1$s TO %3$I', it.oid::regclass,
-                      concat_ws(', ', case when not has_table_privilege(it.oid, 'SELECT') then 'SELECT' end,
-                                case when not has_table_privilege(it.oid, 'TRIGGER') then 'TRIGGER' end), me.name)
-    from it, me
-    where it.anew and it.relkind <> 'm' and not (has_table_privilege(it.oid, 'SELECT') and has_table_privilege(it.oid, 'TRIGGER'))
+    -- which its owner may have taken away from itself; a partition that was split is kept, and empty
+    select 30, format('%s is read%s, and what changes in it is noted by triggers: GRANT %s ON TABLE %1$s TO %4$I', it.oid::regclass,
+                      case when it.relispartition then ' and emptied' else '' end, string_agg(needed, ', ' order by place), min(me.name))
+    from it, me, unnest(array['SELECT', 'TRIGGER', 'TRUNCATE']) with ordinality n (needed, place)
+    where it.anew and it.relkind <> 'm' and not has_table_privilege(it.oid, needed) and (needed <> 'TRUNCATE' or it.relispartition)
+    group by it.oid, it.relispartition
     union all
     -- superusers give what they have made to anybody
     select 33, format('%s is made anew, and its owner may not have it in its schema: GRANT CREATE ON SCHEMA %s TO %I', called, place::regnamespace, o.rolname)
