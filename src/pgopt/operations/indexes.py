@@ -7,6 +7,7 @@ from dataclasses import KW_ONLY, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from pgopt.errors import InvalidOperation, NotReversible
+from pgopt.operations import index_losses as losses
 from pgopt.operations import index_steps as steps
 from pgopt.operations import index_trees as trees
 from pgopt.operations.base import Action, StateOperation, operation, other
@@ -165,9 +166,9 @@ class DropIndexConcurrently(IndexOperation):
         table = db.table(self.table, self.schema)
         index = db.index(self.index_name, table.schema)
         if index is not None:
-            steps.refuse_to_drop(
+            losses.refuse_to_drop(
                 db,
-                steps.tree_of(db, index),
+                losses.tree_of(db, index),
                 table,
                 reversible=bool(self.columns),
                 comment=self.comment,
@@ -252,7 +253,7 @@ class ReplaceIndexConcurrently(IndexOperation):
             return [comment] if self.comment is not None and index.comment not in (None, self.comment) else ()
         return [
             *_note_drop(table),
-            *(each for part in steps.tree_of(db, index) for each in self._lost(part, is_whole=part.oid == index.oid)),
+            *(each for part in losses.tree_of(db, index) for each in self._lost(part, is_whole=part.oid == index.oid)),
         ]
 
     def _lost(self, index: IndexInfo, *, is_whole: bool) -> Iterator[str]:
@@ -282,7 +283,7 @@ class ReplaceIndexConcurrently(IndexOperation):
             yield from self._drop_old(db, old, table)
             return
         # before anything is asked about it: what is said from now on is seen when it is to go
-        was = steps.state_of(db, self.index_name, table)
+        was = losses.state_of(db, self.index_name, table)
         self._check_replaced(db, table)
         steps.refuse_unreadable(db, self, table)
         if table.partitioned and db.online:
@@ -306,12 +307,12 @@ class ReplaceIndexConcurrently(IndexOperation):
     def _drop_old(self, db: Catalog, old: IndexOperation, table: Relation) -> Iterator[Step]:
         """Drop what has been replaced, if nothing has come to rest on it since."""
         if (index := db.index(old.index_name, table.schema)) is not None:
-            steps.refuse_to_lose(index, table, reversible=False)
+            losses.refuse_to_lose(index, table, reversible=False)
         yield from _drop(db, old, table)
 
     def _refuse_to_drop_old(self, db: Catalog, tree: Sequence[IndexInfo], table: Relation) -> None:
         was: dict[str, Any] = {} if self.old is None else self._replaced()
-        steps.refuse_to_drop(
+        losses.refuse_to_drop(
             db,
             tree,
             table,
@@ -328,11 +329,11 @@ class ReplaceIndexConcurrently(IndexOperation):
         return said is not None and index is not None and index.comment == said
 
     def _exchange(
-        self, db: Catalog, new: IndexOperation, old: IndexOperation, table: Relation, was: steps.States
+        self, db: Catalog, new: IndexOperation, old: IndexOperation, table: Relation, was: losses.States
     ) -> Iterator[Step]:
         def refuse(db: Catalog, tree: Sequence[IndexInfo]) -> None:
             self._refuse_to_drop_old(db, tree, table)
-            steps.refuse_changed(db, tree, was)
+            losses.refuse_changed(db, tree, was)
 
         if table.partitioned:
             yield from trees.build_on_tree(db, trees.IndexParts(new), table)
@@ -366,7 +367,7 @@ class ReplaceIndexConcurrently(IndexOperation):
                 left = f", and drop {beside}, which was built to replace it" if beside is not None else ""
                 raise InvalidOperation(f"there is no index {self.index_name!r} on {table} to replace: create it{left}")
             return
-        self._refuse_to_drop_old(db, steps.tree_of(db, index), table)
+        self._refuse_to_drop_old(db, losses.tree_of(db, index), table)
         if self.old is not None:
             replaced = replace(self, **self._replaced(), old=None)
             steps.same_or_refuse(db, replaced, table, way_out="say in old= what is there")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pgopt.errors import InvalidOperation
-from pgopt.operations import constraint_steps, index_steps, index_trees
+from pgopt.operations import constraint_steps, index_losses, index_steps, index_trees
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.quoting import ident, literal, name_of, options, sql, verbatim
@@ -339,7 +339,7 @@ def refuse_to_drop(db: Catalog, of: KeyOperation, table: Relation) -> None:
     index = db.index(of.name, table.schema)
     if index is None:
         return
-    index_steps.on_this_table(index, table, db)
+    index_losses.on_this_table(index, table, db)
     if db.constraint(table, of.name) is None:
         _refuse_to_drop_bare(db, of, index, table)
     for each in db.index_tree(index):
@@ -358,7 +358,7 @@ def _refuse_to_drop_bare(db: Catalog, of: KeyOperation, index: IndexInfo, table:
 
 def _refuse_to_lose(db: Catalog, index: IndexInfo, *, reversible: bool) -> None:
     table = db.by_oid(index.table)
-    index_steps.refuse_to_lose(index, table, reversible=reversible)
+    index_losses.refuse_to_lose(index, table, reversible=reversible)
     if not reversible:
         return
     constraint_steps.refuse_to_lose(db, index.name, table)

@@ -309,10 +309,6 @@ union all
 select format('alter table %s alter column %I set (%s)', made, attname, string_agg(o, ', ')) from columns, unnest(attoptions) o
 where o !~ '^pg_attver=' group by attname
 union all
--- what default privileges have given and the sibling has not
-select distinct format('revoke all on %s from %s', made, case x.grantee when 0 then 'public' else x.grantee::regrole::text end)
-from pg_class m, aclexplode(m.relacl) x where m.oid = made and x.grantee <> m.relowner
-union all
 (select format('grant %s%s on %s to %s%s', privilege_type, ' (' || quote_ident(col) || ')', made,
                case grantee when 0 then 'public' else grantee::regrole::text end, case when is_grantable then ' with grant option' end)
  from privileges, s where grantee <> s.relowner order by col nulls first, place)
@@ -381,6 +377,7 @@ begin
         case when cardinality(storage) > 0 then 'with (' || array_to_string(storage, ', ') || ')' end,
         'tablespace ' || (select quote_ident(spcname) from pg_tablespace where oid = it.reltablespace)
     );
+    perform pgopt.without_defaults(made::regclass);
     for statement in select pgopt.likeness(coalesce(sibling, parent), made::regclass) where sibling is not null
         union all select format('alter table %s owner to %I', made, pg_get_userbyid(it.relowner)) where sibling is null
     loop
@@ -565,15 +562,15 @@ begin
         if refused is not null then
             raise notice '% is not maintained: %', rule.relation, refused;
             return query select rule.relation, 'skipped', null::text, refused;
-        else
-            rules := rules || rule;
-            return query select rule.relation, d.* from pgopt.create_ahead(rule) d;
-            return query select rule.relation, 'default', p.partition::text, 'has rows that have no partition of their own'
-                from pgopt.partitions_of(rule.relation) p where p.low is null and pgopt.has_rows(p.partition);
-            if with_analyze then
-                execute format('analyze %s', rule.relation);
-                return query select rule.relation, 'analyzed', null::text, null::text;
-            end if;
+            continue;
+        end if;
+        rules := rules || rule;
+        return query select rule.relation, d.* from pgopt.create_ahead(rule) d;
+        return query select rule.relation, 'default', p.partition::text, 'has rows that have no partition of their own'
+            from pgopt.partitions_of(rule.relation) p where p.low is null and pgopt.has_rows(p.partition);
+        if with_analyze then
+            execute format('analyze %s', rule.relation);
+            return query select rule.relation, 'analyzed', null::text, null::text;
         end if;
     end loop;
     -- at the end, since the lock on a table is held until it
