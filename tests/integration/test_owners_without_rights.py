@@ -237,6 +237,21 @@ def test_default_privileges_open_nothing_that_the_table_does_not(database: Datab
     made(database, f"alter default privileges in schema public revoke usage on sequences from {READER}")
 
 
+def test_default_privileges_open_no_first_partition(database: Database, owner: Engine) -> None:
+    create = CreatePartitionedTable("logs", ["id int"], by=IntRange("id", step=10), premake=1)
+    database.perform(InstallPgopt(1), create, engine=owner)
+    made(database, "drop table logs_p0, logs_p10")
+    made(database, f"alter default privileges in schema public grant select on tables to {READER}")
+    made(database, "select pgopt.maintain_partitions()")
+    assert database.rows(
+        f"select relid::text, has_table_privilege('{READER}', relid, 'select') from pg_partition_tree('logs') where isleaf"
+    ) == [
+        ("logs_p0", False),
+        ("logs_p10", False),
+    ]
+    made(database, f"alter default privileges in schema public revoke select on tables from {READER}")
+
+
 KEPT = """
 create table org (id int primary key, name text); create table tk (id int primary key, org int); create index on tk (org);
 insert into org values (1, 'a'); insert into tk values (1, 1)
