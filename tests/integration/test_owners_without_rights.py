@@ -237,6 +237,24 @@ def test_default_privileges_open_nothing_that_the_table_does_not(database: Datab
     made(database, f"alter default privileges in schema public revoke usage on sequences from {READER}")
 
 
+def test_a_sequence_that_may_not_be_read_is_asked_for_before(database: Database, owner: Engine) -> None:
+    made(
+        database,
+        "create table t (id int generated always as identity primary key, k int); insert into t (k) select generate_series(1, 9)",
+        f"revoke all on sequence t_id_seq from {ROLE}",
+    )
+    convert = PartitionTable("t", by=IntRange("id", step=2000))
+    database.perform(InstallPgopt(1), engine=owner)
+    with pytest.raises(
+        InvalidOperation, match="sequence t_id_seq is read: GRANT SELECT ON SEQUENCE t_id_seq TO"
+    ) as caught:
+        database.perform(convert, engine=owner)
+    made(database, str(caught.value).partition("is read: ")[2])
+    before = database.dump()
+    database.perform(convert, convert.reverse(), engine=owner)
+    assert database.dump() == before
+
+
 def test_default_privileges_open_no_first_partition(database: Database, owner: Engine) -> None:
     create = CreatePartitionedTable("logs", ["id int"], by=IntRange("id", step=10), premake=1)
     database.perform(InstallPgopt(1), create, engine=owner)

@@ -106,6 +106,12 @@ select said from (
     where it.anew and it.relkind <> 'm' and not has_table_privilege(it.oid, needed) and (needed <> 'TRUNCATE' or it.relispartition)
     group by it.oid, it.relispartition
     union all
+    -- that of an identity column is made anew where it was
+    select 30, format('sequence %s is read: GRANT SELECT ON SEQUENCE %1$s TO %I', s.oid::regclass, me.name)
+    from it join pg_depend d on d.refclassid = 'pg_class'::regclass and d.refobjid = it.oid and d.classid = 'pg_class'::regclass and d.deptype = 'i'
+    join pg_class s on s.oid = d.objid and s.relkind = 'S', me
+    where it.moved and not has_table_privilege(s.oid, 'SELECT')
+    union all
     -- superusers give what they have made to anybody
     select 33, format('%s is made anew, and its owner may not have it in its schema: GRANT CREATE ON SCHEMA %s TO %I', called, place::regnamespace, o.rolname)
     from made, me, pg_roles o
