@@ -313,12 +313,21 @@ def test_a_view_shows_no_rows_that_policies_hide_from_its_owner(database: Databa
         f"create table t (id int); insert into t values (1), (2); alter table t enable row level security; grant select on t to {ROLE};"
         f" create policy ours on t to {ROLE} using (id = 1)"
     )
-    made(database, "create materialized view v as select id from t")
-    replaced = ReplaceMaterializedView("v", "select id, 1 as one from t", old="select id from t")
-    database.perform(InstallPgopt(1))
-    with pytest.raises(InvalidOperation, match=r"policies of t show its owner .*would be filled by"):
-        database.perform(replaced)
+    made(database, "create table u as select 1 as id", "create materialized view v as select id from t")
+    database.perform(InstallPgopt(1), engine=owner)
+    hidden = r"policies of public\.t show its owner .*would be filled by"
+    with pytest.raises(InvalidOperation, match=hidden):
+        database.perform(ReplaceMaterializedView("v", "select id, 1 as one from t", old="select id from t"))
     assert database.rows("select id from v") == [(1,)]
+    # neither where the query comes to read it, nor where it did and comes back
+    made(database, "create materialized view w as select id from u")
+    reads = ReplaceMaterializedView("w", "select id from t", old="select id from u")
+    with pytest.raises(InvalidOperation, match=hidden):
+        database.perform(reads)
+    database.perform(reads, engine=owner)
+    database.perform(reads.reverse())
+    with pytest.raises(InvalidOperation, match=hidden):
+        database.perform(reads)
 
 
 SPLIT = """

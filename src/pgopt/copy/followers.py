@@ -298,9 +298,10 @@ def against_shadow(db: Catalog, first: Relation, on_top: Sequence[Relation]) -> 
         yield f"two of {', '.join(map(str, (first, *on_top)))} have the same name in different schemas, and one reads the other: drop it before"
 
 
-def seen_by_owner(db: Catalog, view: Relation) -> Iterator[str]:
-    """Say which policies show the owner of a view other rows than us, who would fill it."""
-    yield from (said for (said,) in db.session.rows(query("seen_by_owner", PACKAGE, view=literal(view.oid))))
+def seen_by_owner(db: Catalog, view: Relation, reader: Relation) -> Iterator[str]:
+    """Say which policies show the owner of a view other rows than us, who would fill it with what a reader reads."""
+    rows = db.session.rows(query("seen_by_owner", PACKAGE, view=literal(view.oid), reader=literal(reader.oid)))
+    yield from (said for (said,) in rows)
 
 
 def _seen_otherwise(db: Catalog, table: Relation, view: Relation) -> str | None:

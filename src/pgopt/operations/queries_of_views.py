@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pgopt.copy.followers import seen_by_owner
 from pgopt.copy.shape import QUALIFIED
 from pgopt.copy.views_beside import bare
 from pgopt.errors import InvalidOperation
@@ -34,20 +35,25 @@ class Wanted:
     columns: Sequence[Column]
     unseen: Sequence[str] = ()
     """Why nobody can know for certain that it has nothing to do."""
+    hidden: Sequence[str] = ()
+    """Why the owner of the view that is to have it would be shown what policies hide."""
 
 
-def understood(db: Catalog, text: str, depends_on: Composable | None = None) -> Wanted:
+def understood(
+    db: Catalog, text: str, depends_on: Composable | None = None, *, replaced: Relation | None = None
+) -> Wanted:
     """Let the server read a query, as a view that is rolled back; with the tables it is said to depend on, ask about them."""
     with _probe(db, text):
         db.session.value(QUALIFIED)
         probe = sql("{}::regclass", literal(PROBE))
         asked = sql("select pgopt.unseen_changes({}, {})", probe, depends_on) if depends_on else None
         reasons = db.session.rows(asked) if asked else []
-        oid = db.session.value(sql("select {}::oid::int8", probe))
+        reader = db.by_oid(db.session.value(sql("select {}::oid::int8", probe)))
         return Wanted(
             db.session.value(sql("select pg_get_viewdef({})", probe)),
-            db.columns(db.by_oid(oid)),
+            db.columns(reader),
             [reason for (reason,) in reasons],
+            list(seen_by_owner(db, replaced, reader)) if replaced is not None else (),
         )
 
 

@@ -69,7 +69,7 @@ class ReplaceMaterializedView(StateOperation):
         if not db.online:
             raise NeedsDatabase(UNSEEN)
         view = views.get(db, self.name, self.schema)
-        wanted, there = views.understood(db, self.query), views_beside.definition(db, view)
+        wanted, there = views.understood(db, self.query, replaced=view), views_beside.definition(db, view)
         found = views_beside.on_top(db, view)
         views_beside.refuse_users(db, views_beside.left_beside(db, found))
         # it may be older than what is there by now
@@ -103,7 +103,7 @@ def _check(db: Catalog, found: Sequence[Relation], wanted: Wanted) -> None:
     reasons = [reason for each in found for reason in followers.obstacles_of(db, each, left)]
     reasons += [reason for each in found for reason in views_beside.taken_by_others(db, each, views_beside.NEW, left)]
     # the query of the first, and its columns, are others
-    reasons += [reason for each in found for reason in followers.seen_by_owner(db, each)]
+    reasons += [*wanted.hidden, *(reason for each in found[1:] for reason in followers.seen_by_owner(db, each, each))]
     reasons += rights_to(db, found, moved=found, anew=found[1:])
     reasons += _lost_columns(db, found[0], wanted)
     if len(found) > 1:
