@@ -965,6 +965,30 @@ def test_the_schema_goes_with_the_revision_that_brought_it(tickets: Database, tm
     assert tickets.dump() == before
 
 
+FINISH = """
+import os, subprocess, sys
+if "FINISHED" not in os.environ:
+    os.environ["FINISHED"] = "yes"
+    subprocess.run([sys.executable, "-m", "alembic", "-c", {ini!r}, "upgrade", "b"], check=True)
+"""
+
+
+@pytest.mark.parametrize("journal", ["with", "without"])
+def test_a_run_that_ends_while_an_undo_looks_is_not_taken_back(tickets: Database, tmp_path: Path, journal: str) -> None:
+    project = project_of("template", tickets, tmp_path)
+    if journal == "with":
+        project.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
+    else:
+        project.revision("a")
+    project.upgrade()
+    project.revision("b", TWO, f"{FINISH.format(ini=str(project.ini))}\n{NOT_TWO}")
+    kill_upgrade(project, tickets)
+    assert "revision b is stamped, so it was not interrupted" in project.refused("undo", "b", program="pgopt")
+    assert {"ix_one", "ix_two"} <= relations(tickets)
+    assert version(tickets) == "b"
+    project.must("downgrade", "a")
+
+
 def test_an_undo_beside_a_run_that_is_still_at_work_lets_neither_lie(tickets: Database, tmp_path: Path) -> None:
     project = project_of("template", tickets, tmp_path)
     project.revision("a", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")

@@ -118,8 +118,9 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
             interrupted.id,
             all_of_it,
         )
-    # a run may have been at work on it until now
+    # a run may have been at work on it until now, and have come to its end
     context.opts[DONE] = done = journal.done_by(interrupted)
+    _interrupted(script, context)
     try:
         _look_through(context, done, forth, back)
         with context.begin_transaction(_per_migration=True):
