@@ -663,8 +663,20 @@ def test_an_index_that_becomes_the_replica_identity_while_its_drop_waits_stays(
     ],
     ids=["create", "replace"],
 )
-def test_what_an_interrupted_build_has_left_on_a_partition_that_is_detached_since_is_told(
-    database: Database, operation: CreateIndexConcurrently | ReplaceIndexConcurrently, name: str
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ("tree detach partition tree1", "public.tree1 is no partition of public.tree any more"),
+        ("tree1 rename to one", "public.one has another name"),
+    ],
+    ids=["detached", "renamed"],
+)
+def test_what_an_interrupted_build_has_left_on_a_partition_that_is_another_since_is_told(
+    database: Database,
+    operation: CreateIndexConcurrently | ReplaceIndexConcurrently,
+    name: str,
+    change: str,
+    why: str,
 ) -> None:
     database.run(TREE + "create table tree2 partition of tree for values in (2)")
 
@@ -674,12 +686,10 @@ def test_what_an_interrupted_build_has_left_on_a_partition_that_is_detached_sinc
 
     with pytest.raises(KeyboardInterrupt):
         database.perform(operation, pgopt_report=stop)
-    database.run("alter table tree detach partition tree1")
+    database.run(f"alter table {change}")
     told = database.perform(operation.reverse())
     notes = [each.text for each in told if isinstance(each, Note) and name in each.text]
-    assert [each.partition(":")[0] for each in notes] == [
-        f"public.{name} stays, since public.tree1 is no partition of public.tree any more"
-    ]
+    assert [each.partition(":")[0] for each in notes] == [f"public.{name} stays, since {why}"]
 
 
 def test_an_index_of_a_partition_that_nobody_has_attached_stays(database: Database) -> None:

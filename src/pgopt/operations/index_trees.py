@@ -247,15 +247,15 @@ def note_adopted(db: Catalog, of: str, root: Relation) -> Sequence[str]:
     return [f"{each} is there already, becomes a part of {of}, and goes with it" for each in there]
 
 
-def note_detached(db: Catalog, of: str, root: Relation) -> Sequence[str]:
-    """Say what an interrupted build has left on tables that are partitions no longer."""
+def note_strays(db: Catalog, of: str, root: Relation) -> Sequence[str]:
+    """Say what an interrupted build has left on tables that are partitions no longer, or have another name."""
     whole = db.index(of, root.schema) if db.online else None
     if whole is None or whole.valid or whole.table != root.oid:
         return ()
     shape = db.index_shape(whole.oid)
     return [
-        f"{index} stays, since {db.by_oid(table)} is no partition of {root} any more: drop it, if it was built for {of}"
-        for index, table in db.detached_parts(of, root)
+        f"{index} stays, since {table} {'has another name' if is_in else f'is no partition of {root} any more'}: drop it, if it was built for {of}"
+        for index, table, is_in in db.stray_parts(of, root)
         if index.constraint is None and db.index_shape(index.oid) == shape
     ]
 

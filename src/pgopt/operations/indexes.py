@@ -118,7 +118,9 @@ class CreateIndexConcurrently(IndexOperation):
 
     def notes(self, db: Catalog) -> Sequence[str]:
         table = db.table(self.table, self.schema)
-        return trees.note_adopted(db, self.index_name, table) if table.partitioned else ()
+        if not table.partitioned:
+            return ()
+        return [*trees.note_adopted(db, self.index_name, table), *trees.note_strays(db, self.index_name, table)]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
@@ -159,8 +161,8 @@ class DropIndexConcurrently(IndexOperation):
         table = db.table(self.table, self.schema)
         others = trees.names_not_ours(db, self.index_name, table) if table.partitioned else []
         foreign = trees.note_foreign(db, self.index_name, table) if self.columns else ()
-        detached = trees.note_detached(db, self.index_name, table) if table.partitioned else ()
-        return [*_note_drop(table), *trees.note_names(others, "indexes"), *foreign, *detached]
+        strays = trees.note_strays(db, self.index_name, table) if table.partitioned else ()
+        return [*_note_drop(table), *trees.note_names(others, "indexes"), *foreign, *strays]
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
@@ -247,7 +249,7 @@ class ReplaceIndexConcurrently(IndexOperation):
         index = db.index(self.index_name, table.schema) if db.online and self.old is None else None
         if index is None:
             beside = steps.new_name(self.index_name)
-            return [*_note_drop(table), *(trees.note_detached(db, beside, table) if table.partitioned else ())]
+            return [*_note_drop(table), *(trees.note_strays(db, beside, table) if table.partitioned else ())]
         comment = f"{index} goes with the comment {index.comment!r}"
         if self._is_there(db, table):
             return [comment] if self.comment is not None and index.comment not in (None, self.comment) else ()

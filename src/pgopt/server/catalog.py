@@ -155,11 +155,11 @@ class Catalog:
         found = (self.index(name, schema) for schema, name in names)
         return [index for index in found if index is not None]
 
-    def detached_parts(self, index: str, root: Relation) -> Sequence[tuple[IndexInfo, int]]:
-        """Give the indexes of tables outside of a tree that are called as if they were parts of one of its root, each with its table."""
-        rows = self.session.rows(query("detached_parts", name=literal(index), root=literal(root.oid)))
-        found = ((self.index(name, schema), table) for schema, name, table in rows)
-        return [(each, table) for each, table in found if each is not None]
+    def stray_parts(self, index: str, root: Relation) -> Sequence[tuple[IndexInfo, Relation, bool]]:
+        """Give the indexes that are called as if they were built for one of a tree, each with its table, and with whether that is in the tree."""
+        rows = self.session.rows(query("stray_parts", name=literal(index), root=literal(root.oid)))
+        found = ((self.index(name, schema), table, is_in) for schema, name, table, is_in in rows)
+        return [(each, self.by_oid(table), is_in) for each, table, is_in in found if each is not None]
 
     def not_rebuilt(self, tables: Sequence[Relation]) -> Sequence[tuple[str, bool]]:
         """Give the indexes of tables that REINDEX TABLE CONCURRENTLY leaves as they are, and whether each is of an exclusion constraint."""
