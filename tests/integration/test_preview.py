@@ -150,6 +150,15 @@ def test_an_unknown_revision_is_refused(run_project: Project) -> None:
     chain(run_project)
     assert "Can't locate revision identified by 'zz'" in run_project.refused("plan", "zz", program="pgopt")
     assert "Can't locate revision identified by 'zz'" in run_project.refused("plan", "zz:b", program="pgopt")
+    for said in (":", ":b", "b:", "@", "a:@"):
+        assert f"'{said}' is no range of revisions" in run_project.refused("plan", said, program="pgopt")
+    assert "there is no option --jsno" in run_project.call("plan", "--jsno", program="pgopt").stderr
+
+
+def test_a_relative_revision_is_no_option(run_project: Project) -> None:
+    chain(run_project)
+    run_project.upgrade("a")
+    assert run_project.must("plan", "-1", program="pgopt").startswith("downgrade a")
 
 
 def test_who_is_kept_waiting(run_project: Project, tickets: Database) -> None:

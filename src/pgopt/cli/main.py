@@ -29,7 +29,8 @@ def main() -> None:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
-    app.command("plan")(plan.plan)
+    # -1 is a revision, as for alembic
+    app.command("plan", context_settings={"ignore_unknown_options": True})(plan.plan)
     app.command("undo")(undo.undo)
     app.command("health")(health.health)
     app.command("metrics")(metrics.metrics)

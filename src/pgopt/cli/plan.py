@@ -47,6 +47,8 @@ def plan(
     as_json: Annotated[bool, typer.Option("--json", help="Everything, with the SQL, as JSON.")] = False,  # noqa: FBT002
 ) -> None:
     """Show what revisions would do to the database, with their locks; nothing is changed."""
+    if revisions.startswith("-") and not _RELATIVE.fullmatch(revisions):
+        raise typer.BadParameter(f"there is no option {revisions}")
     found = run(config_of(config, name, x), revisions, url)
     if as_json:
         typer.echo(json.dumps({"notes": found.notes, "revisions": list(map(asdict, found.revisions))}, indent=2))
@@ -144,7 +146,7 @@ def _url_of_config(context: MigrationContext) -> URL:
 
 def _steps(directory: ScriptDirectory, revisions: str, live: MigrationContext) -> Sequence[Any]:
     first, parted, last = revisions.rpartition(":")
-    if not last or (parted and not first):
+    if not last.strip("@") or (parted and not first):
         raise PgoptError(f"{revisions!r} is no range of revisions: write from:to")
     start: Any = live.get_current_heads() if not first else () if first == "base" else (directory.get_revision(first),)
     if first:
