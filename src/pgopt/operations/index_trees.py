@@ -247,10 +247,13 @@ def note_adopted(db: Catalog, of: str, root: Relation) -> Sequence[str]:
     return [f"{each} is there already, becomes a part of {of}, and goes with it" for each in there]
 
 
-def note_strays(db: Catalog, of: str, root: Relation) -> Sequence[str]:
-    """Say what an interrupted build has left on tables that are partitions no longer, or have another name."""
+def note_strays(db: Catalog, of: str, root: Relation, *, beside: bool = False) -> Sequence[str]:
+    """Say what an interrupted build has left on tables that are partitions no longer, or have another name.
+
+    One that is built beside another is not done when it is valid.
+    """
     whole = db.index(of, root.schema) if db.online else None
-    if whole is None or whole.valid or whole.table != root.oid:
+    if whole is None or (whole.valid and not beside) or whole.table != root.oid:
         return ()
     shape = db.index_shape(whole.oid)
     return [

@@ -248,8 +248,9 @@ class ReplaceIndexConcurrently(IndexOperation):
         table = db.table(self.table, self.schema)
         index = db.index(self.index_name, table.schema) if db.online and self.old is None else None
         if index is None:
-            beside = steps.new_name(self.index_name)
-            return [*_note_drop(table), *(trees.note_strays(db, beside, table) if table.partitioned else ())]
+            new = steps.new_name(self.index_name)
+            strays = trees.note_strays(db, new, table, beside=True) if table.partitioned else ()
+            return [*_note_drop(table), *strays]
         comment = f"{index} goes with the comment {index.comment!r}"
         if self._is_there(db, table):
             return [comment] if self.comment is not None and index.comment not in (None, self.comment) else ()
