@@ -18,7 +18,7 @@ from pgopt.copy.shape import GONE, PART, PARTED, PLAIN, beside
 from pgopt.errors import PgoptError, UnsafeTransaction
 from pgopt.plan.events import WaitingForRunner
 from pgopt.plan.journal import Journal
-from pgopt.plan.progress import reporter
+from pgopt.plan.progress import be_heard, reporter
 from pgopt.plan.revisions import DOWN, UP, chain_of, revision_of
 from pgopt.plan.script import stop_at_errors
 from pgopt.plan.settings import Settings
@@ -176,9 +176,8 @@ def _set_logging_up(config: Config) -> None:
         return
     if config.file_config.has_section("loggers"):
         fileConfig(config.file_config, disable_existing_loggers=False)
-    elif logging.lastResort is not None:
-        # Alembic has a handler that swallows everything, so that Python's own for warnings is not asked
-        logging.getLogger("alembic.pgopt").addHandler(logging.lastResort)
+    else:
+        be_heard()
 
 
 def connect(url: URL, **options: Any) -> Connection:

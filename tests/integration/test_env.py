@@ -299,9 +299,16 @@ def test_two_runners_at_once_do_the_work_once(kind: str, tickets: Database, tmp_
         project.must("upgrade", "head")
 
 
-def test_a_warning_is_seen_where_nobody_has_set_logging_up(tickets: Database, project: Project) -> None:
-    text = project.ini.read_text()
-    project.ini.write_text(text[: text.index("[loggers]")])
+@pytest.mark.parametrize("kind", ["run", "template"])
+def test_a_warning_is_seen_where_nobody_has_set_logging_up(tickets: Database, tmp_path: Path, kind: str) -> None:
+    url = tickets.server.url(tickets.name)
+    if kind == "run":
+        project = Project.with_run(tmp_path, url)
+        text = project.ini.read_text()
+        project.ini.write_text(text[: text.index("[loggers]")])
+    else:
+        project = Project.from_template(tmp_path, url)
+        project.replace(project.env, "fileConfig(config.config_file_name)", "pass")
     tickets.run("create index ix_b on tickets (status); comment on index ix_b is 'keep me'")
     project.revision("b", "op.replace_index_concurrently('ix_b', 'tickets', ['title'])")
     assert "public.ix_b goes with the comment 'keep me'" in project.must("upgrade", "head")

@@ -17,6 +17,7 @@ from pgopt.operations import (
     CreatePartitionedTable,
     CreateStatistics,
     CreateUniqueConstraintOnline,
+    DenormalizeAggregate,
     DenormalizeColumns,
     DetachPartition,
     DropIndexConcurrently,
@@ -268,6 +269,40 @@ def test_default_privileges_open_no_first_partition(database: Database, owner: E
         ("logs_p10", False),
     ]
     made(database, f"alter default privileges in schema public revoke select on tables from {READER}")
+
+
+def test_default_privileges_that_take_rights_from_the_owner_stop_no_writer(database: Database, owner: Engine) -> None:
+    made(
+        database,
+        "create table t (id int primary key, org int not null); insert into t select g, g % 3 from generate_series(1, 100) g",
+        "create table org (id int primary key); insert into org values (0), (1), (2); create index on t (org)",
+    )
+    database.perform(InstallPgopt(1), engine=owner)
+    made(
+        database,
+        f"alter default privileges revoke insert, update, delete on tables from {ROLE}",
+        f"alter default privileges grant select on tables to {READER}",
+    )
+    count = DenormalizeAggregate(
+        "org", source="t", on={"id": "org"}, columns={"n": "count(*)"}, deferred="every 20 seconds"
+    )
+    convert = PartitionTable("t", by=IntRange("id", step=2000), default=True)
+    archive = CreateArchiveTable("t", "t_archive")
+    before = database.dump()
+    for operation in (count, convert, archive):
+        database.perform(operation, engine=owner)
+        made(database, "insert into t values (101, 1); delete from t where id = 101")
+        assert not database.rows(
+            f"select oid::regclass from pg_class where relkind in ('r', 'p') and has_table_privilege('{READER}', oid, 'select')"
+            " and relnamespace in ('public'::regnamespace, 'pgopt'::regnamespace)"
+        )
+        database.perform(operation.reverse(), engine=owner)
+    assert database.dump() == before
+    made(
+        database,
+        f"alter default privileges grant insert, update, delete on tables to {ROLE}",
+        f"alter default privileges revoke select on tables from {READER}",
+    )
 
 
 KEPT = """

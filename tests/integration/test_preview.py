@@ -152,6 +152,7 @@ def test_an_unknown_revision_is_refused(run_project: Project) -> None:
     assert "Can't locate revision identified by 'zz'" in run_project.refused("plan", "zz:b", program="pgopt")
     for said in (":", ":b", "b:", "@", "a:@"):
         assert f"'{said}' is no range of revisions" in run_project.refused("plan", said, program="pgopt")
+    assert "there is no revision ''" in run_project.refused("undo", "", program="pgopt")
     assert "there is no option --jsno" in run_project.call("plan", "--jsno", program="pgopt").stderr
 
 

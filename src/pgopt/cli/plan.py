@@ -148,17 +148,21 @@ def _steps(directory: ScriptDirectory, revisions: str, live: MigrationContext) -
     first, parted, last = revisions.rpartition(":")
     if not last.strip("@") or (parted and not first):
         raise PgoptError(f"{revisions!r} is no range of revisions: write from:to")
-    start: Any = live.get_current_heads() if not first else () if first == "base" else (directory.get_revision(first),)
+    start: Any = live.get_current_heads() if not first else () if _is_base(first) else (directory.get_revision(first),)
     if first:
         start = tuple(each.revision for each in start)
     if relative := _RELATIVE.fullmatch(last):
         down = relative["sign"] == "-"
     else:
-        down = bool(first) and (last == "base" or _is_below(directory, last, start))
+        down = bool(first) and (_is_base(last) or _is_below(directory, last, start))
     return directory._downgrade_revs(last, start) if down else directory._upgrade_revs(last, start)
 
 
 # to what it begins with, or on a branch
+def _is_base(revision: str) -> bool:
+    return revision.rpartition("@")[-1] == "base"
+
+
 _RELATIVE = re.compile(r"(.+@)?(?P<sign>[+-])\d+")
 
 

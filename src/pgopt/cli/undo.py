@@ -16,6 +16,7 @@ from pgopt.cli.inverses import Undoing, look
 from pgopt.cli.options import Arguments, ConfigFiles, Section, config_of
 from pgopt.errors import InvalidOperation
 from pgopt.plan.journal import Journal
+from pgopt.plan.progress import be_heard
 from pgopt.plan.revisions import DOWN, UP, Revision, below, chain_of, handed_over, stamped_revisions
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import commit_if_shared
@@ -72,7 +73,7 @@ def run(config: Config, revision: str) -> Sequence[Undone]:
     Where env.py goes through several databases, it is taken back in each in which it was interrupted.
     """
     directory = ScriptDirectory.from_config(config)
-    script = directory.get_revision(revision)
+    script = directory.get_revision(revision) if revision else None
     if script is None:
         raise InvalidOperation(f"there is no revision {revision!r}: say the one that was interrupted")
     looked = Looked()
@@ -96,6 +97,7 @@ class Looked:
 
 def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext) -> list[Any]:  # noqa: ARG001
     """Run the inverse; called by Alembic as what gives the steps, it gives none, so that nothing is stamped."""
+    be_heard()
     try:
         interrupted = _interrupted(script, context)
     except InvalidOperation as error:
@@ -183,9 +185,11 @@ def _interrupted(script: Script, context: MigrationContext) -> Revision:
         return known[0]
     stamped = stamped_revisions(context)
     if script.revision in stamped:
+        why = "so it was not interrupted: take it back"
+        if not journal.installed:
+            why = "so its upgrade was not interrupted: take it back, or finish an interrupted downgrade,"
         raise InvalidOperation(
-            f"revision {script.revision} is stamped, so it was not interrupted: take it back with"
-            f" `alembic downgrade {below(context, script.revision)}`"
+            f"revision {script.revision} is stamped, {why} with `alembic downgrade {below(context, script.revision)}`"
         )
     if journal.installed:
         raise InvalidOperation(f"there is nothing to undo: no interrupted run of revision {script.revision} is known")

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pgopt.copy.shape import stored_columns
+from pgopt.copy.shape import stored_columns, without_defaults
 from pgopt.server.keys import equality_of
 from pgopt.server.merges import have_updates_told
 from pgopt.server.quoting import ident, joined, literal, name_of, render, sql, verbatim
@@ -133,6 +133,7 @@ class Changes:
         keys = [f"k{number}" for number, _ in enumerate(match, 1)]
         columns = joined(sql("{} as {}", ident(name), ident(key)) for name, key in zip(match, keys, strict=True))
         yield sql("create table {} as select {} from {} with no data", self.log, columns, like.ident)
+        yield without_defaults(self.log)
         yield sql(
             "alter table {} add column n bigint generated always as identity primary key, add column gone text",
             self.log,

@@ -15,13 +15,14 @@ from pgopt.copy.shape import (
     PLAIN,
     beside,
     like,
+    without_defaults,
 )
 from pgopt.errors import InvalidOperation
 from pgopt.plan.step import Step
 from pgopt.server.locks import Lock, Mode
 from pgopt.server.objects import Relation
 from pgopt.server.queries import query
-from pgopt.server.quoting import ident, joined, literal, render, sql, verbatim
+from pgopt.server.quoting import ident, joined, literal, sql, verbatim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ class Layout:
     def _make(self, db: Catalog) -> Iterator[Composable]:
         self._refuse_unlisted(db, self.table)
         bounds = list(self._bounds(db, *self.ends(db, self.table)))
-        yield like(self.table, self.parent, sql("partition by {}", self.by.clause()))
+        yield from like(self.table, self.parent, sql("partition by {}", self.by.clause()))
         yield from self.owned_by(db, ident(self.table.schema, self.parent))
         if not isinstance(self.by, Hash):
             # while rows are copied, none may be refused
@@ -221,7 +222,7 @@ class Layout:
             verbatim(f" with ({', '.join(storage)})" if storage else ""),
         )
         # who may do what is asked of the whole, which has its policies
-        yield sql("select pgopt.without_defaults({}::regclass)", literal(render(table)))
+        yield without_defaults(table)
         yield from self.owned_by(db, table)
         back = Changes(self.table.schema, self.table.name, PLAIN)
         if back.exists(db):

@@ -183,7 +183,7 @@ def make_plain(table: Relation, memory: Memory) -> Step:
         owner = db.session.value(
             sql("select pg_get_userbyid(relowner) from pg_class where oid = {}", literal(table.oid))
         )
-        yield like(table, name, verbatim(f"with ({', '.join(storage)})" if storage else ""))
+        yield from like(table, name, verbatim(f"with ({', '.join(storage)})" if storage else ""))
         yield sql("alter table {} owner to {}", ident(table.schema, name), ident(owner))
 
     locks = [Lock(Mode.ACCESS_SHARE, table.name, table.schema)]

@@ -11,7 +11,7 @@ from pgopt.server.queries import query
 from pgopt.server.quoting import ident, literal, name_of, render, sql, verbatim
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from psycopg.sql import Composable
 
@@ -198,15 +198,22 @@ def functions_on_conflict(db: Catalog, table: Relation) -> list[str]:
     return [name for (name,) in rows]
 
 
-def like(table: Relation, name: str, then: Composable) -> Composable:
+def like(table: Relation, name: str, then: Composable) -> Iterator[Composable]:
     """Make an empty table with the same columns, defaults and checks."""
-    return sql(
+    made = ident(table.schema, name)
+    yield sql(
         "create table {} (like {} including defaults including constraints including generated including storage"
         " including compression including comments) {}",
-        ident(table.schema, name),
+        made,
         table.ident,
         then,
     )
+    yield without_defaults(made)
+
+
+def without_defaults(made: Composable) -> Composable:
+    """Have default privileges neither open to others what was just made, nor close it to us."""
+    return sql("select pgopt.without_defaults({}::regclass)", literal(render(made)))
 
 
 def stored_columns(db: Catalog, table: Relation) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pgopt.copy.shape import without_defaults
 from pgopt.denormal.definition import equal, unnested
 from pgopt.denormal.moving import tried_again
 from pgopt.denormal.triggers import PACKAGE, SAFE, Triggers
@@ -41,6 +42,7 @@ class DeferredTriggers(Triggers):
         keys = zip(self.of.target_keys("t"), self.of.on, self._numbered, strict=True)
         columns = joined(sql("{}::{} as {}", value, verbatim(key.type), name) for value, key, name in keys)
         yield sql("create table {} as select {} from {} t with no data", self.of.queue, columns, self.of.target.ident)
+        yield without_defaults(self.of.queue)
         yield sql(
             "alter table {} add column n bigint generated always as identity primary key,"
             " add column at timestamptz not null default clock_timestamp()",

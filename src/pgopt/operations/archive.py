@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pgopt.copy.by import Partitioning
 from pgopt.copy.pieces import refuse_split
-from pgopt.copy.shape import tree
+from pgopt.copy.shape import tree, without_defaults
 from pgopt.errors import InvalidOperation, NeedsDatabase
 from pgopt.operations import archive_partitions
 from pgopt.operations.base import StateOperation, operation, other
@@ -138,6 +138,7 @@ class CreateArchiveTable(ArchiveOperation):
         given = sql(" with ({})", options(self.storage)) if self.storage else sql("")
         how = sql(" partition by {}", self.by.clause()) if self.by else given
         yield sql("create table {} ({}){}", self.place(table).ident, joined(parts), how)
+        yield without_defaults(self.place(table).ident)
         if self.by is not None:
             archive = db.table(self.archive_name, self.place(table).schema)
             layout = archive_partitions.layout(db, table, archive, self.by, self.premake, self.start)

@@ -176,7 +176,7 @@ class Attachment:
 
     def _make(self, db: Catalog) -> Iterator[Composable]:
         layout, parent = self.layout, ident(self.table.schema, self.layout.parent)
-        yield like(self.table, layout.parent, sql("partition by {}", layout.by.clause()))
+        yield from like(self.table, layout.parent, sql("partition by {}", layout.by.clause()))
         yield sql("alter table {} drop constraint {}", parent, ident(proof_of(self.table)))
         yield from layout.owned_by(db, parent)
         if layout.default:

@@ -207,7 +207,7 @@ class Splitting(Place):
 
     def _make(self, db: Catalog) -> Iterator[Composable]:
         column, staging = ident(self.column.name), ident(self.table.schema, self.staging)
-        yield like(self.table, self.staging, sql("partition by range ({})", column))
+        yield from like(self.table, self.staging, sql("partition by range ({})", column))
         others = [each.bounds for each in siblings(db, self.table) if each.bounds is not None]
         for piece in self.pieces:
             yield sql("select pgopt.make_like({}, {}, {})", *map(literal, (self.table.oid, self.part.oid, piece.name)))

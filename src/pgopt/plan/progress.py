@@ -30,10 +30,22 @@ def reporter() -> Report:
     return Lines()
 
 
+def be_heard() -> None:
+    """Have warnings seen where nobody has set logging up: Alembic has a handler that swallows all, so that Python's own is not asked."""
+    logger: logging.Logger | None = log
+    while logger is not None:
+        if any(not isinstance(each, logging.NullHandler) for each in logger.handlers):
+            return
+        logger = logger.parent
+    if logging.lastResort is not None:
+        log.addHandler(logging.lastResort)
+
+
 class Lines:
     """One log line for each thing that happened; of what goes on, and of why it waits, one every ten seconds."""
 
     def __init__(self) -> None:
+        be_heard()
         self.shown: dict[type[Event], float] = {e.StepProgress: time.monotonic()}
 
     def __call__(self, event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from sqlalchemy.exc import DBAPIError
@@ -17,7 +18,7 @@ from pgopt.plan.revisions import UP, chain_of, current_revision, known_heads, st
 from pgopt.plan.script import write
 from pgopt.plan.settings import Settings
 from pgopt.plan.surroundings import prepare
-from pgopt.plan.undoing import DONE, LOOKING, Begun, Filling, Place, Undoable, schema_of
+from pgopt.plan.undoing import DONE, LOOKING, UNDOING, Begun, Filling, Place, Undoable, schema_of
 from pgopt.server import runners
 from pgopt.server.catalog import Catalog
 from pgopt.server.pooler import refuse_pooler
@@ -95,7 +96,7 @@ def _online(context: MigrationContext, operation: Plannable, settings: Settings)
         refuse_pooler(session, keeps_sessions=settings.session_pooler)
         try:
             subject = operation.subject(Catalog(session))
-            claim = stack.enter_context(_alone(session, subject, settings, report))
+            claim = stack.enter_context(_alone(session, subject, _patience(context, settings), report))
         except InvalidOperation:
             # what it is about may be gone since it was done
             ours = Journal.of(context, revision).ours()
@@ -183,6 +184,13 @@ def _alone(
         waiting=lambda what, holder: report(WaitingForRunner(what, holder)),
         along=rights.journal(),
     )
+
+
+def _patience(context: MigrationContext, settings: Settings) -> Settings:
+    """Let an undo not wait for a run that is still at work, and that it could not tell what is taken back."""
+    if UNDOING in context.opts and context.opts.get(DONE) is None:
+        return replace(settings, runner_timeout=0)
+    return settings
 
 
 def _note_mixed(context: MigrationContext, revision: Revision | None, operation: Plannable, stamped: Stamped) -> None:

@@ -269,12 +269,15 @@ begin
         select distinct format('revoke all on %s %s from %s cascade', case c.relkind when 'S' then 'sequence' else 'table' end, made,
                                case x.grantee when 0 then 'public' else x.grantee::regrole::text end)
         from pg_class c, aclexplode(c.relacl) x where c.oid = made and x.grantee <> c.relowner
+        union all
+        select format('grant all on %s %s to %I', case c.relkind when 'S' then 'sequence' else 'table' end, made, pg_get_userbyid(c.relowner))
+        from pg_class c where c.oid = made and c.relacl is not null
     loop
         execute it;
     end loop;
 end
 $$;
-comment on function pgopt.without_defaults is 'takes back what default privileges have given on something that is made for a table';
+comment on function pgopt.without_defaults is 'takes back what default privileges have given others, or taken from the owner, on something that is made for a table';
 
 create function pgopt.likeness(sibling regclass, made regclass) returns setof text
 language sql stable set search_path = pg_catalog, pg_temp

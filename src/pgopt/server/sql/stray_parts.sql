@@ -7,5 +7,5 @@ join pg_class c on c.oid = i.indexrelid and not c.relispartition
 join pg_namespace n on n.oid = c.relnamespace
 join pg_class t on t.oid = i.indrelid and t.relkind in ('r', 'p')
 where right(c.relname::text, char_length({name}) + 1) = '_' || {name}
-  and case when t.oid in (select relid from tree) then c.relname <> t.relname || '_' || {name} else not t.relispartition end
+  and case when t.oid in (select relid from tree) then c.relname <> t.relname || '_' || {name} else true end
 order by 1, 2
