@@ -699,6 +699,38 @@ def test_what_an_interrupted_build_has_left_on_a_partition_that_is_another_since
     assert [each.partition(":")[0] for each in notes] == [f"public.{name} stays, since {why}"] * stays
 
 
+@pytest.mark.parametrize("replaces", [False, True])
+def test_what_is_left_on_a_partition_that_was_attached_anew_goes(database: Database, replaces: bool) -> None:  # noqa: FBT001
+    database.run(
+        "create table deep (id int not null, a int) partition by list (id); create index ix on deep (a);"
+        "create table deep1 partition of deep for values in (1) partition by list (a);"
+        "create table deep1a partition of deep1 for values in (1); create table deep1b partition of deep1 for values in (2);"
+        "create table deep2 partition of deep for values in (2)"
+    )
+    operation = (
+        ReplaceIndexConcurrently("ix", "deep", ["a", "id"], old=["a"])
+        if replaces
+        else CreateIndexConcurrently("ix2", "deep", ["a", "id"])
+    )
+
+    def stop(told: Event) -> None:
+        if isinstance(told, StepStarted) and told.label.startswith("attach"):
+            raise KeyboardInterrupt
+
+    before = database.dump()
+    with pytest.raises(KeyboardInterrupt):
+        database.perform(operation, pgopt_report=stop)
+    database.run("alter table deep detach partition deep1; alter table deep attach partition deep1 for values in (1)")
+    database.perform(operation)
+    tables = "select indrelid::regclass::text, count(*) from pg_index where indisvalid group by 1 order by 1"
+    every = [(name, 1 if replaces else 2) for name in ("deep", "deep1", "deep1a", "deep1b", "deep2")]
+    assert [row for row in database.rows(tables) if row[0].startswith("deep")] == every
+    assert database.value("select count(*) from pg_index where not indisvalid") == 0
+    database.perform(operation.reverse())
+    if not replaces:
+        assert database.dump() == before
+
+
 def test_an_index_of_a_partition_that_nobody_has_attached_stays(database: Database) -> None:
     database.run(TREE + "create unique index tree1_ix on tree1 (a, id)")
     drop = DropIndexConcurrently("ix", "tree", ["a", "id"], unique=True)

@@ -115,6 +115,7 @@ def build_on_tree(db: Catalog, of: Parts, root: Relation) -> Iterator[Step]:
     refuse_of_others(db, parts, "as whose member alone it can be indexed")
     of.check_words(db, root)
     names = _names(db, of, root, parts)
+    yield from _drop_left(db, of.name, root, parts, names)
     yield of.alone(root, of.name)
     for part in parts:
         name = names[part.oid][1]
@@ -218,11 +219,18 @@ def note_names(other: Sequence[str], what: str) -> list[str]:
 def drop_from_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[Step]:
     """Drop what an interrupted build left on partitions, then the index of the parent with its parts."""
     parts = db.partitions(root)
-    for part in reversed(parts):
-        name = part_name(of.index_name, part)
-        if is_left(db, name, part, of.index_name, root):
-            yield _drop_tree(db, name, part, parts) if part.partitioned else drop(name, part)
+    yield from _drop_left(db, of.index_name, root, parts)
     yield _drop_tree(db, of.index_name, root, parts)
+
+
+def _drop_left(
+    db: Catalog, of: str, root: Relation, parts: Sequence[Relation], kept: Names | None = None
+) -> Iterator[Step]:
+    """Drop what an interrupted build has left on partitions; which takes its place in no tree where ATTACH has made another since."""
+    for part in reversed(parts):
+        name = part_name(of, part)
+        if (kept is None or kept[part.oid][1] != name) and is_left(db, name, part, of, root):
+            yield _drop_tree(db, name, part, parts) if part.partitioned else drop(name, part)
 
 
 def is_left(db: Catalog, name: str, part: Relation, of: str, root: Relation) -> bool:
