@@ -155,7 +155,7 @@ def read_url(text: str | URL, place: str) -> URL:
             f"the database's URL in {place} cannot be read: write it as postgresql://user:password@host:5432/name"
         ) from None
     if name != "postgresql":
-        raise PgoptError(f"pgopt works on PostgreSQL, and the database's URL in {place} is one of {name}")
+        raise PgoptError(f"pgopt works on PostgreSQL, and the database's URL in {place} is for {name}")
     return found
 
 

@@ -23,7 +23,7 @@ def add_column_online(
 
     Takes ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. A default that PostgreSQL can keep
     aside, such as a constant or ``now()``, needs nothing else. One that would make all rows anew (``gen_random_uuid()``,
-    ``nextval()``, ``clock_timestamp()``) is first that of new rows; the old ones, where the column is NULL, are then
+    ``nextval()``, ``clock_timestamp()``) is at first for new rows only; the old ones, where the column is NULL, are then
     filled as by `backfill`, by ``key`` where there is no primary key, and NOT NULL comes last, as by
     `set_not_null_online`; that needs `install_pgopt`::
 
@@ -850,9 +850,9 @@ def manage_partitions(
 
     Nothing is made or taken out here: ``select * from pgopt.maintain_partitions()`` does, by hand, by pg_cron or by a worker.
     Locks nothing. A partition whose rows are all older than ``keep`` is detached, and then dropped or moved to
-    ``archive_schema`` as ``on_expiry`` says; the last partition and the default always stay. By what a table is partitioned that
-    others have made is read from its partitions: days, weeks, months, quarters, years, or equal ranges of numbers. For a table by numbers ``keep``
-    is how many numbers behind the greatest are kept. The rule that was there before is given back by
+    ``archive_schema`` as ``on_expiry`` says; the last partition and the default always stay. How a table that
+    others made is partitioned is read from its partitions: days, weeks, months, quarters, years, or equal ranges of numbers.
+    For a table by numbers ``keep`` is how many numbers behind the greatest are kept. The rule that was there before is given back by
     `unmanage_partitions`. Needs `install_pgopt`::
 
         op.manage_partitions("audit_logs", premake=3, keep="12 months", on_expiry="drop")
@@ -929,8 +929,8 @@ def refresh_materialized_view(
 
     Concurrently where it can be, unless ``concurrently`` says otherwise: that takes EXCLUSIVE on the view, and readers go on.
     The plain refresh takes ACCESS EXCLUSIVE for as long as the query runs, and readers wait. Both take ACCESS SHARE on what
-    the query reads. Where another refresh is under way, it is waited for. The query runs with an empty search path, as on 17
-    always. Needs `install_pgopt`::
+    the query reads. Where another refresh is under way, it is waited for. The query runs with an empty search path, as it
+    always does from 17 on. Needs `install_pgopt`::
 
         op.refresh_materialized_view("user_tokens", concurrently=True)
     """
@@ -1123,8 +1123,8 @@ def schedule_job(
 ) -> None:
     """Have a command run by the clock, at the top level and in autocommit, so that CALL, VACUUM and REINDEX CONCURRENTLY can be run.
 
-    Locks nothing; who runs it is `pgopt run-due`, `pgopt worker` or pg_cron, with its own rights, and each of them one job
-    once at a time. Names in the command should have their schema. ``cron`` has five fields and goes by the clock of
+    Locks nothing. `pgopt run-due`, `pgopt worker` or pg_cron runs it, with the rights of whoever runs that, and each job
+    only once at a time. Names in the command should have their schema. ``cron`` has five fields and goes by the clock of
     ``timezone``: a time that is there twice when the clock is set back counts once, one that is leapt over counts when the
     clock has leapt. ``every`` is an interval of a second or more. What was missed is made up for by one run, or each by its own with
     ``catch_up="all"``; a run that is later than ``start_within`` is left out. One that fails is tried again ``retries`` times,

@@ -53,15 +53,15 @@ def test_a_constant_needs_no_schema_and_one_step(database: Database) -> None:
 @pytest.mark.parametrize(
     ("operation", "sentence"),
     [
-        (AddColumnOnline("t", "b", "bigserial"), "numbers all rows that are there"),
-        (AddColumnOnline("t", "b", "int generated always as identity"), "numbers all rows that are there"),
+        (AddColumnOnline("t", "b", "bigserial"), "would number all existing rows"),
+        (AddColumnOnline("t", "b", "int generated always as identity"), "would number all existing rows"),
         (
             AddColumnOnline("t", "b", "int generated always as (a * 2) stored"),
-            "is computed for all rows that are there",
+            "would be computed for all existing rows",
         ),
         (AddColumnOnline("t", "b", "int not null"), "says NOT NULL in its type: say nullable=False"),
-        (AddColumnOnline("t", "b", "positive"), "makes all rows anew even without a default"),
-        (AddColumnOnline("t", "b", "positive", default=1), "makes all rows anew even without a default"),
+        (AddColumnOnline("t", "b", "positive"), "rewrites all rows even without a default"),
+        (AddColumnOnline("t", "b", "positive", default=1), "rewrites all rows even without a default"),
         (AddColumnOnline("t", "a", "bigint"), "there is a column 'a' of public.t already, and it is another one"),
         (
             AddColumnOnline("t", "a", "text", default="'x'", nullable=False),

@@ -103,7 +103,7 @@ def test_batches_wait_for_a_standby_whose_replay_stands_still(server: Server) ->
         blind = Database(replace(primary, user="blind"), "postgres")
         said = [event.text for event in blind.perform(Backfill("t", {"n": "0"})) if isinstance(event, Note)]
         assert said == [
-            "backfill n of public.t waits for no standby: this role cannot see how late they are, grant it pg_monitor"
+            "backfill n of public.t waits for no standby: this role cannot see how far behind one is; grant it pg_monitor"
         ]
         there.run("select pg_wal_replay_pause()")
         settings = {"replication_lag": 2.0, "batch_rows": 200, "batch_most": 200, "batch_pause": 0.5}
@@ -403,7 +403,7 @@ def test_the_schema_stays_while_a_chain_has_batches_that_has_not_asked_for_it(
     second.revision("b", "op.backfill('t', set={'v': 'v + 1'})\nop.execute('select 1 / 0')")
     second.call("upgrade", "head")
     said = first.refused("downgrade", "base")
-    assert "how far revision b came (of v2): finish that, or take it back, first" in said
+    assert "revision b (of v2) is half-done, as the pgopt schema remembers: finish it, or take it back, first" in said
     second.revision("b", "op.backfill('t', set={'v': 'v + 1'})", after="a")
     second.upgrade()
     assert database.value("select sum(v) from t") == 100
@@ -416,9 +416,9 @@ def test_the_schema_stays_while_a_chain_has_batches_that_has_not_asked_for_it(
         ("p", "a", "column 'a' is part of the key by which batches go through public.p0"),
         ("parent", "a", "column 'a' is part of the key by which batches go through public.child"),
         ("made", "id", "column 'id' is part of the key by which batches go through public.made"),
-        ("p", "id", "public.p is partitioned by column 'id', and batches set rows where they are"),
-        ("p", "b", "public.p1 is partitioned by column 'b', and batches set rows where they are"),
-        ("p", "v", "public.p1 is partitioned by column 'v', and batches set rows where they are"),
+        ("p", "id", "public.p is partitioned by column 'id', and batches cannot move rows to other partitions"),
+        ("p", "b", "public.p1 is partitioned by column 'b', and batches cannot move rows to other partitions"),
+        ("p", "v", "public.p1 is partitioned by column 'v', and batches cannot move rows to other partitions"),
     ],
 )
 def test_what_tells_rows_or_partitions_apart_is_not_set_in_batches(

@@ -206,7 +206,7 @@ def test_partitions_that_come_have_the_triggers_and_those_that_go_have_none(tick
     tickets.run("alter table tickets detach partition new_tickets")
     assert tickets.rows("select tgname from pg_trigger where tgrelid = 'new_tickets'::regclass") == []
     tickets.run("update new_tickets set n = 77; alter table tickets attach partition new_tickets for values in (3)")
-    with pytest.raises(StatementFailed, match=r"2 rows of public.tickets have not in n, best"):
+    with pytest.raises(StatementFailed, match=r"2 rows of public.tickets differ in n, best"):
         tickets.perform(VerifyDenormalized("tickets"))
     tickets.perform(VerifyDenormalized("tickets", repair=True), VerifyDenormalized("tickets"))
     tickets.perform(*(each.reverse() for each in KEPT))
@@ -228,9 +228,9 @@ def test_a_partition_is_split_detached_and_attached_with_its_columns(database: D
     database.run("insert into s values (8)")
     attached = AttachPartition("t", "t_a", lower="0", upper="50")
     (said,) = (event.text for event in database.perform(attached, attached) if isinstance(event, Note))
-    assert "n of public.t are kept by triggers, and rows of public.t_a come with what they have" in said
+    assert "n of public.t are kept by triggers; rows of public.t_a keep the values they bring" in said
     assert "op.verify_denormalized('t', repair=True, schema='public')" in said
-    with pytest.raises(StatementFailed, match=r"1 row of public.t have not in n .*: id 8 has n 0, and should have n 1"):
+    with pytest.raises(StatementFailed, match=r"1 row of public.t differ in n .*: id 8 has n 0, and should have n 1"):
         database.perform(VerifyDenormalized("t"))
     database.perform(VerifyDenormalized("t", repair=True), split.reverse(), VerifyDenormalized("t"))
     database.run("insert into s values (8), (88)")

@@ -233,7 +233,7 @@ def test_explain_leaves_nothing_behind(numbers: Database) -> None:
 
 
 def test_explain_gives_up(numbers: Database) -> None:
-    with pytest.raises(PgoptError, match=r"given up after 0\.1 s"):
+    with pytest.raises(PgoptError, match=r"cancelled after 0\.1 s"):
         explained(numbers, "select pg_sleep(5)", timeout=0.1)
     with pytest.raises(PgoptError, match="values in the places"):
         explained(numbers, "select * from t where id = $1")

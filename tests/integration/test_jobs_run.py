@@ -286,7 +286,7 @@ def test_a_job_that_is_at_work_is_left_to_its_runner(jobs: Database) -> None:
         assert run_due(jobs) == []
         shown = pgopt("jobs", jobs=jobs)
         assert "at work for" in shown.stdout
-        assert "it runs longer than it is from one run to the next" not in shown.stdout
+        assert "it has been running for longer than the time between two runs" not in shown.stdout
     first.join()
     assert jobs.value("select count(*) from log") == 1
 

@@ -334,16 +334,16 @@ def test_partitions_that_others_have_made_go_on(
                 "(at int) partition by range (at); create table p partition of t for values from (0) to (5);"
                 "create table q partition of t for values from (5) to (15)"
             ),
-            "or equal ranges of at, in UTC or the time zone of this session: nobody knows which comes next",
+            "or equal ranges of at, in UTC or the time zone of this session: pgopt cannot tell which one comes next",
         ),
         (
             "(at int) partition by range (at); create table p partition of t for values from (3) to (13)",
-            "nobody knows which comes next",
+            "pgopt cannot tell which one comes next",
         ),
-        ("(at date) partition by range (at)", "nobody knows which comes next"),
+        ("(at date) partition by range (at)", "pgopt cannot tell which one comes next"),
         (
             "(at date) partition by list (at)",
-            "is not partitioned by ranges of one column: only those go on by themselves",
+            "is not partitioned by ranges of one column: pgopt manages only those",
         ),
         ("(at date, b int) partition by range (at, b)", "is not partitioned by ranges of one column"),
         ("(at date)", "is not partitioned: make it so with"),
@@ -429,7 +429,7 @@ def test_partitions_are_shown_with_what_is_missing(database: Database) -> None:
     assert status == 0
     assert "by at, 1 day each, 2 made ahead" in said
     assert "  gap: from 20" in said
-    assert "  the default partition has rows that have none of their own" in said
+    assert "  the default partition has rows that have no partition of their own" in said
     assert re.search(r"days_p\d+ +20\d\d-\d\d-\d\d to 20\d\d-\d\d-\d\d +about 1 rows +\d+ kB", said)
     assert max(map(len, said.splitlines())) <= 100
     status, said = look(database, "--json", "--warn-hours", "30")

@@ -654,7 +654,8 @@ def test_readers_see_one_or_the_other(sales: Database) -> None:
         reader.execute("begin isolation level repeatable read")
         reader.execute("select * from per_shop")
         with pytest.raises(
-            PgoptError, match=r"could not swap public.per_shop .*ACCESS EXCLUSIVE on public.per_shop, .* was held"
+            PgoptError,
+            match=r"could not swap public.per_shop .*others kept it from ACCESS EXCLUSIVE on public.per_shop, .* in 3 attempts",
         ):
             sales.perform(ReplaceMaterializedView("per_shop", f"{QUERY} having true"))
         assert reader.execute("select count(*) from per_shop").fetchall() == [(3,)]
@@ -743,7 +744,7 @@ def test_what_was_built_on_something_left_is_not_dropped_with_it(sales: Database
     before = sales.dump()
     with pytest.raises(
         InvalidOperation,
-        match=f"per_shop_pgopt_gone is left of a replacement and is to be dropped, but {user} uses it: drop",
+        match=f"per_shop_pgopt_gone is left over from a replacement and is to be dropped, but {user} uses it: drop",
     ):
         sales.perform(replace)
     assert sales.dump() == before

@@ -134,7 +134,7 @@ def perform_as_told(database: Database, operation: Operation, owner: Engine) -> 
         told = str(error)
     if told:
         assert database.dump() == before
-        _, of_what, grant = told.partition("an empty copy of public.p, which this role may not read: ")
+        _, of_what, grant = told.partition("an empty copy of public.p, and this role may not read the table: ")
         assert of_what, told
         made(database, grant)
         database.perform(operation, engine=owner)
@@ -144,7 +144,9 @@ def test_an_index_goes_from_a_partition_of_another_role(database: Database, owne
     made(database, PARTITIONED)
     database.run("alter table p11 owner to current_user")
     before = database.dump()
-    said = r"partition public\.p11 belongs to another role, and p_v could not be made again there: say no columns"
+    said = (
+        r"partition public\.p11 belongs to another role, and p_v could not be made again there: leave the columns out"
+    )
     with pytest.raises(InvalidOperation, match=said):
         database.perform(DropIndexConcurrently("p_v", "p", ["v"]), engine=owner)
     assert database.dump() == before
@@ -318,7 +320,7 @@ def test_rights_that_keeping_columns_takes_are_asked_for_before(database: Databa
     database.perform(InstallPgopt(1), engine=owner)
     before = database.dump()
     what, table = right.split(" on ")
-    with pytest.raises(InvalidOperation, match=rf"has triggers: GRANT {what.upper()} ON TABLE {table} TO") as caught:
+    with pytest.raises(InvalidOperation, match=rf"gets triggers: GRANT {what.upper()} ON TABLE {table} TO") as caught:
         database.perform(KEEP, engine=owner)
     assert database.dump() == before
     made(database, str(caught.value).partition("triggers: ")[2])

@@ -102,10 +102,10 @@ def test_what_cannot_be_is_refused_before_anything_is_made(database: Database) -
     with pytest.raises(InvalidOperation, match="by='at' of the archive of ledger"):
         CreateArchiveTable("ledger", by="at")  # type: ignore[arg-type]
     database.perform(CreateArchiveTable("ledger"))
-    with pytest.raises(InvalidOperation, match=r"another public\.ledger_archive, which is no partitioned table"):
+    with pytest.raises(InvalidOperation, match=r"public\.ledger_archive is there already, and is no partitioned table"):
         database.perform(ARCHIVE)
     database.perform(DropArchiveTable("ledger"), ARCHIVE)
-    with pytest.raises(InvalidOperation, match=r"another public\.ledger_archive, which has other partitions"):
+    with pytest.raises(InvalidOperation, match=r"public\.ledger_archive is there already, with other partitions"):
         database.perform(CreateArchiveTable("ledger", by=Yearly("at"), widen_keys=True))
 
 

@@ -200,7 +200,9 @@ def test_what_is_remembered_of_a_view_goes_along(database: Database) -> None:
 
 def test_the_preview_says_what_is_built_anew(sales: Database) -> None:
     events = sales.perform(COPY)
-    assert "built anew, and so refreshed: public.per_shop" in [each.text for each in events if isinstance(each, Note)]
+    assert "these materialized views are built anew, and so refreshed: public.per_shop" in [
+        each.text for each in events if isinstance(each, Note)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ def test_the_preview_says_what_is_built_anew(sales: Database) -> None:
         ),
         (
             "create schema x; create materialized view x.sales as select count(*) from sales",
-            "have the same name in different schemas, and one reads the other: drop it before",
+            "have the same name in different schemas, and one reads the other: drop the one that reads before",
         ),
         (
             "create function f() returns bigint language sql begin atomic select count(*) from per_shop; end",
@@ -264,7 +266,7 @@ def test_a_role_that_owns_the_tables_alone(sales: Database) -> None:
             assert sales.dump() == before
         sales.run(f"revoke create on database {sales.name} from keeper")
         with pytest.raises(
-            InvalidOperation, match=r"takes CREATE on the database: grant it, or drop public.per_shop before"
+            InvalidOperation, match=r"needs CREATE on the database: grant that, or drop public.per_shop before"
         ):
             sales.perform(COPY, engine=engine)
     finally:

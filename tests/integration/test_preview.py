@@ -226,7 +226,7 @@ def test_what_a_revision_of_the_range_installs_is_not_asked_for(run_project: Pro
     run_project.revision("b", "op.install_pgopt(version=1)", "op.uninstall_pgopt(version=1)")
     run_project.revision("c", f"{needs}\nop.reindex_bloated()")
     before, _, after, bloat = operations(preview(run_project))
-    assert "add `op.install_pgopt(version=1)` to a revision before" in str(before.refused)
+    assert "add `op.install_pgopt(version=1)` to an earlier revision" in str(before.refused)
     assert after.refused == bloat.refused == "it needs what install_pgopt brings in upgrade b"
     assert "cannot be planned yet: it needs what" in "\n".join(plan.text(preview(run_project)))
 
@@ -443,7 +443,7 @@ def test_the_command_prints_plain_lines_where_there_is_no_terminal(run_project: 
         "    tickets: about 100 rows, "
     ) in done.stdout
     assert (
-        "    1. build ix_one on public.tickets\n       takes SHARE UPDATE EXCLUSIVE on public.tickets; keeps waiting: nobody\n"
+        "    1. build ix_one on public.tickets\n       takes SHARE UPDATE EXCLUSIVE on public.tickets; blocks: nobody\n"
     ) in done.stdout
     run_project.upgrade()
     assert run_project.call("plan", program="pgopt").stdout == "there is nothing to do\n"

@@ -120,7 +120,8 @@ def test_a_publication_of_all_tables_goes_with_what_copies_nothing(sales: Databa
     events = sales.perform(ATTACH)
     notes = [each.text for each in events if isinstance(each, Note)]
     assert any(
-        note.startswith("takes the place of the table in p: its subscribers see the same table") for note in notes
+        note.startswith("the partitioned table takes the place of the old one in p: subscribers see the same table")
+        for note in notes
     )
     sales.perform(ATTACH.reverse())
     assert sales.dump() == before

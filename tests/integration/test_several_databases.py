@@ -123,7 +123,7 @@ def test_what_stays_is_told_of_each_database(project: Project, database: Databas
     assert (
         f"left as it is {there}, since the downgrade does not take it back: create_index_concurrently ix on t" in said
     )
-    assert f"revision a is as it was {there} before its upgrade, but for that" in said
+    assert f"revision a is as it was {there} before its upgrade, but for what is left" in said
     assert indexed(database, other) == [False, True]
 
 

@@ -42,7 +42,7 @@ def test_all_that_does_not_fit_is_told_at_once_with_its_way_out(database: Databa
     told = refused(database, ATTACH)
     for line in (
         "it has no column note of type text: add it",
-        "its column extra is none of the partitioned table's, or is another one there: drop it",
+        "its column extra is not in the partitioned table, or is of another type or collation: drop it",
         "its column id may be NULL: op.set_not_null_online('logs_old', 'id') first",
         "it has not the constraint small CHECK ((id < 1000000)): op.create_check_constraint_online first",
         "it has no foreign key FOREIGN KEY (author) REFERENCES public.people(id) that is valid: op.create_foreign_key_online first",
@@ -62,21 +62,21 @@ def test_all_that_does_not_fit_is_told_at_once_with_its_way_out(database: Databa
         (
             LOGS + OLD,
             AttachPartition("logs", "logs_old", lower="2025-01-01", upper="2026-01-01 00:00+00"),
-            r"'2025-01-01' of logs_old is another instant in each time zone: say '2025-01-01+00'",
+            r"'2025-01-01' of logs_old depends on the time zone: say its offset, as in '2025-01-01+00'",
         ),
         (
             LOGS + OLD,
             AttachPartition("logs", "logs_old", lower="2025-01-01 00:00+00"),
-            "logs_new of public.logs has some of these rows already, FOR VALUES FROM",
+            "logs_new of public.logs already holds part of these bounds: FOR VALUES FROM",
         ),
         (ATTACHED, AttachPartition("logs", "logs_old", upper="2026-01-01 00:00+00"), "is a partition of public.logs already"),
-        (ATTACHED, DetachPartition("logs", "logs_old", upper="2026-01-01 00:00+00"), "the bounds of public.logs_old are others"),
+        (ATTACHED, DetachPartition("logs", "logs_old", upper="2026-01-01 00:00+00"), "public.logs_old has other bounds"),
         (
             f"{ATTACHED} create table r (id int, at timestamptz, foreign key (id, at) references logs)",
             DETACH,
             "foreign key r_id_at_fkey of public.r refers to public.logs",
         ),
-        (LISTED, AttachPartition("Lo'gs %s", "US", values=["US", "DE"], schema="S x", partition_schema="Old"), "has some of these rows"),
+        (LISTED, AttachPartition("Lo'gs %s", "US", values=["US", "DE"], schema="S x", partition_schema="Old"), "already holds part of these bounds"),
         (
             f"""{LISTED} insert into "S x"."Lo'gs %s" values ('US', 1)""",
             AttachPartition("Lo'gs %s", "US", values=["US"], schema="S x", partition_schema="Old"),
@@ -105,7 +105,7 @@ def test_a_table_with_kept_columns_is_no_partition(database: Database) -> None:
         InstallPgopt(1),
         DenormalizeAggregate("people", source="logs_old", on={"id": "author"}, columns={"entries": "count(*)"}),
     )
-    assert "triggers keep columns by it, which see nothing of what is written through public.logs" in refused(
+    assert "triggers keep columns from it, which see nothing of what is written through public.logs" in refused(
         database, ATTACH
     )
 

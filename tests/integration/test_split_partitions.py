@@ -206,7 +206,7 @@ def test_nobody_else_works_on_partitions_that_are_being_split(database: Database
     assert database.rows(said) == [("skipped", "it is being copied, or a partition of it is")]
     name = partitions(database, "few")[0]
     with pytest.raises(
-        InvalidOperation, match=r"changes of public.few are noted already, for its way back or for another copy"
+        InvalidOperation, match=r"changes of public.few are noted already, for its way back or another copy"
     ):
         database.perform(SplitPartition("few", name, at=[45], into=["x", "y"]))
     database.perform(split.reverse())
@@ -220,7 +220,7 @@ def test_what_was_split_is_remembered_until_it_is_merged(database: Database) -> 
     with pytest.raises(InvalidOperation, match=r"pgopt.split still holds what tiny_old of tiny were"):
         database.perform(UninstallPgopt(1))
     with pytest.raises(
-        InvalidOperation, match=r"tiny_old of public.tiny is split already, and otherwise: merge it first"
+        InvalidOperation, match=r"tiny_old of public.tiny is split already, but in another way: merge it first"
     ):
         database.perform(SplitPartition("tiny", "tiny_old", at=[5], into=["a", "b"]))
     database.run("insert into tiny_old_pgopt_whole values (1)")
@@ -271,7 +271,7 @@ def test_the_owner_of_the_tables_needs_no_more_rights(database: Database) -> Non
         (
             "",
             SplitPartition("tiny", "tiny_old", at=[9], into=["a"]),
-            "1 ends cut public.tiny_old into 2, and into= names 1",
+            "1 ends in at= cut public.tiny_old into 2 pieces, but into= names 1",
         ),
         (
             "",
@@ -280,16 +280,16 @@ def test_the_owner_of_the_tables_needs_no_more_rights(database: Database) -> Non
         ),
         ("", SplitPartition("tiny", "tiny"), "public.tiny is no partition of public.tiny"),
         ("create table t (id int)", SplitPartition("t", "t"), "public.t is not partitioned: only ranges are split"),
-        ("", MergePartitions("tiny", "never"), "nothing is known of a partition never of public.tiny that was split"),
+        ("", MergePartitions("tiny", "never"), "pgopt knows of no partition never of public.tiny that it has split"),
         (
             "create table t (at timestamptz primary key) partition by range (at); create table p partition of t default",
             SplitPartition("t", "p", at=["2026-01-01", "2026-02-01"], into=["q"]),
-            r"'2026-01-01' of p is another instant in each time zone: say '2026-01-01\+00'",
+            r"'2026-01-01' of p depends on the time zone: say its offset, as in '2026-01-01\+00'",
         ),
         (
             "create table d partition of tiny default",
             SplitPartition("tiny", "d", at=[20, 40], into=["x"]),
-            "tiny_old of public.tiny has some of these rows already",
+            "tiny_old of public.tiny already holds part of these bounds",
         ),
         (
             "alter table tiny drop constraint tiny_pkey",

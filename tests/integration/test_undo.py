@@ -315,7 +315,7 @@ def test_sql_of_its_own_is_refused(project: Project, tickets: Database) -> None:
     project.call("upgrade", "head")
     rows = tickets.contents()
     said = project.refused("undo", "b", program="pgopt")
-    assert "the downgrade of revision b sends SQL of its own" in said
+    assert "the downgrade of revision b sends SQL past Alembic's operations" in said
     assert "delete from tickets" in said
     assert tickets.contents() == rows
 
@@ -358,7 +358,10 @@ def test_an_undo_that_cannot_tell_what_is_done_says_at_which_statement(run_proje
     said = project.refused("undo", "b", program="pgopt")
     assert "the upgrade of revision b failed at 'ALTER TABLE notes ADD CONSTRAINT notes_pkey PRIMARY KEY (id)'" in said
     assert "multiple primary keys" in said
-    assert "take the statement out of the revision for this once, and run `pgopt undo` again" in said
+    assert (
+        "leave the statement out of the revision for this once if it is done already, and run `pgopt undo` again"
+        in said
+    )
     project.revision("b", mixed, f"{left}\n{FAIL}", after="a")
     project.undo("b")
     assert "ix_one" in relations(tickets)
@@ -539,7 +542,7 @@ def test_a_backfill_that_is_two_at_once_is_not_taken_back_half_done(run_project:
     kill_backfill(project, tickets, tasks=2)
     half = tickets.contents(), tickets.dump()
     said = project.refused("undo", "c", program="pgopt")
-    assert "some rows were set before the interruption, and which cannot be told (backfill tickets)" in said
+    assert "some rows were set before the interruption, but it is not known which (backfill tickets)" in said
     assert (tickets.contents(), tickets.dump()) == half
     project.upgrade("c")
     project.downgrade("b")
@@ -806,7 +809,7 @@ def test_rows_that_plain_work_changed_are_nobodys_guess(project: Project, ticket
     kill(project, tickets, "create index concurrently", "upgrade", "b")
     half = tickets.contents()
     said = project.refused("undo", "b", program="pgopt")
-    assert "changes rows, and whether what that takes back was done before the interruption cannot be told" in said
+    assert "changes rows, and it is not known whether the change that it undoes was made" in said
     assert tickets.contents() == half
     project.revision("b", "\n".join(up), block(no_index("ix_one")), after="a")
     project.undo("b")
@@ -823,7 +826,7 @@ def test_what_no_inverse_takes_back_is_told(run_project: Project, tickets: Datab
     assert (
         "left as it is, since the downgrade does not take it back: create_index_concurrently ix_one on tickets" in said
     )
-    assert "revision b is as it was before its upgrade, but for that" in said
+    assert "revision b is as it was before its upgrade, but for what is left" in said
     assert "ix_one" in relations(tickets)
 
 
@@ -930,7 +933,10 @@ def test_a_call_that_writes_is_refused_and_one_that_reads_is_not(project: Projec
     project.revision("b", f"{index('ix_one')}\n{FAIL}", f"{reads}\n{no_index('ix_one')}\n{writes}", after="a")
     project.call("upgrade", "head")
     said = project.refused("undo", "b", program="pgopt")
-    assert "sends SQL of its own, which cannot be told from what was rolled back: select lose()" in said
+    assert (
+        "sends SQL past Alembic's operations, and it is not known whether what it undoes was rolled back: select lose()"
+        in said
+    )
     assert (relations(tickets), tickets.contents()) == ({"ix_one"}, rows)
     project.revision("b", f"{index('ix_one')}\n{FAIL}", f"{reads}\n{no_index('ix_one')}", after="a")
     project.undo("b")
@@ -1111,9 +1117,9 @@ def test_without_the_schema_it_says_what_goes(tickets: Database, tmp_path: Path)
     project.revision("b", TWO, NOT_TWO)
     kill_upgrade(project, tickets)
     said = project.call("undo", "b", program="pgopt").stderr
-    [warning] = [each for each in said.splitlines() if "nobody remembers what b found there before" in each]
+    [warning] = [each for each in said.splitlines() if "there is no record of what existed before b" in each]
     assert warning.endswith(
-        "what is there of this goes: drop_index_concurrently ix_two on tickets, drop_index_concurrently ix_one on tickets"
+        "all of this is carried out: drop_index_concurrently ix_two on tickets, drop_index_concurrently ix_one on tickets"
     )
     assert "ix_one" not in relations(tickets)
 

@@ -167,7 +167,7 @@ def test_a_partition_that_came_later_is_given_what_the_others_had(database: Data
 def test_without_the_schema_nothing_is_changed(database: Database, operation: Operation) -> None:
     database.run(TABLE)
     before = database.dump()
-    with pytest.raises(NotInstalled, match=r"add `op\.install_pgopt\(version=1\)` to a revision before$"):
+    with pytest.raises(NotInstalled, match=r"add `op\.install_pgopt\(version=1\)` to an earlier revision$"):
         database.perform(operation)
     assert database.dump() == before
 

@@ -122,7 +122,7 @@ def test_who_does_not_give_way_is_named_and_keeps_nobody_out(orders: Database) -
         cleaner.left,
         pytest.raises(
             LockNotAcquired,
-            match=r"(?s)or what came with it was held by others in 2 attempts.*lock table only orders_pdefault",
+            match=r"(?s)others kept it from .* or what came with it in 2 attempts.*lock table only orders_pdefault",
         ),
     ):
         orders.perform(BY_COPY, pgopt_report=cleaner, settings={**IMPATIENT, "lock_attempts": 2})

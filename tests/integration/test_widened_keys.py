@@ -54,14 +54,14 @@ def widen(by: str | None, method: str = "copy") -> PartitionTable:
     [
         ("", None, "needs a column with the since of what a row refers to: say incoming_columns={'in_team': ...}, after op.add_col"),
         ("", "sinec", "there is no such column: op.add_column_online('players', 'sinec', 'date')"),
-        ("", "number", "is to be widened by number, which is of type bigint, and since is of type date"),
+        ("", "number", "is to be widened by number of type bigint: say a column of type date, as since is"),
         ("", "team", "contains team already"),
         ("on delete set null", "born", "would have to write to born, which is generated"),
         ("on delete set default", "since", "has SET DEFAULT, which cannot know the since of that row"),
         ("on update set null", "since", "has ON UPDATE SET NULL, which another since would bring about, too"),
         ("on delete set null (team)", "since", "has SET NULL of some columns"),
         ("not valid", "since", "is NOT VALID: ALTER TABLE ... VALIDATE CONSTRAINT first"),
-        (";alter table players alter since set not null", "since", "since, which is NOT NULL where team may be NULL"),
+        (";alter table players alter since set not null", "since", "since, which is NOT NULL, but team may be NULL"),
     ],
 )  # fmt: skip
 def test_what_would_not_be_the_same_is_refused(teams: Database, more: str, by: str | None, said: str) -> None:
@@ -113,7 +113,10 @@ def test_partitions_that_are_referred_to_are_kept_whatever_the_rule(teams: Datab
 
 
 def test_columns_of_no_foreign_key_are_refused(teams: Database) -> None:
-    assert "incoming_columns= names in_team, and no foreign key to it has that name" in refused(teams, widen("since"))
+    assert (
+        "incoming_columns= names in_team, which is neither a foreign key to this table nor a table with one"
+        in refused(teams, widen("since"))
+    )
     with pytest.raises(InvalidOperation, match="say incoming='widen', too"):
         PartitionTable("teams", Monthly("since"), incoming="drop", incoming_columns={"players": "since"})
 
@@ -225,7 +228,7 @@ def test_the_preview_says_what_will_be_refused(teams: Database) -> None:
     with teams.engine().connect() as connection:
         said = WIDEN.notes(Catalog(Session(connection)))
     assert "in_team of public.players will refuse rows that refer to public.teams without since" in said
-    assert any(each.startswith("in_team will refuse another since for rows that are referred to") for each in said)
+    assert any(each.startswith("in_team will refuse a change of since in rows that are referred to") for each in said)
 
 
 @pytest.mark.parametrize("method", ["copy", "attach"])
@@ -267,7 +270,8 @@ def test_the_owner_of_the_tables_needs_no_more_rights(database: Database, method
         database.run("alter table players owner to postgres")
         database.perform(InstallPgopt(1), engine=engine)
         with pytest.raises(
-            InvalidOperation, match=r"in_team of public\.players is of another role, which must drop it before"
+            InvalidOperation,
+            match=r"in_team is of a table of another role, public\.players: its owner must drop it before",
         ):
             database.perform(operation, engine=engine)
     finally:

@@ -223,7 +223,7 @@ REFUSED: dict[str, tuple[Operation, str]] = {
     ),
     "drop of a key that others refer to": (
         DropUniqueConstraintOnline("uq_d", "keyed"),
-        "index public.uq_d is what foreign keys of refers rest on: drop them first",
+        "index public.uq_d is used by foreign keys of refers: drop them first",
     ),
     "key of a partitioned table without its partition key": (
         CreatePrimaryKeyOnline("pk", "parts", ["id", "kind"]),
@@ -271,7 +271,7 @@ REFUSED: dict[str, tuple[Operation, str]] = {
     ),
     "replace of a key that others rest on": (
         ReplacePrimaryKeyOnline("ref_pkey", "ref", ["id", "a"], old=["id"]),
-        "public.ref rest constraint ref_by_id_fkey on table ref_by, rule _RETURN on view ref_view: drop them first",
+        "constraint ref_by_id_fkey on table ref_by, rule _RETURN on view ref_view depend on the primary key ref_pkey of public.ref: drop them first",
     ),
     "replace of the key of a partitioned table by one without the partition key": (
         ReplacePrimaryKeyOnline("whole_pkey", "whole", ["more"], old=["id"]),
@@ -518,12 +518,12 @@ def test_not_null_that_a_key_has_made_the_partitions_own_is_told(database: Datab
     key = CreatePrimaryKeyOnline("parts_pkey", "parts", ["id"])
     told = [event.text for event in database.perform(key) if isinstance(event, Note)]
     assert told == [
-        "NOT NULL of the key's columns becomes the partitions' own: they keep it when that of the parent is dropped"
+        "the partitions get a NOT NULL of their own on the key's columns, and keep it when the parent's is dropped"
     ]
     database.perform(key.reverse())
     assert database.dump() == before
     told = [event.text for event in database.perform(DropNotNull("parts", "id")) if isinstance(event, Note)]
-    assert told == ["NOT NULL of column 'id' stays where it is their own: public.parts_1"]
+    assert told == ["these keep the NOT NULL of column 'id' that is their own: public.parts_1"]
 
 
 IN_TREE = """
@@ -644,7 +644,9 @@ def test_not_null_that_goes_with_the_parent_s_is_told(database: Database, major:
     told = [each.text for each in said if isinstance(each, Note)]
     # from 18 on it is a constraint of the partition's own, which stays
     assert told == (
-        [] if major >= 18 else ["NOT NULL of column 'a' is their own, and goes when this is undone: public.tt1"]
+        []
+        if major >= 18
+        else ["these have NOT NULL of column 'a' of their own and lose it when this is undone: public.tt1"]
     )
     database.perform(operation.reverse())
     assert (database.dump() == before) == (major >= 18)
@@ -660,6 +662,6 @@ def test_a_key_that_becomes_the_replica_identity_while_its_drop_waits_stays(data
             wait_until("we wait", lambda: ours.done() or database.rows(blocked))
         finally:
             other.execute("commit")
-        with pytest.raises(InvalidOperation, match=r"the replica identity of public\.t would be gone with it"):
+        with pytest.raises(InvalidOperation, match=r"this would drop the replica identity of public\.t"):
             ours.result(60)
     assert database.value("select indisreplident from pg_index where indexrelid = 'uq'::regclass")

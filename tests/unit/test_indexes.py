@@ -120,7 +120,7 @@ REFUSED: dict[str, tuple[Operation, str]] = {
     ),
     "name of a table": (
         CreateIndexConcurrently("other", "t", ["a"]),
-        "public.other has the name that an index of public.t would have",
+        "public.other, which is no index, has the name that an index of public.t would have",
     ),
     "name of an index of another table": (
         CreateIndexConcurrently("elsewhere", "t", ["a"]),
@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[Operation, str]] = {
     ),
     "index under a foreign key": (
         DropIndexConcurrently("referenced", "t"),
-        "foreign keys of other rest on: drop them first",
+        "is used by foreign keys of other: drop them first",
     ),
     "replica identity": (DropIndexConcurrently("identity", "other"), "is the replica identity of public.other"),
     "part of a parent's index": (
@@ -316,9 +316,9 @@ def test_a_replacement_that_cannot_go_back_says_what_goes(database: Database) ->
     told = database.perform(ReplaceIndexConcurrently("ix", "t", ["a", "b"]))
     notes = [each.text for each in told if isinstance(each, Note)]
     assert notes == [
-        "public.ix goes with the comment 'keep me'",
-        "public.ix goes with the storage parameters fillfactor=70",
-        "public.ix goes with the mark of CLUSTER",
+        "public.ix is dropped, and with it the comment 'keep me'",
+        "public.ix is dropped, and with it the storage parameters fillfactor=70",
+        "public.ix is dropped, and with it the mark of CLUSTER",
     ]
 
 
@@ -487,7 +487,7 @@ PARTS = {
     ),
     "foreign key": (
         "create table c (a int, id int, foreign key (a, id) references tree1 (a, id))",
-        "index public.tree1_a_id_idx is what foreign keys of c rest on",
+        "index public.tree1_a_id_idx is used by foreign keys of c",
     ),
     "cluster": (
         "cluster tree1 using tree1_a_id_idx",
@@ -548,7 +548,7 @@ WAITING = (
 
 MEANWHILE = {
     "replica identity": ("alter table t replica identity using index ix", "is the replica identity of public.t"),
-    "foreign key": ("create table r (a int references t (a))", "is what foreign keys of r rest on"),
+    "foreign key": ("create table r (a int references t (a))", "is used by foreign keys of r"),
     "constraint": ("alter table t add constraint ix unique using index ix", "belongs to the constraint ix"),
     "cluster": ("alter table t cluster on ix", "is what public.t is clustered on"),
     "comment": (
@@ -557,7 +557,7 @@ MEANWHILE = {
     ),
     "storage": (
         "alter index ix set (fillfactor = 70)",
-        "index public.ix was changed while its replacement was built, which would be lost: run again",
+        "index public.ix was changed while its replacement was built, and that change would be lost: run again",
     ),
     "another one": ("drop index ix; create unique index ix on t (a) where b > 0", "index public.ix was changed while"),
 }
@@ -742,7 +742,7 @@ def test_an_index_of_a_partition_that_nobody_has_attached_stays(database: Databa
     database.perform(
         drop.reverse(), pgopt_report=lambda told: notes.append(told.text) if isinstance(told, Note) else None
     )
-    assert notes == ["public.tree1_ix is there already, becomes a part of ix, and goes with it"]
+    assert notes == ["public.tree1_ix is there already: it becomes a part of ix, and will be dropped with it"]
 
 
 @pytest.mark.parametrize(
@@ -757,7 +757,7 @@ def test_a_name_that_an_index_of_a_partition_would_have_is_refused_before(
 ) -> None:
     database.run(TREE + "create view tree1_ix2 as select; create sequence tree1_a_id_idx_pgopt_old")
     before = database.dump()
-    with pytest.raises(InvalidOperation, match=r"public\.tree1_\w+ has the name that"):
+    with pytest.raises(InvalidOperation, match=r"public\.tree1_\w+, which is no index, has the name that"):
         database.perform(operation)
     assert database.dump() == before
 
@@ -857,7 +857,7 @@ def test_a_rebuild_says_what_it_leaves_as_it_is(database: Database) -> None:
     events = database.perform(ReindexConcurrently(table="t"))
     assert [told.text for told in events if isinstance(told, Note)] == [
         "half is left as it is, since it is not valid: drop it, or rebuild it by its name",
-        "t_b_excl is left as it is: PostgreSQL rebuilds none of an exclusion constraint concurrently",
+        "t_b_excl is left as it is: PostgreSQL cannot rebuild an exclusion constraint's index concurrently",
     ]
 
 

@@ -32,8 +32,8 @@ def explain(
     name: Section = "alembic",
     x: Arguments = None,
     url: Url = None,
-    write: Annotated[bool, typer.Option(help="Let it write: that is rolled back, but its locks are taken.")] = False,  # noqa: FBT002
-    timeout: Annotated[float, typer.Option(help="Seconds after which it is given up.")] = 10,
+    write: Annotated[bool, typer.Option(help="Let it write; writes are rolled back, but take locks.")] = False,  # noqa: FBT002
+    timeout: Annotated[float, typer.Option(help="Give up after so many seconds.")] = 10,
 ) -> None:
     """Run a statement in a transaction that is rolled back, and say where its time went."""
     found = run(url_of(url, config_of(config, name, x)), statement, write=write, timeout=timeout)
@@ -69,7 +69,7 @@ def _sentence(error: Any, timeout: float) -> str:
     said = f"the statement cannot be explained: {error.diag.message_primary or error}"
     match error:
         case psycopg.errors.QueryCanceled():
-            return f"the statement was given up after {timeout:g} s: say --timeout, or less to do"
+            return f"the statement was cancelled after {timeout:g} s: raise --timeout, or give it less to do"
         case psycopg.errors.ReadOnlySqlTransaction():
             return f"{said}: say --write to run it and roll it back"
         case psycopg.errors.UndefinedParameter() | psycopg.errors.ProtocolViolation():

@@ -101,8 +101,9 @@ class Statements(ABC):
 
     def _refusal(self, statement: str) -> InvalidOperation:
         return InvalidOperation(
-            f"the {self.revision.direction} of revision {self.revision.id} sends SQL of its own, which cannot be told from what was"
-            f" rolled back: {_in_short(statement)}: say it by op.execute(), or take it back by hand"
+            f"the {self.revision.direction} of revision {self.revision.id} sends SQL past Alembic's operations, and it is not known"
+            f" whether what it undoes was rolled back: {_in_short(statement)}: send it by op.execute(), or take the revision back"
+            " by hand"
         )
 
 
@@ -184,9 +185,9 @@ class Looking(Statements):
         """Note it, and refuse what would be sent though it may take back what was never done."""
         if not self.forth and (self.committed or self.alone) and is_data(said):
             raise InvalidOperation(
-                f"the {self.revision.direction} of revision {self.revision.id} changes rows, and whether what that takes back was done"
-                f" before the interruption cannot be told: {_in_short(said)}: finish the revision and then take it back; or do that by"
-                " hand if so, take the statement out of the revision for this once, and run `pgopt undo` again"
+                f"the {self.revision.direction} of revision {self.revision.id} changes rows, and it is not known whether the"
+                f" change that it undoes was made: {_in_short(said)}: finish the revision, then take it back; or undo that change"
+                " by hand if it was made, leave the statement out of the revision for this once, and run `pgopt undo` again"
             )
         self.found.note(said)
 
@@ -242,7 +243,7 @@ class Undoing(Statements):
         if failure.code not in _ALREADY_SO:
             raise StatementFailed(
                 f"the {self.revision.direction} of revision {self.revision.id} failed at {_in_short(said)!r}: {failure.sentence}: mend that,"
-                " or where it is done already take the statement out of the revision for this once, and run `pgopt undo` again"
+                " or leave the statement out of the revision for this once if it is done already, and run `pgopt undo` again"
             ) from error
         log.warning("passed over, there is nothing to take back: %s", failure.sentence)
 

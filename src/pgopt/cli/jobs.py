@@ -108,7 +108,7 @@ def _next(job: Job) -> str:
 def _complaint(job: Job) -> str:
     said = []
     if job.at_work and job.overdue:
-        said.append("it runs longer than it is from one run to the next")
+        said.append("it has been running for longer than the time between two runs")
     elif job.overdue:
         said.append(f"it was due {span(-job.due_in)} ago: let pgopt worker, pgopt run-due or pg_cron run it")
     if job.failures:

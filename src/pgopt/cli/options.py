@@ -27,7 +27,7 @@ Section = Annotated[str, typer.Option("-n", "--name", help="The section of alemb
 Arguments = Annotated[
     list[str] | None, typer.Option("-x", help="An argument for env.py, such as -x url=postgresql://…")
 ]
-Url = Annotated[str | None, typer.Option(help="The database, before -x url=, DATABASE_URL and sqlalchemy.url.")]
+Url = Annotated[str | None, typer.Option(help="The database; overrides -x url=, DATABASE_URL, sqlalchemy.url.")]
 NO_URL = env.NO_URL.replace("say alembic", "say --url, or alembic")
 
 

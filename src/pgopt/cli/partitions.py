@@ -67,7 +67,7 @@ def partitions(
     name: Section = "alembic",
     x: Arguments = None,
     url: Url = None,
-    warn_hours: Annotated[float, typer.Option(help="Exit with 1 where partitions suffice for less.")] = 0,
+    warn_hours: Annotated[float, typer.Option(help="Exit with 1 if partitions end in fewer hours.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON.")] = False,  # noqa: FBT002
 ) -> None:
     """Show partitions with their bounds, sizes and rows, gaps, and for how many hours they suffice."""
@@ -147,8 +147,8 @@ def text(found: Sequence[Parted]) -> Iterator[str]:
         for lower, upper in each.gaps:
             yield f"  gap: from {_short(lower)} to {_short(upper)}"
         if each.rows_in_default:
-            yield "  the default partition has rows that have none of their own"
-        yield f"  suffices for {each.headroom:,.0f} {'hours' if each.kind == 'time' else 'numbers'} more"
+            yield "  the default partition has rows that have no partition of their own"
+        yield f"  there are partitions for {each.headroom:,.0f} {'hours' if each.kind == 'time' else 'numbers'} more"
 
 
 def _line(part: Part) -> Iterator[str]:

@@ -249,12 +249,12 @@ def _operation_lines(operation: OperationView) -> Iterator[str]:
         yield f"    {number}. {step.label}" + (f" ({said})" if said else "")
         if not step.done:
             locks = ", ".join(step.locks) or "no lock on what is there"
-            line = f"       takes {locks}; keeps waiting: {step.blocks}"
+            line = f"       takes {locks}; blocks: {step.blocks}"
             yield from [line] if len(line) <= WIDTH else _a_line_each(step)
 
 
 def _a_line_each(step: StepView) -> Iterator[str]:
-    yield f"       keeps waiting: {step.blocks}; takes"
+    yield f"       blocks: {step.blocks}; takes"
     yield from (f"         {lock}" for lock in step.locks)
 
 
@@ -286,7 +286,7 @@ def _show_operation(operation: OperationView, console: Console) -> None:
         console.print(Padding(Text(remark, "dim"), (0, 4)))
     if operation.steps:
         table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-        for column in ("step", "lock", "keeps waiting", ""):
+        for column in ("step", "lock", "blocks", ""):
             table.add_column(column, overflow="fold")
         for step in operation.steps:
             waits = "" if step.done else Text(step.blocks, "green" if step.blocks == "nobody" else "yellow")

@@ -129,9 +129,7 @@ def _note(db: Catalog, table: Relation) -> str | None:
     row = _policy(db, table, "pgopt.retention_paused(p)")
     if row is None or row[0] is not None:
         return None
-    return (
-        f"the policy of {table} archives what is old again: hold it with --hold 'why', until these rows are done with"
-    )
+    return f"the policy of {table} will archive old rows again: hold it with --hold 'why' until you are done with these rows"
 
 
 def _policy(db: Catalog, table: Relation, columns: str) -> Any:

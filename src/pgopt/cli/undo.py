@@ -42,7 +42,7 @@ def undo(
     name: Section = "alembic",
     x: Arguments = None,
 ) -> None:
-    """Take back a revision whose upgrade or downgrade was interrupted, so that it never began."""
+    """Take back a revision whose upgrade or downgrade was interrupted, as if it had never begun."""
     undone = run(config_of(config, name, x), revision)
     for done in undone:
         where = f" in {done.where}" if len(undone) > 1 else ""
@@ -51,7 +51,7 @@ def undo(
                 f"left as it is{where}, since the {done.revision.opposite.direction} does not take it back: {each}",
                 err=True,
             )
-        but = ", but for that" if done.left else ""
+        but = ", but for what is left" if done.left else ""
         typer.echo(f"revision {done.revision.id} is as it was{where} before its {done.revision.direction}{but}")
 
 
@@ -82,7 +82,7 @@ def run(config: Config, revision: str) -> Sequence[Undone]:
         directory.run_env()
     if not looked.undone:
         raise looked.refused or InvalidOperation(
-            f"env.py ran no migrations, so revision {script.revision} is as it was: see its conditions"
+            f"env.py ran no migrations, so revision {script.revision} is as it was: look at the conditions in env.py"
         )
     return looked.undone
 
@@ -116,7 +116,7 @@ def _undo(script: Script, looked: Looked, heads: Any, context: MigrationContext)
     log.info("Undoing the %s of %s", interrupted.direction, interrupted.id)
     if not journal.installed and (all_of_it := ", ".join(each.title for each in back.operations)):
         log.warning(
-            "without op.install_pgopt nobody remembers what %s found there before: what is there of this goes: %s",
+            "without op.install_pgopt there is no record of what existed before %s; all of this is carried out: %s",
             interrupted.id,
             all_of_it,
         )

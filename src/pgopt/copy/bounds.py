@@ -160,7 +160,7 @@ def refuse_vague(db: Catalog, name: str, type_: str, ends: Sequence[Any]) -> Non
         return
     for end in ends:
         if end is not None and len({_instant(db, end, zone) for zone in ("UTC", "Pacific/Auckland")}) > 1:
-            raise InvalidOperation(f"{end!r} of {name} is another instant in each time zone: say '{end}+00'")
+            raise InvalidOperation(f"{end!r} of {name} depends on the time zone: say its offset, as in '{end}+00'")
 
 
 def _instant(db: Catalog, value: Any, zone: str) -> Any:

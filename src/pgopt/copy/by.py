@@ -171,7 +171,7 @@ class ListOf(Partitioning):
 
     def __post_init__(self) -> None:
         if not self.values:
-            raise InvalidOperation(f"the lists of {self.column} are none: say which values a partition holds")
+            raise InvalidOperation(f"there are no lists of {self.column}: say which values each partition holds")
         object.__setattr__(self, "values", {name: self._texts(name, each) for name, each in self.values.items()})
 
     def _texts(self, name: str, values: Sequence[Any]) -> tuple[str, ...]:

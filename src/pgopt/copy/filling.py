@@ -204,8 +204,8 @@ class Filling:
         columns = [sql("r.{}", ident(column.name)) for column in db.columns(leaf)]
         called = str(leaf).replace("%", "%%")
         message = (
-            f"the copy of {called} differs: %s rows there and %s in the copy, or other contents, among the rows that were compared;"
-            " nothing was swapped"
+            f"the copy of {called} differs: of the rows that were compared, the table has %s and the copy has %s, or their"
+            " contents differ; nothing was swapped"
         )
 
         bounds = _bounds(db, leaf)

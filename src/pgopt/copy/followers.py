@@ -290,12 +290,15 @@ def obstacles_of(db: Catalog, view: Relation, left: Sequence[Relation] = ()) -> 
 def against_shadow(db: Catalog, first: Relation, on_top: Sequence[Relation]) -> Iterator[str]:
     """Say what keeps views from being built while the new ones stand aside with the names of the old."""
     if not db.session.value("select has_database_privilege(current_database(), 'create')"):
-        yield f"{on_top[0]} reads {first}, and to build that anew takes CREATE on the database: grant it, or drop {on_top[0]} before"
+        yield f"{on_top[0]} reads {first}; rebuilding it needs CREATE on the database: grant that, or drop {on_top[0]} before"
     if db.session.value(sql("select to_regnamespace({}) is not null", literal(SHADOW))):
         yield f"there is a schema {SHADOW}: rename it"
     names = [each.name for each in (first, *on_top)]
     if len(set(names)) < len(names):
-        yield f"two of {', '.join(map(str, (first, *on_top)))} have the same name in different schemas, and one reads the other: drop it before"
+        yield (
+            f"two of {', '.join(map(str, (first, *on_top)))} have the same name in different schemas, and one reads the other:"
+            " drop the one that reads before"
+        )
 
 
 def seen_by_owner(db: Catalog, view: Relation, reader: Relation) -> Iterator[str]:

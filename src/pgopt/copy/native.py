@@ -35,7 +35,7 @@ def by_of(db: Catalog, table: Relation) -> dict[str, Any]:
     """Read it, or refuse a table that is partitioned in a way of which pgopt makes no partitions."""
     key = db.partition_key(table)
     if len(key) != 1 or key[0] is None or db.partition_strategy(table) != "r":
-        raise InvalidOperation(f"{table} is not partitioned by ranges of one column: only those go on by themselves")
+        raise InvalidOperation(f"{table} is not partitioned by ranges of one column: pgopt manages only those")
     column = db.column(table, key[0])
     type_ = beneath(db, column.type)
     ways = [way.said(type_) for way in _ways(db, table, column.name, bare(type_))]
@@ -43,7 +43,7 @@ def by_of(db: Catalog, table: Relation) -> dict[str, Any]:
     if (found := db.session.value(asked)) is None:
         raise InvalidOperation(
             f"the partitions of {table} are no days, weeks, months, quarters, years or equal ranges of {column.name}, in UTC or the"
-            " time zone of this session: nobody knows which comes next"
+            " time zone of this session: pgopt cannot tell which one comes next"
         )
     said: dict[str, Any] = json.loads(found)
     return said

@@ -154,12 +154,12 @@ def refuse_unwatched(db: Catalog, table: Relation) -> None:
     plain = beside(table.name, PLAIN)
     for oid in there.keys() ^ watched.keys():
         said = (
-            f"partition {there[oid]} has come by other means than pgopt's, so {plain} may lack rows of it"
+            f"partition {there[oid]} was added without pgopt, so {plain} may lack rows of it"
             if oid in there
-            else f"{watched[oid]} has been detached by other means than pgopt's, and {plain} has its rows still"
+            else f"{watched[oid]} was detached without pgopt, and {plain} still has its rows"
         )
         raise InvalidOperation(
-            f"{said}: op.finalize_partitioning({table.name!r}) first, and all that is there is copied"
+            f"{said}: op.finalize_partitioning({table.name!r}) first, then the way back copies all rows"
         )
 
 
@@ -204,7 +204,7 @@ def refuse_duplicates(db: Catalog, table: Relation, memory: Memory) -> None:
         found = _duplicates(db, table, keys, among, index)
         if found:
             raise InvalidOperation(
-                f"{table} cannot go back to its key {index.name} without {added}: there more than once are by now"
+                f"{table} cannot go back to its key {index.name} without {added}: some keys are there more than once by now"
                 f" ({', '.join(keys)}: {', '.join(found)}); mend them and run again"
             )
 

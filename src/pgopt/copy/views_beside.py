@@ -143,7 +143,7 @@ def check_reads(db: Catalog, view: Relation, stand_ins: Iterable[StandIn]) -> No
     new = StandIn.of(view).find(db)
     if new is None or {became.get(oid, oid) for oid in read_from(db, view)} != read_from(db, new):
         raise StatementFailed(
-            f"the names in the query of {view} mean other relations beside the old ones: drop it before, and create it after"
+            f"built anew, the query of {view} would read other relations than it does now: drop it before, and create it after"
         )
 
 
@@ -227,7 +227,9 @@ class Exchanged:
 def _new(db: Catalog, view: Relation) -> Relation:
     found = StandIn.of(view).find(db)
     if found is None:
-        raise StatementFailed(f"nothing was built beside {view}, which came meanwhile, or it was dropped: run again")
+        raise StatementFailed(
+            f"{view} has no replacement: the view came meanwhile, or the replacement was dropped: run again"
+        )
     return found
 
 
@@ -282,7 +284,7 @@ def taken_by_others(db: Catalog, view: Relation, form: str, left: Sequence[Relat
     if taken is None or taken in left:
         return
     if is_ours(db, taken):
-        yield f"{taken} is left of a replacement of {view}: drop it"
+        yield f"{taken} is left over from a replacement of {view}: drop it"
     else:
         yield f"{taken} has the name that {view} takes for an instant: rename it"
 
@@ -296,7 +298,7 @@ def refuse_users(db: Catalog, left: Sequence[Relation]) -> None:
     ]
     if users:
         raise InvalidOperation(
-            f"{', '.join(map(str, left))} is left of a replacement and is to be dropped, but {', '.join(users)} uses it:"
+            f"{', '.join(map(str, left))} is left over from a replacement and is to be dropped, but {', '.join(users)} uses it:"
             " drop that, or let it use something else, and run again"
         )
 

@@ -44,14 +44,17 @@ class Drift:
         noun = "row" if self.rows == 1 else "rows"
         names = ", ".join(self.columns)
         if self.unwatched and not self.rows:
-            return f"nobody sees what {names} of {self.target} should become by what is written to {', '.join(self.unwatched)} itself"
+            return (
+                f"{names} of {self.target} miss what is written directly to {', '.join(self.unwatched)}:"
+                " there are none of pgopt's triggers"
+            )
         if not self.rows:
             return f"{names} of {self.target} are what {self.source} says{self._but}"
         shown = "; ".join(
             f"{_pairs(each['key'])} has {_pairs(each['is'])}, and should have {_pairs(each['should'])}"
             for each in self.examples
         )
-        return f"{self.rows} {noun} of {self.target} have not in {names} what {self.source} says: {shown}"
+        return f"{self.rows} {noun} of {self.target} differ in {names} from what {self.source} says: {shown}"
 
     @property
     def _but(self) -> str:

@@ -41,7 +41,8 @@ class Wish:
             if set(each.definition.names) & set(self.columns):
                 if self.define(db).wording != each.definition.wording:
                     raise InvalidOperation(
-                        f"{', '.join(each.definition.names)} of {self.target} are kept already, and otherwise: drop that first"
+                        f"{', '.join(each.definition.names)} of {self.target} are kept already, with another definition:"
+                        " drop them first"
                     )
                 return each
         return None

@@ -98,11 +98,11 @@ def _of_nothing(db: Catalog, source: Relation, text: str) -> str | None:
 def _refuse(found: Read, what: str, source: Relation) -> None:
     bare = _STRINGS.sub("''", found.text)
     if fickle := _FICKLE.search(bare):
-        raise InvalidOperation(f"{what} changes by itself ({fickle[0].rstrip('(').strip()}): nobody would notice when")
+        raise InvalidOperation(f"{what} changes by itself ({fickle[0].rstrip('(').strip()}): no trigger notices that")
     if found.others:
         raise InvalidOperation(f"{what} uses {', '.join(found.others)}: it may read rows of {source} only")
     if _UNORDERED.search(bare) and "order by" not in bare.lower():
-        raise InvalidOperation(f"{what} is in no certain order: say order by inside of it")
+        raise InvalidOperation(f"{what} has no defined order: write ORDER BY inside the aggregate")
     if found.bare_type in ("double precision", "real") and _FLOATS.search(bare):
         raise InvalidOperation(f"{what} depends on the order of the rows: cast the values to numeric in it")
 

@@ -385,7 +385,10 @@ class Triggers:
 
     def _guard(self) -> Composable:
         names = ", ".join(self.of.names)
-        message = f"{names} of {self.of.target} cannot be written: triggers keep it equal to what {self.of.source} says, so write there"
+        message = (
+            f"{names} of {self.of.target} cannot be written: triggers keep them equal to what {self.of.source} says,"
+            " so write there"
+        )
         return query("guard", PACKAGE, message=literal(message))
 
     # -- what they share ---------------------------------------------------------------------------------------------------

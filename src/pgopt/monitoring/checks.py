@@ -310,7 +310,7 @@ def unused_index(row: Row) -> Finding | None:
 def duplicate_index(row: Row) -> Finding | None:
     """Indexes that another one stands for."""
     message = f"{row['bytes'] // MB:,} MB; {row['covered_by']} " + (
-        "is equal" if row["equal"] else "begins with the same"
+        "is equal" if row["equal"] else "begins with the same columns"
     )
     return Finding("duplicate_indexes", 25, _name(row["schema_name"], row["index_name"]), message, _drop(row))
 

@@ -78,10 +78,10 @@ class ArchiveOperation(StateOperation):
             return None
         if found.kind != place.kind:
             raise InvalidOperation(
-                f"there is another {found}, which is no {'partitioned' if self.by else 'plain'} table: choose another name"
+                f"{found} is there already, and is no {'partitioned' if self.by else 'plain'} table: choose another name"
             )
         if self.by is not None and not archive_partitions.is_so(db, found, archive_partitions.said(db, table, self.by)):
-            raise InvalidOperation(f"there is another {found}, which has other partitions: choose another name")
+            raise InvalidOperation(f"{found} is there already, with other partitions: choose another name")
         if differ := differences(db, table, found):
             raise InvalidOperation(f"there is another {found}: {'; '.join(differ)}")
         return found

@@ -46,7 +46,7 @@ class ReindexBloated(Action):
         db.require_pgopt()
         if db.session.value("select to_regclass('pgopt.index_bloat')") is None:
             raise NotInstalled(
-                "bloat is estimated by the views of pgopt: add op.install_monitoring() to a revision before",
+                "bloat is estimated by the views of pgopt: add op.install_monitoring() to an earlier revision",
                 by="install_monitoring",
             )
         found = list(self._bloated(db))

@@ -152,11 +152,13 @@ class Backfill(Action):
         by = _columns_of_partition_key(db, table) if table.partitioned and db.online else ()
         for name in self.set:
             if name in key:
-                raise InvalidOperation(f"column {name!r} is part of the key by which batches go through {table}")
+                raise InvalidOperation(
+                    f"column {name!r} is part of the key by which batches go through {table}: say key=[...] without it"
+                )
             if name in by:
                 raise InvalidOperation(
-                    f"{table} is partitioned by column {name!r}, and batches set rows where they are: move them to other"
-                    " partitions by an UPDATE"
+                    f"{table} is partitioned by column {name!r}, and batches cannot move rows to other partitions: use an"
+                    " UPDATE"
                 )
 
     def _key_columns(self, db: Catalog, table: Relation) -> Sequence[str]:
@@ -270,7 +272,7 @@ class AddColumnOnline(ColumnOperation):
 
     Takes ACCESS EXCLUSIVE for an instant, on partitions and inheritance children, too. A default that PostgreSQL can keep
     aside, such as a constant or ``now()``, needs nothing else. One that would make all rows anew (``gen_random_uuid()``,
-    ``nextval()``, ``clock_timestamp()``) is first that of new rows; the old ones, where the column is NULL, are then
+    ``nextval()``, ``clock_timestamp()``) is at first for new rows only; the old ones, where the column is NULL, are then
     filled as by `backfill`, by ``key`` where there is no primary key, and NOT NULL comes last, as by
     `set_not_null_online`; that needs `install_pgopt`::
 
@@ -343,15 +345,15 @@ class AddColumnOnline(ColumnOperation):
     def _refuse(self, table: Relation, wanted: ColumnShape) -> None:
         """Refuse what would make all rows anew in any case, and what has operations of its own."""
         reasons = {
-            "numbers all rows that are there under ACCESS EXCLUSIVE: add a plain one with default=\"nextval('a_sequence')\"": (
+            "would number all existing rows under ACCESS EXCLUSIVE: add a plain one with default=\"nextval('a_sequence')\"": (
                 wanted.identity or wanted.serial
             ),
-            "is computed for all rows that are there under ACCESS EXCLUSIVE: add a plain one, kept by a trigger, and backfill it": (
+            "would be computed for all existing rows under ACCESS EXCLUSIVE: add a plain one, kept by a trigger, and backfill it": (
                 wanted.generated == "s"
             ),
             "says NOT NULL in its type: say nullable=False": wanted.not_null,
-            f"of the type {self.type} makes all rows anew even without a default, since that is a domain with constraints or a"
-            " default of its own: use the type below it, and create_check_constraint_online": wanted.rewrites_bare,
+            f"of the type {self.type} rewrites all rows even without a default, since that is a domain with constraints or a"
+            " default of its own: use its base type, and create_check_constraint_online": wanted.rewrites_bare,
         }
         for reason, holds in reasons.items():
             if holds:

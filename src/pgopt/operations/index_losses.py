@@ -68,7 +68,7 @@ def _refuse_to_lose_part(
         (owner, f"belongs to the constraint {owner} of {table}, which is a part of {whole}: drop that"),
         (
             reversible and storage != whole.storage,
-            f"has storage parameters of its own ({storage or 'none'}), which would not come back: ALTER INDEX ... SET those of {whole} first",
+            f"has storage parameters of its own ({storage or 'none'}), which would not come back: ALTER INDEX ... SET as for {whole} first",
         ),
         (
             reversible and not part.partitioned and place != wanted,
@@ -87,7 +87,7 @@ def refuse_to_lose(
     if say is not None:
         unsaid = f"{say} comment={index.comment!r}, or {unsaid}"
     reasons = [
-        (index.referenced_by, f"is what foreign keys of {index.referenced_by} rest on: drop them first"),
+        (index.referenced_by, f"is used by foreign keys of {index.referenced_by}: drop them first"),
         (index.replica_identity, f"is the replica identity of {table}: set another one first"),
         (
             reversible and index.clustered,
@@ -116,7 +116,7 @@ def refuse_changed(db: Catalog, tree: Sequence[IndexInfo], was: States) -> None:
         # a partition may have come since, and an index that was built anew has another number
         if was.get(each.table, now[each.table]) != now[each.table]:
             raise InvalidOperation(
-                f"index {each} was changed while its replacement was built, which would be lost: run again to see what there is"
+                f"index {each} was changed while its replacement was built, and that change would be lost: run again to see it"
             )
 
 

@@ -115,7 +115,7 @@ def refuse_taken(db: Catalog, name: str, table: Relation) -> None:
     taken = db.relation(name, table.schema) if db.online and db.is_taken(name, table.schema) else None
     if taken is not None:
         raise InvalidOperation(
-            f"{taken} has the name that an index of {table} would have, and is none: rename it, or choose another name"
+            f"{taken}, which is no index, has the name that an index of {table} would have: rename it, or choose another name"
         )
 
 

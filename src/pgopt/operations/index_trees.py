@@ -79,7 +79,10 @@ class IndexParts(Parts):
     def check(self, db: Catalog, part: Relation, name: str) -> None:
         of_part = replace(self.of, name=name, table=part.name, schema=part.schema)
         same_or_refuse(
-            db, of_part, part, way_out=f"rename it, which has the name that the part of {self.of.index_name} would have"
+            db,
+            of_part,
+            part,
+            way_out=f"rename it: the part of {self.of.index_name} on the partition would have that name",
         )
 
     def check_words(self, db: Catalog, root: Relation) -> None:
@@ -112,7 +115,7 @@ def build_on_tree(db: Catalog, of: Parts, root: Relation) -> Iterator[Step]:
     """Make the index on the parent alone, build it on each partition, and attach those, from the leaves upwards."""
     parts = db.partitions(root)
     _refuse_foreign(parts, root)
-    refuse_of_others(db, parts, "as whose member alone it can be indexed")
+    refuse_of_others(db, parts, "and only a member of that role can index it")
     of.check_words(db, root)
     names = _names(db, of, root, parts)
     yield from _drop_left(db, of.name, root, parts, names)
@@ -226,7 +229,7 @@ def drop_from_tree(db: Catalog, of: IndexOperation, root: Relation) -> Iterator[
 def _drop_left(
     db: Catalog, of: str, root: Relation, parts: Sequence[Relation], kept: Names | None = None
 ) -> Iterator[Step]:
-    """Drop what an interrupted build has left on partitions; which takes its place in no tree where ATTACH has made another since."""
+    """Drop what an interrupted build left on partitions; with `kept`, only where ATTACH has since made another index."""
     for part in reversed(parts):
         name = part_name(of, part)
         if (kept is None or kept[part.oid][1] != name) and is_left(db, name, part, of, root):
@@ -252,7 +255,7 @@ def note_adopted(db: Catalog, of: str, root: Relation) -> Sequence[str]:
         return ()
     found = (db.index(part_name(of, part), part.schema) for part in db.partitions(root))
     there = [str(index) for index in found if index is not None and index.parent is None]
-    return [f"{each} is there already, becomes a part of {of}, and goes with it" for each in there]
+    return [f"{each} is there already: it becomes a part of {of}, and will be dropped with it" for each in there]
 
 
 def note_strays(db: Catalog, of: str, root: Relation, *, beside: bool = False) -> Sequence[str]:
@@ -368,4 +371,4 @@ def refuse_lost_identity(db: Catalog, *, tables: Sequence[Relation]) -> None:
     """Refuse to have dropped what has become a replica identity while the locks were waited for."""
     without = db.without_identity(tables)
     if without:
-        raise InvalidOperation(f"the replica identity of {without[0]} would be gone with it: set another one first")
+        raise InvalidOperation(f"this would drop the replica identity of {without[0]}: set another one first")

@@ -180,10 +180,10 @@ class DropIndexConcurrently(IndexOperation):
                 trees.refuse_of_others(
                     db,
                     db.partitions(table),
-                    f"and {self.index_name} could not be made again there: say no columns, and it does not come back",
+                    f"and {self.index_name} could not be made again there: leave the columns out to drop it for good",
                 )
                 steps.same_or_refuse(
-                    db, self, table, way_out="say what is there, or no columns, and it does not come back"
+                    db, self, table, way_out="say what is there, or leave the columns out to drop it for good"
                 )
             if index.unique and index.valid and table.kind == "r" and db.may_read(table):
                 yield steps.see_that_nothing_rests_on(index, table)
@@ -251,7 +251,7 @@ class ReplaceIndexConcurrently(IndexOperation):
             new = steps.new_name(self.index_name)
             strays = trees.note_strays(db, new, table, beside=True) if table.partitioned else ()
             return [*_note_drop(table), *strays]
-        comment = f"{index} goes with the comment {index.comment!r}"
+        comment = f"{index} loses the comment {index.comment!r}"
         if self._is_there(db, table):
             return [comment] if self.comment is not None and index.comment not in (None, self.comment) else ()
         return [
@@ -269,7 +269,7 @@ class ReplaceIndexConcurrently(IndexOperation):
             "the mark of CLUSTER": index.clustered,
             f"DEPENDS ON EXTENSION {index.extension}": index.extension is not None,
         }
-        return (f"{index} goes with {each}" for each, holds in lost.items() if holds)
+        return (f"{index} is dropped, and with it {each}" for each, holds in lost.items() if holds)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table = db.table(self.table, self.schema)
@@ -457,7 +457,7 @@ class ReindexConcurrently(Action):
         if self.name is not None or not db.online:
             return ()
         return [
-            f"{index} is left as it is: PostgreSQL rebuilds none of an exclusion constraint concurrently"
+            f"{index} is left as it is: PostgreSQL cannot rebuild an exclusion constraint's index concurrently"
             if excludes
             else f"{index} is left as it is, since it is not valid: drop it, or rebuild it by its name"
             for index, excludes in db.not_rebuilt(self._tables(db))

@@ -59,7 +59,7 @@ class JobOperation(StateOperation):
     def known(self, db: Catalog) -> None:
         """Refuse where there is nowhere to keep a job; a script finds that out when it runs."""
         if db.online and db.session.value("select to_regclass('pgopt.job')") is None:
-            raise NotInstalled(f"jobs are kept in the pgopt schema: add `{INSTALL}` to a revision before")
+            raise NotInstalled(f"jobs are kept in the pgopt schema: add `{INSTALL}` to an earlier revision")
 
     def is_there(self, db: Catalog) -> bool:
         """Whether a job of this name is there."""
@@ -83,8 +83,8 @@ class JobOperation(StateOperation):
 class ScheduleJob(JobOperation):
     """Have a command run by the clock, at the top level and in autocommit, so that CALL, VACUUM and REINDEX CONCURRENTLY can be run.
 
-    Locks nothing; who runs it is `pgopt run-due`, `pgopt worker` or pg_cron, with its own rights, and each of them one job
-    once at a time. Names in the command should have their schema. ``cron`` has five fields and goes by the clock of
+    Locks nothing. `pgopt run-due`, `pgopt worker` or pg_cron runs it, with the rights of whoever runs that, and each job
+    only once at a time. Names in the command should have their schema. ``cron`` has five fields and goes by the clock of
     ``timezone``: a time that is there twice when the clock is set back counts once, one that is leapt over counts when the
     clock has leapt. ``every`` is an interval of a second or more. What was missed is made up for by one run, or each by its own with
     ``catch_up="all"``; a run that is later than ``start_within`` is left out. One that fails is tried again ``retries`` times,

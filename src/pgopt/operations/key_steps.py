@@ -232,7 +232,7 @@ def _restored(db: Catalog, place: Place) -> Iterator[Composable]:
 
 def _refuse_to_strand(db: Catalog, key: Constraint | None, table: Relation) -> None:
     if key is not None and (others := db.resting_on(key)):
-        raise InvalidOperation(f"on the primary key {key.name} of {table} rest {', '.join(others)}: drop them first")
+        raise InvalidOperation(f"{', '.join(others)} depend on the primary key {key.name} of {table}: drop them first")
 
 
 # -- partitioned tables --------------------------------------------------------------------------------------------------

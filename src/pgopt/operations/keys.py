@@ -180,7 +180,7 @@ class CreatePrimaryKeyOnline(PrimaryKeyOperation):
         if not table.partitioned or db.version < 180000:
             return ()
         return [
-            "NOT NULL of the key's columns becomes the partitions' own: they keep it when that of the parent is dropped"
+            "the partitions get a NOT NULL of their own on the key's columns, and keep it when the parent's is dropped"
         ]
 
     def plan(self, db: Catalog) -> Iterator[Step]:

@@ -88,9 +88,9 @@ class ManagePartitions(RuleOperation):
 
     Nothing is made or taken out here: ``select * from pgopt.maintain_partitions()`` does, by hand, by pg_cron or by a worker.
     Locks nothing. A partition whose rows are all older than ``keep`` is detached, and then dropped or moved to
-    ``archive_schema`` as ``on_expiry`` says; the last partition and the default always stay. By what a table is partitioned that
-    others have made is read from its partitions: days, weeks, months, quarters, years, or equal ranges of numbers. For a table by numbers ``keep``
-    is how many numbers behind the greatest are kept. The rule that was there before is given back by
+    ``archive_schema`` as ``on_expiry`` says; the last partition and the default always stay. How a table that
+    others made is partitioned is read from its partitions: days, weeks, months, quarters, years, or equal ranges of numbers.
+    For a table by numbers ``keep`` is how many numbers behind the greatest are kept. The rule that was there before is given back by
     `unmanage_partitions`. Needs `install_pgopt`::
 
         op.manage_partitions("audit_logs", premake=3, keep="12 months", on_expiry="drop")
@@ -137,7 +137,7 @@ class ManagePartitions(RuleOperation):
     def _check_fit(self, db: Catalog, table: Relation, memory: Memory) -> None:
         kind = memory.by.get("kind")
         if kind not in ("time", "int"):
-            raise InvalidOperation(f"{table} is partitioned by {kind}: only ranges of time or numbers go on")
+            raise InvalidOperation(f"{table} is partitioned by {kind}: pgopt manages only ranges of time or numbers")
         if self.archive_schema is not None and not db.session.value(
             sql("select exists (select from pg_namespace where nspname = {})", literal(self.archive_schema))
         ):

@@ -191,8 +191,8 @@ class CreateMaterializedView(ViewOperation):
         wanted = views.understood(db, self.query, watching.array(self.sources(db)))
         if wanted.unseen:
             raise InvalidOperation(
-                f"nobody could know for certain that {self.name} has nothing to do: {'; '.join(wanted.unseen)}:"
-                " leave depends_on out, or change what it reads"
+                f"nobody could know for certain that {self.name} needs no refresh: {'; '.join(wanted.unseen)}:"
+                " leave depends_on out, or change the query"
             )
         return wanted
 

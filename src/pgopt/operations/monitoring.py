@@ -35,7 +35,7 @@ class InstallMonitoring(StateOperation):
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         if db.online and not db.installed():
-            raise NotInstalled(f"the views are made in the pgopt schema: add `{INSTALL}` to a revision before")
+            raise NotInstalled(f"the views are made in the pgopt schema: add `{INSTALL}` to an earlier revision")
         make = block([*monitoring.statements(), *_grants(), _signed()])
         anew = not db.online or (_installed(db) and not _up_to_date(db))
         before, after = ([*_remembered(db), verbatim(_GRANTED), *_drop()], [verbatim(_GRANT)]) if anew else ([], [])

@@ -70,7 +70,9 @@ class SetNotNullOnline(NotNullOperation):
         own = [str(each) for each in db.descendants(table) if db.column(each, self.column).not_null]
         if not own:
             return ()
-        return [f"NOT NULL of column {self.column!r} is their own, and goes when this is undone: {', '.join(own)}"]
+        return [
+            f"these have NOT NULL of column {self.column!r} of their own and lose it when this is undone: {', '.join(own)}"
+        ]
 
     def _by_not_valid(self, table: Relation, tables: Sequence[Relation]) -> Iterator[Step]:
         yield Step(
@@ -146,7 +148,7 @@ class DropNotNull(NotNullOperation):
     def _own(self, db: Catalog, children: Sequence[Relation]) -> Iterator[str]:
         found = ((child, db.not_null(child, self.column)) for child in children)
         if own := [str(child) for child, named in found if named and named.local]:
-            yield f"NOT NULL of column {self.column!r} stays where it is their own: {', '.join(own)}"
+            yield f"these keep the NOT NULL of column {self.column!r} that is their own: {', '.join(own)}"
 
     def _check(self, db: Catalog, table: Relation) -> None:
         db.column(table, self.column)

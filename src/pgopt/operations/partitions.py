@@ -140,13 +140,13 @@ class PartitionTable(PartitionOperation):
             bound = Attachment.of(db, self._layout(db, table), self._memory(db, table), Memory.of(db, table)).bound
             said.append(f"until the swap, rows with {self.by.column} from {bound} on are refused")
         if views := followers.readers(db, table):
-            said.append(f"built anew, and so refreshed: {', '.join(map(str, views))}")
+            said.append(f"these materialized views are built anew, and so refreshed: {', '.join(map(str, views))}")
         said += compiled.notes(db, *(each.name for each in (table, *views)))
         said += statistics.notes(db, table)
         if self.publish and (names := partitions.publications(db, table)):
             said.append(
-                f"takes the place of the table in {', '.join(names)}: its subscribers see the same table, by keys that contain"
-                f" {self.by.column}"
+                f"the partitioned table takes the place of the old one in {', '.join(names)}: subscribers see the same table,"
+                f" by keys that contain {self.by.column}"
             )
         if self.method == "copy":
             said.append(
@@ -378,7 +378,9 @@ def _close(db: Catalog, *, layout: Layout, memory: Memory) -> Iterator[Composabl
 
 def _check_installed(db: Catalog) -> None:
     if db.session.value("select to_regclass('pgopt.partitioned')") is None:
-        raise NotInstalled(f"what a table was is remembered in the pgopt schema: add `{INSTALL}` to a revision before")
+        raise NotInstalled(
+            f"what a table was is remembered in the pgopt schema: add `{INSTALL}` to an earlier revision"
+        )
 
 
 def _obstacles_of_keys(db: Catalog, table: Relation, of: PartitionTable) -> Iterator[str]:
@@ -400,9 +402,12 @@ def _obstacles_of_keys(db: Catalog, table: Relation, of: PartitionTable) -> Iter
                 " and incoming='drop' drops it; both give it back on the way back"
             )
         elif not db.is_ours(db.by_oid(key.owner)):
-            yield f"foreign key {key.name} of {key.schema}.{key.table} is of another role, which must drop it before"
+            yield (
+                f"foreign key {key.name} is of a table of another role, {key.schema}.{key.table}: its owner must drop it"
+                " before"
+            )
         if of.incoming == "drop" and db.version < 180000 and db.by_oid(key.owner).partitioned:
             yield (
-                f"foreign key {key.name} of {key.schema}.{key.table} is of a partitioned table, on which it cannot be made for new rows"
-                " alone on the way back: op.drop_foreign_key_online before"
+                f"foreign key {key.name} of {key.schema}.{key.table} is of a partitioned table, where the way back cannot make it NOT"
+                " VALID: op.drop_foreign_key_online before"
             )

@@ -67,7 +67,7 @@ class LeavePgCron(StateOperation):
 
 def _check(db: Catalog) -> None:
     if db.session.value("select to_regclass('pgopt.job')") is None:
-        raise NotInstalled(f"jobs are kept in the pgopt schema: add `{INSTALL}` to a revision before")
+        raise NotInstalled(f"jobs are kept in the pgopt schema: add `{INSTALL}` to an earlier revision")
     # of what is hidden from a role, pg_settings has no rows
     seen = dict(db.session.rows("select name, setting from pg_settings where name like 'cron.%'"))
     if (extension := db.extension("pg_cron")) is None:

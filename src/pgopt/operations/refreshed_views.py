@@ -27,8 +27,8 @@ class RefreshMaterializedView(Action):
 
     Concurrently where it can be, unless ``concurrently`` says otherwise: that takes EXCLUSIVE on the view, and readers go on.
     The plain refresh takes ACCESS EXCLUSIVE for as long as the query runs, and readers wait. Both take ACCESS SHARE on what
-    the query reads. Where another refresh is under way, it is waited for. The query runs with an empty search path, as on 17
-    always. Needs `install_pgopt`::
+    the query reads. Where another refresh is under way, it is waited for. The query runs with an empty search path, as it
+    always does from 17 on. Needs `install_pgopt`::
 
         op.refresh_materialized_view("user_tokens", concurrently=True)
     """

@@ -291,7 +291,7 @@ class ResetRetentionPolicy(PolicyOperation):
     def notes(self, db: Catalog) -> Sequence[str]:
         if not db.online or db.was(self.kept(db, "alter_retention_policy")) is not None:
             return ()
-        return (f"nothing is written down of what the policy of {self.table} was, so nothing is given back",)
+        return (f"there is no record of what the policy of {self.table} was, so nothing is given back",)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         table, kept = self.known(db), self.kept(db, "alter_retention_policy")

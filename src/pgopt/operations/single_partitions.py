@@ -200,7 +200,7 @@ class AttachPartition(SinglePartition):
         if not db.installed() or places.is_attached(db):
             return ()
         return [
-            f"{', '.join(names)} of {schema}.{table} are kept by triggers, and rows of {places.part} come with what they have:"
+            f"{', '.join(names)} of {schema}.{table} are kept by triggers; rows of {places.part} keep the values they bring:"
             f" op.verify_denormalized({table!r}, repair=True, schema={schema!r}) sets them right afterwards"
             for schema, table, names in db.session.rows(sql(_KEPT, literal(places.table.oid)))
         ]
@@ -233,7 +233,7 @@ class AttachPartition(SinglePartition):
             if each.oid == places.part.oid or each.bounds is None:
                 continue
             if db.session.value(sql("select {}", bounds.overlaps(each.bounds, places.type))):
-                raise InvalidOperation(f"{each.name} of {places.table} has some of these rows already, {each.text}")
+                raise InvalidOperation(f"{each.name} of {places.table} already holds part of these bounds: {each.text}")
         with db.session.rolled_back():
             db.session.run(QUALIFIED)
             found = db.session.rows(
@@ -311,13 +311,14 @@ class DetachPartition(SinglePartition):
 
     def _refuse(self, db: Catalog, places: Places, there: Sibling) -> None:
         if self.bounds is not None and not places.is_equal(db, self.bounds, there):
-            raise InvalidOperation(f"the bounds of {places.part} are others: {there.text}")
+            raise InvalidOperation(f"{places.part} has other bounds: {there.text}")
         if self.bounds is not None:
             default = default_of(db, places.table)
             refuse_of_others(
                 db,
                 [places.part, *([default] if default is not None else [])],
-                f"so {places.part} could not be attached again: be a member of that role, or say no bounds, and it does not come back",
+                f"so {places.part} could not be attached again: be a member of that role, or leave the bounds out to detach it"
+                " for good",
             )
         for key in foreign_keys_to(db, places.table):
             raise InvalidOperation(
@@ -329,8 +330,8 @@ class DetachPartition(SinglePartition):
         )
         if db.session.value(sql(kept, literal(places.table.oid))):
             raise InvalidOperation(
-                f"triggers keep columns by {places.table}, in which rows of {places.part} would still count: delete them first,"
-                " or drop those columns"
+                f"triggers keep columns from {places.table}, and would still count the rows of {places.part}: delete those"
+                " first, or drop the columns"
             )
         watched = "select exists (select from pg_trigger where tgrelid = {} and tgname = 'pgopt_insert')"
         if db.session.value(sql(watched, literal(places.table.oid))):

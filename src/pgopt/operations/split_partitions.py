@@ -115,7 +115,7 @@ class SplitPartition(PiecesOperation):
                 literal(self._part(db, place).oid),
             )
         )
-        said = [f"index {name} is of {self.partition} alone: its pieces will have none like it" for (name,) in rows]
+        said = [f"index {name} is on {self.partition} alone: the pieces will have none like it" for (name,) in rows]
         invalid = [key.name for key in db.foreign_keys(place.table) if not key.valid]
         return [
             *said,
@@ -132,7 +132,9 @@ class SplitPartition(PiecesOperation):
             yield from settle_foreign_keys(place.table.name, place.table.schema)
             return
         if known.said != self.said:
-            raise InvalidOperation(f"{self.partition} of {place.table} is split already, and otherwise: merge it first")
+            raise InvalidOperation(
+                f"{self.partition} of {place.table} is split already, but in another way: merge it first"
+            )
         yield forget_merge(db, place, known)
 
     def _part(self, db: Catalog, place: Place) -> Relation:
@@ -176,7 +178,7 @@ class SplitPartition(PiecesOperation):
                     continue
                 if db.session.value(sql("select {}", each.overlaps(there.bounds, place.column.type))):
                     raise InvalidOperation(
-                        f"{there.name} of {place.table} has some of these rows already, {there.text}"
+                        f"{there.name} of {place.table} already holds part of these bounds: {there.text}"
                     )
 
     def _periods(self, db: Catalog, place: Place, part: Relation, bounds: Bounds | None) -> list[tuple[str, Bounds]]:
@@ -202,7 +204,7 @@ class SplitPartition(PiecesOperation):
         ranges = by_ends(bounds, self.at)
         if len(ranges) != len(self.into) or not ranges:
             raise InvalidOperation(
-                f"{len(self.at)} ends cut {part} into {len(ranges)}, and into= names {len(self.into)}"
+                f"{len(self.at)} ends in at= cut {part} into {len(ranges)} pieces, but into= names {len(self.into)}"
             )
         refuse_vague(db, self.partition, place.column.type, self.at)
         refuse_disorder(db, self.partition, place.column.type, ranges)
@@ -237,7 +239,7 @@ class MergePartitions(PiecesOperation):
             return
         part = db.relation(self.partition, place.schema)
         if part is None or part.parent != place.table.oid:
-            raise InvalidOperation(f"nothing is known of a partition {self.partition} of {place.table} that was split")
+            raise InvalidOperation(f"pgopt knows of no partition {self.partition} of {place.table} that it has split")
         yield forget_split(place, part)
 
     def _merging(self, db: Catalog, place: Place, known: Split) -> Merging:

@@ -123,9 +123,7 @@ class Place:
     def _refuse(self, found: Sequence[str]) -> None:
         if found:
             lines = "".join(f"\n  {said}" for said in dict.fromkeys(found))
-            raise InvalidOperation(
-                f"the place of {self.name} in {self.table} cannot be taken by others as it is:{lines}"
-            )
+            raise InvalidOperation(f"{self.name} of {self.table} cannot be split or merged as it is:{lines}")
 
     def keep_default_out(self, default: Relation, bounds: Bounds) -> Iterator[Step]:
         """Let a CHECK tell that a default has none of these rows, so that it is not read under a strong lock."""

@@ -239,7 +239,7 @@ class ResetColumnStatistics(TargetOperation):
         if not db.online or db.remembered(self.kept(db)):
             return ()
         said = f"nothing is written down of the statistics target of {self.column} of {self.table}, so nothing is given back"
-        return (f"{said}: to have the default say set_column_statistics with None",)
+        return (f"{said}: for the default, use set_column_statistics with None",)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         tree, kept = self.tree(db), self.kept(db)

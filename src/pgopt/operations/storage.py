@@ -85,7 +85,7 @@ class StorageOperation(StateOperation):
         leaves = db.storage(relation)
         if not leaves:
             raise InvalidOperation(
-                f"{relation} has no partitions, which are what has storage parameters: make one first"
+                f"{relation} has no partitions, and only those have storage parameters: make one first"
             )
         return leaves
 
@@ -172,7 +172,7 @@ class ResetStorageParameters(StorageOperation):
         if not unknown:
             return ()
         said = f"nothing is written down of {', '.join(unknown)} of {self.name}, so nothing is given back"
-        return (f"{said}: to have the default say set_storage_parameters with None",)
+        return (f"{said}: for the default, use set_storage_parameters with None",)
 
     def plan(self, db: Catalog) -> Iterator[Step]:
         relation, kept = self.relation(db), self.kept(db)

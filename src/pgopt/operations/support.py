@@ -132,7 +132,7 @@ class UninstallPgopt(StateOperation):
         )
         for revision, chain in db.session.rows(others):
             raise InvalidOperation(
-                f"the pgopt schema still holds how far revision {revision} came (of {chain}): finish that, or take it back, first"
+                f"revision {revision} (of {chain}) is half-done, as the pgopt schema remembers: finish it, or take it back, first"
             )
         for question in schema.scripts(self.version, "unused"):
             for (needed,) in db.session.rows(question):

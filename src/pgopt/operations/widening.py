@@ -59,8 +59,8 @@ class Widening:
             yield f"{key.name} of {key.schema}.{key.table} will refuse rows that refer to {self.table} without {by}"
             if there.on_update in "ar":
                 yield (
-                    f"{key.name} will refuse another {self.column} for rows that are referred to: with ON UPDATE CASCADE it"
-                    f" would go to {by}"
+                    f"{key.name} will refuse a change of {self.column} in rows that are referred to; ON UPDATE CASCADE would"
+                    f" pass it on to {by}"
                 )
 
     def obstacles(self, db: Catalog) -> Iterator[str]:
@@ -68,7 +68,7 @@ class Widening:
         known = {name for key in self.keys for name in self._names(key)}
         for name in self.by:
             if name not in known:
-                yield f"incoming_columns= names {name}, and no foreign key to it has that name, or is of such a table"
+                yield f"incoming_columns= names {name}, which is neither a foreign key to this table nor a table with one"
         for key in self.keys:
             for said in self._against(db, key):
                 yield f"foreign key {key.name} of {key.schema}.{key.table} {said}"
@@ -105,11 +105,11 @@ class Widening:
         if by in (there.columns or ()):
             yield f"contains {by} already: say another column of type {wanted}"
         if column.type != wanted:
-            yield f"is to be widened by {by}, which is of type {column.type}, and {self.column} is of type {wanted}"
+            yield f"is to be widened by {by} of type {column.type}: say a column of type {wanted}, as {self.column} is"
         if column.generated and (there.on_update == "c" or there.on_delete == "n"):
             yield f"would have to write to {by}, which is generated: give it another column, or other actions"
         if column.not_null and (loose := self._nullable(db, owner, there)):
-            yield f"is to be widened by {by}, which is NOT NULL where {', '.join(loose)} may be NULL: DROP NOT NULL"
+            yield f"is to be widened by {by}, which is NOT NULL, but {', '.join(loose)} may be NULL: DROP NOT NULL"
 
     def _against_meaning(self, db: Catalog, owner: Relation, there: Constraint, by: str) -> Iterator[str]:
         if there.on_delete == "d" or there.on_update == "d":

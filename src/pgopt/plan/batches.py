@@ -67,7 +67,7 @@ class Turns:
         if self.throttle.blind:
             report(
                 events.Note(
-                    f"{label} waits for no standby: this role cannot see how late they are, grant it pg_monitor"
+                    f"{label} waits for no standby: this role cannot see how far behind one is; grant it pg_monitor"
                 )
             )
         self.longest = locks.deadlock_timeout(session) * locks.HARMLESS
@@ -141,7 +141,7 @@ class BatchRun:
     def __init__(self, session: Session, settings: Settings, journal: Journal, report: Report, step: BatchStep) -> None:
         if not journal.installed:
             raise NotInstalled(
-                f"batches are resumed by what the pgopt schema remembers: add `{INSTALL}` to a revision before"
+                f"batches are resumed by what the pgopt schema remembers: add `{INSTALL}` to an earlier revision"
             )
         self.session = session
         self.step = step

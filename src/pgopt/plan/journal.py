@@ -141,7 +141,7 @@ class Journal:
     def _way_out(self, revision: Revision) -> str:
         if self.context and is_missing(self.context, revision.id):
             return (
-                ", and its file is gone: bring that back, to finish it or to take it back, or do so by hand and say"
+                ", and its file is gone: restore the file, then finish the revision or take it back; or do so by hand, then run"
                 f" `delete from pgopt.run where {render(_row_of(revision))}`"
             )
         target = revision.id if revision.direction == UP else below(self.context, revision.id)

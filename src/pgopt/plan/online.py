@@ -292,7 +292,7 @@ class OnlineRunner:
         except (DBAPIError, LockNotAcquired) as error:
             # who was in the way of that is in the way of the step, too
             why = server_error(error).sentence if isinstance(error, DBAPIError) else str(error).partition(";")[0]
-            return f"; and what it left behind could not be removed, the next run will ({why})"
+            return f"; what it left behind could not be removed now, the next run will remove it ({why})"
         # what has nothing to clear may be half-done
         self.changed = before or step.clear is None
         left = step.explain(self.db) if step.explain and not step.clear else ""
@@ -329,4 +329,4 @@ def _lost_to_others(error: DBAPIError | _OutOfTime) -> bool:
 def _in_the_way(step: Step, beside: Sequence[Relation], attempts: int, blockers: list[locks.Blocker]) -> str:
     said = " or ".join(filter(None, (", ".join(map(str, step.locks)), "what came with it" if beside else "")))
     who = locks.one_a_line(blockers)
-    return f"could not {step.label}: {said} was held by others in {attempts} attempts; nothing was changed by this step:{who}"
+    return f"could not {step.label}: others kept it from {said} in {attempts} attempts; nothing was changed by this step:{who}"

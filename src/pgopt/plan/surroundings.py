@@ -113,8 +113,8 @@ class Stamped:
         """Refuse a name that serves twice in the running revision, where nobody remembers what was done before an interruption."""
         if again := sorted(self.named.intersection(operation.names)):
             raise NotInstalled(
-                f"the name of index {again[0].replace(' ', '.', 1)} serves twice in this revision, so after an interruption"
-                f" nobody could tell what is done: add `{INSTALL}` to a revision before, or give each operation a revision of its own"
+                f"this revision uses the name of index {again[0].replace(' ', '.', 1)} twice, so after an interruption nobody could"
+                f" tell what is done: add `{INSTALL}` to an earlier revision, or give each operation a revision of its own"
             )
 
     def come_past(self, operation: Begun) -> None:

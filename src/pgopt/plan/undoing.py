@@ -192,8 +192,8 @@ class Course:
         """Note what would be done."""
         if len(self.seen) == MOST:
             raise InvalidOperation(
-                f"it does not come to its end where nothing is carried out, as a loop that waits for its own work: {MOST:,} statements"
-                " were looked at"
+                "with nothing carried out, it does not come to its end, as a loop that waits for its own work: stopped after"
+                f" {MOST:,} statements"
             )
         self.seen.append(what)
 
@@ -421,7 +421,7 @@ def _so_far(step: BatchStep, filled: Filled | None) -> Iterator[BatchStep]:
 
 def _unknown(what: str) -> InvalidOperation:
     return InvalidOperation(
-        f"some rows were set before the interruption, and which cannot be told ({what}): finish the revision, and then take it back"
+        f"some rows were set before the interruption, but it is not known which ({what}): finish the revision, then take it back"
     )
 
 

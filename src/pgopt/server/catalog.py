@@ -432,7 +432,7 @@ class Catalog:
         """Refuse where what is there cannot be written down; a script finds that out when it runs."""
         if self.online and not self.installed():
             raise NotInstalled(
-                f"what was there before is kept in the pgopt schema, for the way back: add `{INSTALL}` to a revision before"
+                f"what was there before is kept in the pgopt schema, for the way back: add `{INSTALL}` to an earlier revision"
             )
 
     def was(self, kept: Kept) -> Any:

@@ -50,7 +50,7 @@ def probe(session: Session) -> Iterator[None]:
     except DBAPIError as error:
         if server_error(error).code == INSUFFICIENT_PRIVILEGE and (grant := session.value(_WITHOUT_TEMP)):
             raise InvalidOperation(
-                f"what is there is compared by something temporary that is rolled back, which this role may not make: {grant}"
+                f"pgopt compares definitions by temporary objects that are rolled back; this role may not make any: {grant}"
             ) from error
         raise
 
@@ -90,7 +90,7 @@ def copy_of(session: Session, table: Relation, name: str | None = None) -> Itera
             session.abandon()
             if grant := session.value(sql(_UNREADABLE, table=literal(table.oid))):
                 raise InvalidOperation(
-                    f"what is there is compared by an empty copy of {table}, which this role may not read: {grant}"
+                    f"pgopt compares definitions on an empty copy of {table}, and this role may not read the table: {grant}"
                 ) from error
             raise
         session.value(_TEMP_LAST)

@@ -25,7 +25,7 @@ select said from (
     from columns p where p.attrelid = {table} and not exists (
         select from columns c where c.attrelid = {part} and (c.name, c.type, c.attcollation) = (p.name, p.type, p.attcollation))
     union all
-    select 3, format('its column %I is none of the partitioned table''s, or is another one there: drop it', c.name)
+    select 3, format('its column %I is not in the partitioned table, or is of another type or collation: drop it', c.name)
     from columns c where c.attrelid = {part} and not exists (
         select from columns p where p.attrelid = {table} and (c.name, c.type, c.attcollation) = (p.name, p.type, p.attcollation))
     union all
@@ -33,7 +33,7 @@ select said from (
     from part, columns c join columns p on p.name = c.name and p.attrelid = {table}
     where c.attrelid = {part} and p.attnotnull and not c.attnotnull
     union all
-    select 5, format('its column %I is generated otherwise', c.name)
+    select 5, format('its column %I is not generated as in the partitioned table: make them the same', c.name)
     from columns c join columns p on p.name = c.name and p.attrelid = {table}
     where c.attrelid = {part} and (c.attgenerated, c.generated) is distinct from (p.attgenerated, p.generated)
     union all
@@ -68,10 +68,10 @@ select said from (
     select 12, format('changes of %s are noted for its copy or for its way back: op.finalize_partitioning(%L) first', parent.called, parent.relname)
     from parent where exists (select from pg_trigger t where t.tgrelid = parent.oid and t.tgname = 'pgopt_insert')
     union all
-    select distinct 13, 'triggers keep columns by it, which see nothing of what is written through ' || parent.called || ': drop those columns first'
+    select distinct 13, 'triggers keep columns from it, which see nothing of what is written through ' || parent.called || ': drop those columns first'
     from parent, pg_trigger t where t.tgrelid = {part} and t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_'
     union all
-    select distinct 14, 'triggers keep columns by ' || parent.called || ', which would see nothing of rows that come with it: drop those columns first'
+    select distinct 14, 'triggers keep columns from ' || parent.called || ', which would see nothing of rows that come with it: drop those columns first'
     from parent, pg_trigger t where t.tgrelid = parent.oid and t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_(insert|update|delete|truncate)$'
 ) misfits
 order by place, said

@@ -8,9 +8,9 @@ select said from (
     select 2, 'it is part of an inheritance tree: ALTER TABLE ... NO INHERIT first'
     from it where exists (select from pg_inherits where it.oid in (inhrelid, inhparent)) and relkind = 'r'
     union all
-    select 3, 'it is made of a type: ALTER TABLE ... NOT OF first' from it where reloftype <> 0
+    select 3, 'it is a typed table: ALTER TABLE ... NOT OF first' from it where reloftype <> 0
     union all
-    select 4, format('it has the rule %I: a trigger does the same', r.rulename) from it join pg_rewrite r on r.ev_class = it.oid where it.relkind <> 'm'
+    select 4, format('it has the rule %I: use a trigger instead', r.rulename) from it join pg_rewrite r on r.ev_class = it.oid where it.relkind <> 'm'
     union all
     select 5, format('the exclusion constraint %I cannot be on a partitioned table: drop it', o.conname)
     from it join pg_constraint o on o.conrelid = it.oid where o.contype = 'x'
@@ -37,7 +37,7 @@ select said from (
     from it join pg_index i on i.indrelid = it.oid
     where exists (select from pg_attribute a where a.attrelid = i.indexrelid and a.attstattarget >= 0)
     union all
-    select 12, format('the index of constraint %I has storage parameters or a tablespace: make it without', o.conname)
+    select 12, format('the index of constraint %I has storage parameters or a tablespace of its own: reset them', o.conname)
     from it join pg_constraint o on o.conrelid = it.oid join pg_class i on i.oid = o.conindid
     where o.contype in ('p', 'u') and (i.reloptions is not null or i.reltablespace <> 0)
     union all
@@ -45,12 +45,13 @@ select said from (
     from it join pg_index i on i.indrelid = it.oid join pg_class c on c.oid = i.indexrelid
     where it.relkind = 'm' and c.reltablespace <> 0
     union all
-    select 14, 'a subscription writes to it, whose changes statement triggers do not see: drop it from the publication'
+    select 14, 'a subscription writes to it, and statement triggers do not see that: take it out of the publication'
     from it where exists (select from pg_subscription_rel where srrelid = it.oid)
     union all
-    select 15, 'it has a security label' from it where exists (select from pg_seclabel where objoid = it.oid)
+    select 15, 'it has a security label: SECURITY LABEL ... IS NULL first'
+    from it where exists (select from pg_seclabel where objoid = it.oid)
     union all
-    select 16, format('it belongs to extension %I', e.extname)
+    select 16, format('it belongs to extension %I: ALTER EXTENSION %1$I DROP ... first', e.extname)
     from it join pg_depend d on d.classid = 'pg_class'::regclass and d.objid = it.oid and d.deptype = 'e'
     join pg_extension e on e.oid = d.refobjid
     union all

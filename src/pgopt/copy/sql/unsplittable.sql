@@ -5,10 +5,10 @@ select said from (
     select 1 as place, format('%s is no plain table: only those that hold the rows themselves are split and merged', part.called) as said
     from part where part.relkind <> 'r'
     union all
-    select 2, format('%s is a partition itself: its writers come by way of others', parent.called)
+    select 2, format('%s is a partition itself: only partitions of the topmost table are split or merged', parent.called)
     from parent where exists (select from pg_inherits where inhrelid = parent.oid)
     union all
-    select 3, format('changes of %s are noted already, for its way back or for another copy: op.finalize_partitioning(%L), or finish that, first',
+    select 3, format('changes of %s are noted already, for its way back or another copy: op.finalize_partitioning(%L), or finish that copy',
                      parent.called, parent.relname)
     from parent where exists (select from pg_trigger t join pg_proc f on f.oid = t.tgfoid
                               where t.tgrelid = parent.oid and t.tgname = 'pgopt_insert' and f.proname <> {note})
@@ -51,7 +51,7 @@ select said from (
     where t.tgrelid = part.oid and not t.tgisinternal and t.tgparentid = 0
       and t.tgname !~ '^pgopt_(insert|update|delete|truncate|dirty)$|^zz_pgopt_[0-9a-f]{{8}}_'
     union all
-    select distinct 9, format('triggers keep columns by %s, and would not see its new partitions: drop those columns first', parent.called)
+    select distinct 9, format('triggers keep columns from %s, and would not see its new partitions: drop those columns first', parent.called)
     from parent, pg_trigger t where t.tgrelid = parent.oid and t.tgname ~ '^zz_pgopt_[0-9a-f]{{8}}_(insert|update|delete|truncate)$'
     union all
     select distinct 10, format('%s reads %s itself: drop it before and create it after', pg_describe_object(d.classid, d.objid, d.objsubid), part.called)

@@ -1,5 +1,5 @@
 -- What stands against keeping columns of one table from another.
-select 'is partitioned: aggregates and what is deferred can be kept from such a table'
+select 'is partitioned: only aggregates and deferred columns can be kept from it'
 from pg_class where oid = {table} and relkind = 'p' and not {may_be_partitioned}
 union all
 select 'is a partition: triggers would not see statements on the whole table' from pg_class where oid = {table} and relispartition
@@ -17,7 +17,7 @@ select format('has the partition %s with row level security for this role, which
 from pg_partition_tree({table}) where relid <> {table} and row_security_active(relid)
 union all
 -- found in the middle, the triggers that are there already would refuse what the application writes
-select format('is %s, and has triggers: GRANT %s ON TABLE %s TO %I', case when {is_written} then 'written to' else 'read' end,
+select format('is %s, and gets triggers: GRANT %s ON TABLE %s TO %I', case when {is_written} then 'written to' else 'read' end,
               string_agg(needed, ', ' order by needed), oid::regclass, current_user)
 from (select {table}::oid as oid union select relid from pg_partition_tree({table})) t, unnest(array['SELECT', 'TRIGGER', 'UPDATE']) needed
 where case needed when 'TRIGGER' then not has_table_privilege(oid, needed) else not has_any_column_privilege(oid, needed) end

@@ -677,7 +677,7 @@ begin
         order by p.high
     loop
         if taken_out then
-            return query select 'left', it.name, 'for the next call: each takes one out, and CALL pgopt.maintain() one after the other';
+            return query select 'left', it.name, 'for the next call: each takes out one partition; CALL pgopt.maintain() takes out all';
             return;
         end if;
         refused := pgopt.retire(rule.relation, it.partition, rule.on_expiry, rule.archive_schema);

@@ -206,7 +206,7 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
 select case
     when regexp_match(e.extversion, '^([0-9]+)[.]([0-9]+)')::integer[] < '{1,5}'
-    then format('job %s is to run every %s, and pg_cron %s comes once a minute: seconds are taken from 1.5 on, or by pgopt worker', name, every, e.extversion)
+    then format('job %s is to run every %s, but pg_cron %s comes once a minute: use 1.5 or newer, or pgopt worker', name, every, e.extversion)
     when extract(epoch from every) % 1 <> 0
     then format('job %s is to run every %s, and pg_cron takes whole seconds alone', name, every)
 end

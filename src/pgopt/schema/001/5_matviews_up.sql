@@ -175,7 +175,7 @@ declare
 begin
     select string_agg(r, '; ') into reasons from pgopt.unseen_changes(watch.view, watch.depends_on) r;
     if reasons is not null then
-        raise exception 'nobody could know for certain that % has nothing to do: %', watch.view, reasons;
+        raise exception 'nobody could know for certain that % needs no refresh: %', watch.view, reasons;
     end if;
     for it in select u.* from pgopt.unwatched(watch.view) u loop
         if not exists (select from pg_trigger t where t.tgrelid = it and t.tgname = 'pgopt_dirty') then

@@ -156,7 +156,7 @@ begin
     if now() - policy.keep::interval < now() then
         return null;
     end if;
-    return format('keep=%L is no time in the past: say ''30 days''', policy.keep);
+    return format('keep=%L is no interval above zero: say ''30 days''', policy.keep);
 exception when others then
     return format('keep=%L, timezone=%L: %s', policy.keep, policy.timezone, sqlerrm);
 end
@@ -168,8 +168,8 @@ language sql stable set search_path = pg_catalog, pg_temp
 as $$
 select case
     when f.on_delete in ('a', 'r')
-    then format('%s refers to it by %I: make a policy for %s first, which is then applied first, or drop the key', f.referrer, f.name, f.referrer)
-    else format('deleting its rows would by %I %s rows of %s, too: say cascade=True where that is meant', f.name,
+    then format('%s refers to it by %I: make a policy for %s, applied first, or drop the foreign key', f.referrer, f.name, f.referrer)
+    else format('deleting its rows would, by %I, %s rows of %s, too: say cascade=True if that is meant', f.name,
                 case f.on_delete when 'c' then 'delete' else 'change' end, f.referrer)
 end
 from pgopt.incoming_keys(pgopt.retained(policy)) f
@@ -218,7 +218,7 @@ begin
     elsif rule."by" ->> 'kind' <> 'time' or rule."by" ->> 'column' <> policy.column_name then
         return next format('it is not partitioned by the time in %I: say action=''delete''', policy.column_name);
     elsif rule.keep is not null then
-        return next format('op.manage_partitions keeps its partitions for %s already: take that away, or leave it to that', rule.keep);
+        return next format('op.manage_partitions keeps its partitions for %s: op.unmanage_partitions first, or no policy', rule.keep);
     end if;
     if policy.predicate is not null then
         return next 'whole partitions go, so where= cannot be heeded: say action=''delete''';
@@ -241,7 +241,7 @@ begin
     if exists (select from pg_partition_tree(it) t join pg_class c on c.oid = t.relid where c.relkind = 'f') then
         return next 'it has partitions on other servers, where nothing can be done exactly once';
     elsif (select relkind = 'r' from pg_class where oid = it) and exists (select from pg_inherits where inhparent = it) then
-        return next 'others inherit from it, whose columns may be others: make a policy for each of them alone';
+        return next 'other tables inherit from it, with columns that may differ: make a policy for each of them';
     end if;
     select atttypid into found_type from pg_attribute
     where attrelid = it and attname = policy.column_name and attnum > 0 and not attisdropped;

@@ -249,7 +249,7 @@ begin
                 root, part, target, pgopt.rows_to_move(policy, part, condition, found_index, case when found_index then most end), policy.path
             ) m;
             if found_index and done.picked = most and done.moved = 0 and done.place = run.place then
-                raise exception 'rows of % stay although they are deleted: look at its triggers', part;
+                raise exception 'rows of % are still there after their DELETE: look at its triggers', part;
             end if;
             taken := done.moved;
             edge := done.place;

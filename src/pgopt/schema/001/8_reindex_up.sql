@@ -48,7 +48,7 @@ language plpgsql set search_path = pg_catalog, pg_temp
 as $$
 begin
     if to_regclass('pgopt.index_bloat') is null then
-        raise exception 'bloat is estimated by the views of pgopt: add op.install_monitoring() to a revision before'
+        raise exception 'bloat is estimated by the views of pgopt: add op.install_monitoring() to an earlier revision'
             using errcode = 'object_not_in_prerequisite_state';
     end if;
     return query execute
