@@ -699,8 +699,13 @@ def test_what_an_interrupted_build_has_left_on_a_partition_that_is_another_since
     assert [each.partition(":")[0] for each in notes] == [f"public.{name} stays, since {why}"] * stays
 
 
+@pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("replaces", [False, True])
-def test_what_is_left_on_a_partition_that_was_attached_anew_goes(database: Database, replaces: bool) -> None:  # noqa: FBT001
+def test_what_is_left_on_a_partition_that_was_attached_anew_goes(
+    database: Database,
+    replaces: bool,  # noqa: FBT001
+    half: bool,  # noqa: FBT001
+) -> None:
     database.run(
         "create table deep (id int not null, a int) partition by list (id); create index ix on deep (a);"
         "create table deep1 partition of deep for values in (1) partition by list (a);"
@@ -720,6 +725,10 @@ def test_what_is_left_on_a_partition_that_was_attached_anew_goes(database: Datab
     before = database.dump()
     with pytest.raises(KeyboardInterrupt):
         database.perform(operation, pgopt_report=stop)
+    if half:
+        # as a build that was killed leaves it; ATTACH makes it a part all the same, and then nobody can drop it
+        [leaf] = database.rows("select indexrelid from pg_index where indrelid = 'deep1a'::regclass and indnatts = 2")
+        database.run(f"update pg_index set indisvalid = false where indexrelid = {leaf[0]}")
     database.run("alter table deep detach partition deep1; alter table deep attach partition deep1 for values in (1)")
     database.perform(operation)
     tables = "select indrelid::regclass::text, count(*) from pg_index where indisvalid group by 1 order by 1"
@@ -757,7 +766,7 @@ def test_a_name_that_an_index_of_a_partition_would_have_is_refused_before(
 ) -> None:
     database.run(TREE + "create view tree1_ix2 as select; create sequence tree1_a_id_idx_pgopt_old")
     before = database.dump()
-    with pytest.raises(InvalidOperation, match=r"public\.tree1_\w+, which is no index, has the name that"):
+    with pytest.raises(InvalidOperation, match=r"public\.tree1_\w+(, which is no index,)? has the name that"):
         database.perform(operation)
     assert database.dump() == before
 

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def on_this_table(index: IndexInfo, table: Relation, db: Catalog) -> None:
     """Refuse an index of another table."""
     if index.table != table.oid:
-        raise InvalidOperation(f"index {index} is on {db.by_oid(index.table)}, not on {table}")
+        raise InvalidOperation(
+            f"index {index} is on {db.by_oid(index.table)}, not on {table}: say that table, or the name of another index"
+        )
 
 
 def tree_of(db: Catalog, index: IndexInfo) -> list[IndexInfo]:

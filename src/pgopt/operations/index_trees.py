@@ -18,6 +18,7 @@ from pgopt.operations.index_steps import (
     is_gone,
     is_valid,
     old_name,
+    reindex,
     same_or_refuse,
     swap_names,
 )
@@ -123,7 +124,7 @@ def build_on_tree(db: Catalog, of: Parts, root: Relation) -> Iterator[Step]:
     for part in parts:
         name = names[part.oid][1]
         served = partial(_is_served, part=part, of_parent=names[part.parent or 0])
-        for step in [of.alone(part, name)] if part.partitioned else of.on_leaf(part, name):
+        for step in [of.alone(part, name)] if part.partitioned else _on_leaf(db, of, part, name):
             yield step.unless(served)
     for part in reversed(parts):
         yield _attach(db, part, root, names)
@@ -133,6 +134,15 @@ def build_on_tree(db: Catalog, of: Parts, root: Relation) -> Iterator[Step]:
         done=partial(is_valid, name=of.name, schema=root.schema),
         clear=partial(_latecomers, of=of, root=root, known=parts),
     )
+
+
+def _on_leaf(db: Catalog, of: Parts, part: Relation, name: str) -> Iterator[Step]:
+    """Build the index of a partition, or rebuild what ATTACH has made a part as an interrupted build left it, which nobody can drop."""
+    index = db.index(name, part.schema)
+    if index is None or index.parent is None or index.valid:
+        yield from of.on_leaf(part, name)
+    else:
+        yield replace(reindex(index, part), done=partial(is_valid, name=name, schema=part.schema))
 
 
 def _refuse_foreign(parts: Sequence[Relation], root: Relation) -> None:
